@@ -1,0 +1,193 @@
+//! One request for money: what is asked, and what can become of it.
+
+use crate::domain::decline::DeclineClass;
+use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid};
+use crate::domain::money::Money;
+
+/// What the gateway is asked for: one `POST /subscribe/payments/again`.
+///
+/// Carries the buyer's details, so it has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChargeRequest {
+    /// Our number for this attempt.
+    pub merchant_uid: MerchantUid,
+    /// The card.
+    pub customer_uid: CustomerUid,
+    /// The sum.
+    pub money: Money,
+    /// What the buyer's statement says, at most 40 characters.
+    pub name: String,
+    /// Everything else `again` takes, most of it optional.
+    pub terms: ChargeTerms,
+}
+
+/// The optional fields of `again`, as the subscription holds them. `None` is not sent.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ChargeTerms {
+    /// The tax-free part of the amount, in minor units.
+    pub tax_free: Option<i64>,
+    /// The value-added tax within the amount, in minor units; `None` lets the gateway compute it.
+    pub vat_amount: Option<i64>,
+    /// At most 16 characters.
+    pub buyer_name: Option<String>,
+    /// At most 64 characters.
+    pub buyer_email: Option<String>,
+    /// At most 16 characters.
+    pub buyer_tel: Option<String>,
+    /// At most 128 characters.
+    pub buyer_addr: Option<String>,
+    /// At most 8 characters.
+    pub buyer_postcode: Option<String>,
+    /// Months to pay in; 0 is at once.
+    pub card_quota: Option<i16>,
+    /// Text that comes back with every answer.
+    pub custom_data: Option<String>,
+    /// Where the gateway reports this payment.
+    pub notice_url: Option<String>,
+    /// Which channel of a billing key that spans several.
+    pub channel_key: Option<String>,
+    /// `real` or `digital`.
+    pub product_type: Option<String>,
+    /// The rarely used fields, as the text of one JSON object.
+    pub extra: String,
+}
+
+/// What became of one request for money.
+///
+/// There is no error beside it: whoever charges must handle all four. `Unknown` is the default;
+/// the other three have to be proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChargeOutcome {
+    /// Money moved: our `merchant_uid`, amount, currency and card stood in the answer.
+    Paid(Payment),
+    /// Refused; no money moved.
+    Declined(Decline),
+    /// The request never left us; no money moved.
+    NotSent(NotSent),
+    /// Nobody can tell yet. Only asking the gateway turns this into something else.
+    Unknown(Unknown),
+}
+
+/// The gateway's receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// PortOne's number.
+    pub imp_uid: ImpUid,
+    /// The provider behind PortOne, `html5_inicis` for instance.
+    pub pg_provider: Option<String>,
+    /// The provider's own number.
+    pub pg_tid: Option<String>,
+    /// Where the buyer's receipt is shown.
+    pub receipt_url: Option<String>,
+    /// How much of it has been given back since, in minor units. Not 0 only in a look-up.
+    pub cancelled_amount: i64,
+}
+
+/// A refusal. The policy sees the class; the row and the log keep code and message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decline {
+    /// What kind of refusal, so what may follow.
+    pub class: DeclineClass,
+    /// The provider that refused, if the answer named it.
+    pub pg_provider: Option<String>,
+    /// The provider's code, if the message held one.
+    pub code: Option<String>,
+    /// The message, word for word, cut at [`MESSAGE_CHARACTERS_MAX`].
+    pub message: String,
+    /// PortOne's number of the failed payment, if it made one.
+    pub imp_uid: Option<ImpUid>,
+}
+
+/// Why a request never left. Nothing was asked, so the same debt may be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// Too little of the lease was left for a call to end within it.
+    #[error("the lease would have run out during the call")]
+    LeaseTooShort,
+    /// No connection was made: refused, no route, no name, no TLS, or too slow.
+    #[error("no connection to the gateway: {0}")]
+    NoConnection(String),
+    /// The gateway gave no access token, so the charge was not even tried.
+    #[error("no access token: {0}")]
+    NoToken(String),
+    /// The gateway refused a fresh access token, before it looked at the charge.
+    #[error("the gateway refused the access token")]
+    Unauthorized,
+    /// The row holds something that `again` does not take.
+    #[error("the request can't be built: {0}")]
+    Unbuildable(String),
+}
+
+/// An answer that proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// What kind of doubt.
+    pub reason: UnknownReason,
+    /// What was seen, for the row and the log; cut at [`MESSAGE_CHARACTERS_MAX`].
+    pub detail: String,
+}
+
+/// Kinds of doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UnknownReason {
+    /// No whole answer within the gateway time-out.
+    Timeout,
+    /// The connection broke after it had been made.
+    ConnectionLost,
+    /// An HTTP status that proves nothing: 5xx, 429, 404 and the rest.
+    HttpStatus,
+    /// HTTP 200, but not the JSON of the contract.
+    Unreadable,
+    /// The gateway knows this `merchant_uid` as paid or cancelled.
+    DuplicateMerchantUid,
+    /// "Paid", but not for our number, amount, currency or card. An alarm.
+    Mismatch,
+    /// A refusal that does not exclude a charge: time-out behind the gateway, "already processed".
+    UnclearDecline,
+    /// Neither paid nor failed: `ready`, or a status of tomorrow.
+    NotFinal,
+    /// The process ended between sending and recording.
+    Abandoned,
+}
+
+impl UnknownReason {
+    /// The word for rows, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::HttpStatus => "http_status",
+            Self::Unreadable => "unreadable",
+            Self::DuplicateMerchantUid => "duplicate_merchant_uid",
+            Self::Mismatch => "mismatch",
+            Self::UnclearDecline => "unclear_decline",
+            Self::NotFinal => "not_final",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// What the gateway knows of one `merchant_uid`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// At least one record is paid or was cancelled after payment: money moved.
+    Paid(Payment),
+    /// All records are failed.
+    Failed(Decline),
+    /// The gateway has no record. Not a proof: its look-up has been hours behind.
+    NotFound,
+    /// Records exist that prove nothing, or that contradict what we asked for.
+    Unclear(Unknown),
+}
+
+/// Longest text of a gateway that is kept, in characters: enough for every known message, and a
+/// bound on what a broken gateway can put into a row.
+pub const MESSAGE_CHARACTERS_MAX: usize = 500;
+
+/// Cuts a gateway's text at [`MESSAGE_CHARACTERS_MAX`] characters.
+pub fn bounded_message(text: &str) -> String {
+    text.chars()
+        .filter(|c| *c != '\0')
+        .take(MESSAGE_CHARACTERS_MAX)
+        .collect()
+}

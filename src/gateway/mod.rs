@@ -1,0 +1,45 @@
+//! The contract with whoever moves the money.
+
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest, Lookup};
+use crate::domain::ids::{CustomerUid, MerchantUid};
+use crate::domain::money::Money;
+
+/// What an attempt asked for, to hold an answer against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Our number.
+    pub merchant_uid: MerchantUid,
+    /// The card.
+    pub customer_uid: CustomerUid,
+    /// The sum.
+    pub money: Money,
+}
+
+/// A question that got no answer. Nothing may be concluded about any payment.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// No connection, or it broke, or it took too long.
+    #[error("the gateway can't be reached")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Wrong key or secret.
+    #[error("the gateway refused the API key and secret: {0}")]
+    Refused(String),
+    /// An answer outside the contract.
+    #[error("the gateway answered with something else than its contract: {0}")]
+    Unreadable(String),
+}
+
+/// Whoever moves the money.
+pub trait Gateway: Send + Sync + 'static {
+    /// Asks for money, once. The only call in this program that moves any.
+    ///
+    /// There is no `Err`: what can't be proved is [`ChargeOutcome::Unknown`]. The request is never
+    /// sent a second time, but for a refused access token, which PortOne checks before anything else.
+    fn charge(&self, request: &ChargeRequest) -> impl Future<Output = ChargeOutcome> + Send;
+
+    /// Asks what became of an attempt. `Err` is no answer; [`Lookup::NotFound`] is one, but no proof.
+    fn look_up(
+        &self,
+        expected: &Expected,
+    ) -> impl Future<Output = Result<Lookup, GatewayError>> + Send;
+}

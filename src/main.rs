@@ -1,0 +1,3 @@
+//! The process: parse, load, hand over, exit code.
+
+fn main() {}
