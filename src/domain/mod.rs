@@ -1,6 +1,7 @@
 //! The vocabulary and the rules of money. Pure: no I/O, no clock, no `async`, no serialization.
 
 pub mod attempt;
+pub mod calendar;
 pub mod decline;
 pub mod ids;
 pub mod money;
