@@ -2,3 +2,6 @@
 
 pub mod domain;
 pub mod gateway;
+
+#[cfg(feature = "demo")]
+pub mod embedded;

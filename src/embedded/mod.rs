@@ -1,0 +1,476 @@
+//! A PostgreSQL of our own, for `billd demo` and the tests.
+//!
+//! In production the database is the merchant's: a build without the feature `demo` has none of
+//! this. The server is an installed one, or a downloaded one where none is installed; it lives in a
+//! fresh folder and dies with its owner, by whatever the owner dies: see [`watchdog`]. Access is
+//! open to whoever can reach its address, so it must never hold anything of value.
+
+mod account;
+mod binaries;
+mod watchdog;
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+use std::{env, fs, io};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use self::account::Account;
+use self::binaries::Binaries;
+use self::watchdog::Watchdog;
+
+/// The superuser that `initdb` makes; it has no password.
+const SUPERUSER: &str = "billd";
+
+/// Long enough for a laptop that is busy compiling, short enough for a person to wait.
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// PostgreSQL itself gives its processes five seconds to obey an immediate stop, and a fast one
+/// has to write a checkpoint.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// A start takes some tens of milliseconds; looking more rarely would be felt in every test run.
+const POLL_EVERY: Duration = Duration::from_millis(5);
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// On a free port of 127.0.0.1, where every program of this machine reaches it.
+    Tcp,
+    /// On a Unix socket in the server's folder, where only its user and root reach it.
+    Socket,
+}
+
+/// How the server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Sessions are cut off, and what was committed is written out.
+    Fast,
+    /// A power failure: nothing is written out, and the next start recovers.
+    Immediate,
+}
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Whether a commit survives [`StopMode::Immediate`]. Tests that don't ask for it run faster.
+    pub durable: bool,
+    /// Further settings of `postgresql.conf`; they win over ours.
+    pub settings: Vec<(String, String)>,
+    /// The folders in which programs are looked for, as in `PATH`.
+    pub search: Vec<PathBuf>,
+    /// Where a downloaded PostgreSQL is kept. The server's user must be able to read it.
+    pub cache: PathBuf,
+}
+
+impl Options {
+    /// A fast, forgetful server on a socket, and this user's own search path and cache folder.
+    pub fn default_for_user() -> Self {
+        Self {
+            listen: Listen::Socket,
+            durable: false,
+            settings: Vec::new(),
+            search: env::var_os("PATH")
+                .map(|path| env::split_paths(&path).collect())
+                .unwrap_or_default(),
+            cache: cache_folder(),
+        }
+    }
+}
+
+/// Root's own cache folder can't be read by the user that the server runs as.
+fn cache_folder() -> PathBuf {
+    let base = if account::is_root() {
+        PathBuf::from("/var/cache")
+    } else if let Some(cache) = env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()) {
+        PathBuf::from(cache)
+    } else {
+        env::home_dir().unwrap_or_else(env::temp_dir).join(".cache")
+    };
+    base.join("billd").join("postgresql")
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// Not installed, and the download failed.
+    #[error(
+        "couldn't download PostgreSQL; install it (Debian/Ubuntu: apt-get install postgresql; \
+         macOS: brew install postgresql@17) and try again"
+    )]
+    Download(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// PostgreSQL refuses to run as root, and nobody else is there to run it.
+    #[error("PostgreSQL can't run as root, and /etc/passwd has neither `postgres` nor `nobody`")]
+    NobodyToRunAs,
+    /// The operating system refused something.
+    #[error("couldn't {doing}")]
+    System {
+        /// What, for instance "create a folder for PostgreSQL".
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// `initdb` gave up.
+    #[error("couldn't initialize a database cluster: {output}")]
+    Initdb {
+        /// What it printed.
+        output: String,
+    },
+    /// The server ended before it took connections, or it took none in time.
+    #[error("PostgreSQL didn't start; its log ends with: {log}")]
+    Start {
+        /// The last lines.
+        log: String,
+    },
+    /// The server didn't end in time.
+    #[error("PostgreSQL didn't stop within {STOP_LIMIT:?}; its log ends with: {log}")]
+    Stop {
+        /// The last lines.
+        log: String,
+    },
+    /// It runs, but refused a statement.
+    #[error("PostgreSQL refused a statement")]
+    Statement(#[from] sqlx::Error),
+}
+
+/// A server that is ours alone. Dropping it stops it and removes its data.
+#[derive(Debug)]
+pub struct Embedded {
+    // Fields drop in this order: the folder may go once the server is gone, and the watchdog last.
+    server: Option<Child>,
+    folder: TempDir,
+    watchdog: Watchdog,
+    binaries: Binaries,
+    account: Account,
+    options: Options,
+    port: u16,
+}
+
+impl Embedded {
+    /// Finds or downloads PostgreSQL, initializes a cluster and starts it.
+    pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
+        let account = Account::for_server()?;
+        let binaries = Binaries::find_or_download(&options, account).await?;
+        let folder = account.create_folder()?;
+        let watchdog = Watchdog::start(folder.path(), account, &options.search)
+            .map_err(system("start a shell that watches over PostgreSQL"))?;
+        let mut embedded = Self {
+            server: None,
+            folder,
+            watchdog,
+            binaries,
+            account,
+            options,
+            port: 0,
+        };
+        embedded.initialize().await?;
+        embedded.port = embedded.free_port()?;
+        embedded.resume().await?;
+        Ok(embedded)
+    }
+
+    /// The major version, for instance 17.
+    pub fn version(&self) -> u32 {
+        self.binaries.version()
+    }
+
+    /// The address of one of its databases, as `psql` and `DATABASE_URL` take it.
+    pub fn url(&self, database: &str) -> String {
+        let database = percent_encode(database);
+        match self.options.listen {
+            Listen::Tcp => format!(
+                "postgres://{SUPERUSER}@{}:{}/{database}?sslmode=disable",
+                Ipv4Addr::LOCALHOST,
+                self.port,
+            ),
+            Listen::Socket => format!(
+                "postgres://{SUPERUSER}@localhost:{}/{database}?host={}",
+                self.port,
+                percent_encode(&self.folder.path().to_string_lossy()),
+            ),
+        }
+    }
+
+    /// The log, for whoever wants to show it. It goes with the server.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// Creates an empty database.
+    pub async fn create_database(&self, name: &str) -> Result<(), EmbeddedError> {
+        self.create_database_from(name, "template1").await
+    }
+
+    /// Creates a copy of another database, to which nobody may be connected.
+    pub async fn create_database_from(
+        &self,
+        name: &str,
+        template: &str,
+    ) -> Result<(), EmbeddedError> {
+        let (name, template) = (quote(name), quote(template));
+        self.run(format!("create database {name} template {template}"))
+            .await
+    }
+
+    /// Drops a database, and cuts off whoever is connected to it.
+    pub async fn drop_database(&self, name: &str) -> Result<(), EmbeddedError> {
+        let name = quote(name);
+        self.run(format!("drop database if exists {name} with (force)"))
+            .await
+    }
+
+    /// Stops the server; its data stays until this value is dropped.
+    pub async fn stop(&mut self, mode: StopMode) -> Result<(), EmbeddedError> {
+        let signal = match mode {
+            StopMode::Fast => Signal::INT,
+            StopMode::Immediate => Signal::QUIT,
+        };
+        self.end(signal).await
+    }
+
+    /// Kills the server's first process outright. The others notice on their own, a little later.
+    pub async fn kill(&mut self) -> Result<(), EmbeddedError> {
+        self.end(Signal::KILL).await
+    }
+
+    /// Stops the server and starts it again at the same address.
+    pub async fn restart(&mut self, mode: StopMode) -> Result<(), EmbeddedError> {
+        self.stop(mode).await?;
+        self.resume().await
+    }
+
+    /// Starts a stopped server again at the same address.
+    pub async fn resume(&mut self) -> Result<(), EmbeddedError> {
+        if !self.has_ended()? {
+            return Ok(());
+        }
+        match timeout(START_LIMIT, self.launch_until_ready()).await {
+            Ok(done) => done,
+            Err(_elapsed) => Err(EmbeddedError::Start {
+                log: self.log_tail(),
+            }),
+        }
+    }
+
+    async fn launch_until_ready(&mut self) -> Result<(), EmbeddedError> {
+        loop {
+            self.launch()?;
+            while !self.has_ended()? {
+                if let Ok(connection) = self.connect().await {
+                    return Ok(connection.close().await?);
+                }
+                sleep(POLL_EVERY).await;
+            }
+            self.give_way_or_fail()?;
+            sleep(POLL_EVERY).await;
+        }
+    }
+
+    fn launch(&mut self) -> Result<(), EmbeddedError> {
+        let log = File::create(self.log()).map_err(system("write PostgreSQL's log"))?;
+        let server = self
+            .account
+            .command(&self.binaries.postgres(), &self.options.search)
+            .args(self.arguments())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(system("run PostgreSQL"))?;
+        self.watchdog.watch(Some(server.id()));
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Looks whether the server is gone, and forgets it then.
+    fn has_ended(&mut self) -> Result<bool, EmbeddedError> {
+        if let Some(server) = self.server.as_mut() {
+            let status = server.try_wait().map_err(system("watch PostgreSQL"))?;
+            if status.is_none() {
+                return Ok(false);
+            }
+            self.server = None;
+            self.watchdog.watch(None);
+        }
+        Ok(true)
+    }
+
+    /// Tells the two early ends that a second start heals from those that it doesn't.
+    fn give_way_or_fail(&mut self) -> Result<(), EmbeddedError> {
+        let log = self.log_tail();
+        if log.contains("could not create any TCP/IP sockets") {
+            // Somebody took the port between our look and the server's.
+            self.port = self.free_port()?;
+            Ok(())
+        } else if log.contains("pre-existing shared memory block") {
+            // The processes of a killed server are still on their way out.
+            Ok(())
+        } else {
+            Err(EmbeddedError::Start { log })
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let listen = match self.options.listen {
+            Listen::Tcp => Ipv4Addr::LOCALHOST.to_string(),
+            Listen::Socket => String::new(),
+        };
+        let folder = self.folder.path().display().to_string();
+        let mut settings = vec![
+            ("listen_addresses", listen),
+            ("port", self.port.to_string()),
+            // Always there: a connection through it can't reach somebody else's server by mistake.
+            ("unix_socket_directories", folder.clone()),
+            ("max_connections", "200".to_owned()),
+            ("shared_buffers", "128MB".to_owned()),
+            ("log_min_messages", "warning".to_owned()),
+        ];
+        if !self.options.durable {
+            for name in ["fsync", "synchronous_commit", "full_page_writes"] {
+                settings.push((name, "off".to_owned()));
+            }
+        }
+        let ours = settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let theirs = self
+            .options
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut arguments = vec!["-D".to_owned(), format!("{folder}/data")];
+        for (name, value) in ours.chain(theirs) {
+            arguments.push("-c".to_owned());
+            arguments.push(format!("{name}={value}"));
+        }
+        arguments
+    }
+
+    async fn initialize(&mut self) -> Result<(), EmbeddedError> {
+        let mut command = self
+            .account
+            .command(&self.binaries.initdb(), &self.options.search);
+        command
+            .args(["--auth=trust", "--no-sync", "--no-instructions"])
+            .args(["--encoding=UTF8", "--locale=C", "--username", SUPERUSER])
+            .arg("--pgdata")
+            .arg(self.folder.path().join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let initdb = tokio::process::Command::from(command)
+            .spawn()
+            .map_err(system("run initdb"))?;
+        self.watchdog.watch(initdb.id());
+        let output = initdb
+            .wait_with_output()
+            .await
+            .map_err(system("run initdb"))?;
+        self.watchdog.watch(None);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(EmbeddedError::Initdb {
+                output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            })
+        }
+    }
+
+    fn free_port(&self) -> Result<u16, EmbeddedError> {
+        match self.options.listen {
+            Listen::Tcp => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .and_then(|listener| listener.local_addr())
+                .map(|address| address.port())
+                .map_err(system("find a free port")),
+            // It only names the socket's file, in a folder of our own.
+            Listen::Socket => Ok(5432),
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        PgConnectOptions::new_without_pgpass()
+            .socket(self.folder.path())
+            .port(self.port)
+            .username(SUPERUSER)
+            .database("postgres")
+            .ssl_mode(PgSslMode::Disable)
+            .connect()
+            .await
+    }
+
+    async fn run(&self, statement: String) -> Result<(), EmbeddedError> {
+        let mut connection = self.connect().await?;
+        sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(&mut connection)
+            .await?;
+        Ok(connection.close().await?)
+    }
+
+    async fn end(&mut self, signal: Signal) -> Result<(), EmbeddedError> {
+        if let Some(server) = self.server.as_ref() {
+            send(server, signal);
+        }
+        let ended = timeout(STOP_LIMIT, async {
+            while !self.has_ended()? {
+                sleep(POLL_EVERY).await;
+            }
+            Ok(())
+        });
+        match ended.await {
+            Ok(done) => done,
+            Err(_elapsed) => Err(EmbeddedError::Stop {
+                log: self.log_tail(),
+            }),
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Embedded {
+    /// The data goes with the server, so nothing needs to be written out.
+    fn drop(&mut self) {
+        if let Some(server) = self.server.as_mut() {
+            send(server, Signal::QUIT);
+            drop(server.wait());
+        }
+        self.watchdog.watch(None);
+    }
+}
+
+/// A process that has ended is not yet gone while we hold it, so no other one can have its number.
+fn send(server: &Child, signal: Signal) {
+    kill_process(Pid::from_child(server), signal).ok();
+}
+
+fn system(doing: &'static str) -> impl FnOnce(io::Error) -> EmbeddedError {
+    move |source| EmbeddedError::System { doing, source }
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
