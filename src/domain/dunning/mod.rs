@@ -16,7 +16,7 @@ use crate::domain::ids::AttemptNo;
 
 pub use ladder::{Backoff, Ladder, LadderError};
 
-/// How long to wait for the gateway's books when it refuses a used `merchant_uid`: it has them open.
+/// Before asking about a used `merchant_uid` that the gateway refuses: it has the payment at hand.
 const ASK_WAIT_DUPLICATE: Duration = Ladder::WAIT_MIN;
 
 /// Between questions if the policy names no wait: asking never ends.

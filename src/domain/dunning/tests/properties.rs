@@ -79,8 +79,8 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    /// Hazard: an unknown outcome taken for a refusal is charged under a new `merchant_uid`, and the
-    /// buyer pays twice.
+    /// Hazard: an unknown outcome taken for a refusal is charged under a new `merchant_uid`, and
+    /// the buyer pays twice.
     #[test]
     fn no_unknown_outcome_leads_to_a_new_attempt(
         policy in any_policy(),
@@ -99,7 +99,8 @@ proptest! {
         question in any_question(),
         history in any_history(),
     ) {
-        let (proved, decision) = decide_lookup(&policy, lookup.as_ref().map_err(|&()| ()), &question, history);
+        let answer = lookup.as_ref().map_err(|&()| ());
+        let (proved, decision) = decide_lookup(&policy, answer, &question, history);
         match (&lookup, proved) {
             (Ok(Lookup::Paid(_)), Some(ChargeOutcome::Paid(_))) => {
                 prop_assert_eq!(decision, Decision::Advance);
