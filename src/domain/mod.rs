@@ -3,5 +3,6 @@
 pub mod attempt;
 pub mod calendar;
 pub mod decline;
+pub mod dunning;
 pub mod ids;
 pub mod money;

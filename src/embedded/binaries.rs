@@ -191,6 +191,8 @@ fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> E
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -203,6 +205,38 @@ mod tests {
         check("postgres (PostgreSQL) 18beta1", Some(18));
         check("postgres (PostgreSQL) 14.20 (Homebrew)", Some(14));
         check("postgres: command not found", None);
+    }
+
+    #[tokio::test]
+    async fn an_archive_is_unpacked_once_and_readable_by_the_servers_user() {
+        let scratch = tempfile::tempdir().unwrap();
+        let bin = scratch.path().join("postgresql-17.5.0-any").join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("postgres"), "first").unwrap();
+        let packed = Command::new("tar")
+            .args(["-cz", "postgresql-17.5.0-any"])
+            .current_dir(scratch.path())
+            .output()
+            .unwrap();
+
+        let cache = scratch.path().join("a").join("cache");
+        for _again in 0..2 {
+            let found = unpack(&cache, "17.5.0", &packed.stdout).await.unwrap();
+            assert_eq!(found, cache.join("17.5.0/bin"));
+            assert_eq!(fs::read(found.join("postgres")).unwrap(), b"first");
+        }
+        for folder in ["17.5.0", "17.5.0/bin"] {
+            let mode = fs::metadata(cache.join(folder))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o005, 0o005, "{folder}");
+        }
+        assert_eq!(
+            fs::read_dir(&cache).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The embedded PostgreSQL starts fast, keeps what it promises and leaves nothing behind.
 
-use std::path::Path;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use billd::embedded::{Embedded, EmbeddedError, Listen, Options, StopMode};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -89,6 +92,43 @@ async fn a_dropped_server_leaves_no_process_and_no_folder() {
     drop(server);
     assert!(!folder.exists());
     assert_eq!(processes_of(&folder), 0);
+}
+
+/// A test process ends without dropping its shared server, and a demo may be killed: neither may
+/// leave a server behind. The owner is this very test in a second process.
+#[tokio::test]
+async fn a_killed_owner_leaves_no_process_and_no_folder() {
+    let test = "embedded::a_killed_owner_leaves_no_process_and_no_folder";
+    if std::env::var_os("BILLD_TEST_IS_OWNER").is_some() {
+        let server = start(|_| {}).await;
+        let folder = server.log().parent().unwrap().display().to_string();
+        writeln!(std::io::stdout(), "folder={folder}").unwrap();
+        std::future::pending::<()>().await;
+    }
+    let mut owner = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("BILLD_TEST_IS_OWNER", "yes")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let folder = BufReader::new(owner.stdout.take().unwrap())
+        .lines()
+        .find_map(|line| Some(line.unwrap().split_once("folder=")?.1.to_owned()))
+        .map(PathBuf::from)
+        .unwrap();
+    assert!(folder.exists());
+    assert!(processes_of(&folder) >= 2, "the server and its watchdog");
+
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let all_gone = async {
+        while folder.exists() || processes_of(&folder) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all_gone)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

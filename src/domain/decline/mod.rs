@@ -1,8 +1,9 @@
 //! Refusals and their classes.
 //!
 //! PortOne passes on what the company behind it said, in that company's own codes and words, so a
-//! code means nothing without the provider's name. What can't be told is [`DeclineClass::Unspecified`];
-//! what may hide a charge is [`DeclineClass::Unclear`] and must never be taken for a refusal.
+//! code means nothing without the provider's name. What can't be told is
+//! [`DeclineClass::Unspecified`]; what may hide a charge is [`DeclineClass::Unclear`] and must
+//! never be taken for a refusal.
 
 mod codes;
 mod keywords;
@@ -182,7 +183,7 @@ fn without_inicis_heading(text: &str) -> &str {
     }
 }
 
-/// Knows PortOne's own refusals, which come without a code.
+/// Knows PortOne's own refusals, which come without a code, and its doubts.
 fn class_of_portone_sentence(sentence: &str) -> Option<DeclineClass> {
     static NO_BILLING_KEY: LazyLock<Regex> = LazyLock::new(|| {
         pattern("등록되지 ?않은 ?(구매자|사용자)|등록된 ?(고객 ?정보|정보)|빌링키.*(없|않)")
@@ -192,7 +193,8 @@ fn class_of_portone_sentence(sentence: &str) -> Option<DeclineClass> {
     } else if NO_BILLING_KEY.is_match(sentence) {
         Some(DeclineClass::HardCard)
     } else {
-        None
+        // "… 통신에 실패하였습니다." may hide a charge, whoever says it.
+        keywords::class_of(sentence).filter(|class| *class == DeclineClass::Unclear)
     }
 }
 

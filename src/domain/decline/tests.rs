@@ -234,6 +234,8 @@ fn portones_own_refusals_are_known_without_a_code() {
         "이미 주문이 이루어진 건입니다. (동일한 merchant_uid로 결제 또는 취소된 기록이 있습니다)",
         "결제정보 사전등록에 실패하였습니다(이미 등록된 merchant_uid입니다).",
         "(PG사 결제 장애) Internal error",
+        "PG사와의 통신에 실패하였습니다.",
+        "응답 전문 수신에 실패하였습니다. ",
     ] {
         check(None, message, Unclear, None);
     }
