@@ -2,7 +2,10 @@
 
 pub mod attempt;
 pub mod calendar;
+pub mod claim;
 pub mod decline;
 pub mod dunning;
 pub mod ids;
 pub mod money;
+pub mod recheck;
+pub mod state;

@@ -10,7 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::domain::attempt::{ChargeOutcome, Decline, Lookup, Unknown, UnknownReason};
+use crate::domain::attempt::{ChargeOutcome, Decline, Lookup, NotSent, Unknown, UnknownReason};
 use crate::domain::decline::DeclineClass;
 use crate::domain::ids::AttemptNo;
 
@@ -148,6 +148,8 @@ pub enum GiveUpReason {
     LadderEnded,
     /// [`AttemptNo::MAX`] is reached, so there is no further `merchant_uid`.
     AttemptsExhausted,
+    /// The row says something that can't be asked for.
+    BadRow,
 }
 
 impl GiveUpReason {
@@ -157,6 +159,7 @@ impl GiveUpReason {
             Self::HardDecline => "hard_decline",
             Self::LadderEnded => "ladder_ended",
             Self::AttemptsExhausted => "attempts_exhausted",
+            Self::BadRow => "bad_row",
         }
     }
 }
@@ -169,7 +172,13 @@ pub fn decide(policy: &Policy, outcome: &ChargeOutcome, history: History) -> Dec
     match outcome {
         ChargeOutcome::Paid(_) => Decision::Advance,
         ChargeOutcome::Declined(decline) => decide_decline(policy, decline.class, history),
-        ChargeOutcome::NotSent(_) => {
+        ChargeOutcome::NotSent(NotSent::Unbuildable(_)) => Decision::GiveUp(GiveUpReason::BadRow),
+        ChargeOutcome::NotSent(
+            NotSent::LeaseTooShort
+            | NotSent::NoConnection(_)
+            | NotSent::NoToken(_)
+            | NotSent::Unauthorized,
+        ) => {
             let wait = policy.not_sent.wait(u32::from(history.without_rung()));
             retry(history, wait, false)
         }
@@ -188,6 +197,29 @@ pub fn decide(policy: &Policy, outcome: &ChargeOutcome, history: History) -> Dec
                 wait: policy.asks.rung(0).unwrap_or(ASK_WAIT_DEFAULT),
             },
         },
+    }
+}
+
+/// Decides what follows when the same `merchant_uid` has been sent again.
+///
+/// That this request never left proves nothing about the one before it, so such an outcome is not
+/// recorded: the attempt stays unknown, and the gateway is asked again.
+pub fn decide_sent_again(
+    policy: &Policy,
+    outcome: ChargeOutcome,
+    history: History,
+) -> (Option<ChargeOutcome>, Decision) {
+    match outcome {
+        ChargeOutcome::NotSent(_) => (
+            None,
+            Decision::Ask {
+                wait: policy.asks.rung(0).unwrap_or(ASK_WAIT_DEFAULT),
+            },
+        ),
+        ChargeOutcome::Paid(_) | ChargeOutcome::Declined(_) | ChargeOutcome::Unknown(_) => {
+            let decision = decide(policy, &outcome, history);
+            (Some(outcome), decision)
+        }
     }
 }
 
