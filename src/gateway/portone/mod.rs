@@ -15,6 +15,7 @@ use reqwest::redirect::Policy;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use crate::causes::chain;
 use crate::domain::attempt::{
     ChargeOutcome, ChargeRequest, Lookup, NotSent, Unknown, UnknownReason, bounded_message,
 };
@@ -223,16 +224,4 @@ async fn bounded_body(mut answer: reqwest::Response) -> Result<Vec<u8>, reqwest:
         }
     }
     Ok(body)
-}
-
-/// An error and its causes in one line, for a row or a log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
