@@ -7,4 +7,5 @@ pub mod embedded;
 pub mod engine;
 pub mod gateway;
 pub mod metrics;
+pub mod sandbox;
 pub mod store;
