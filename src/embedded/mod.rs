@@ -39,6 +39,16 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// A start takes some tens of milliseconds; looking more rarely would be felt in every test run.
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
+/// Nothing is written for a crash, a stand-by or an archive that never comes.
+const FORGETFUL: [(&str, &str); 6] = [
+    ("fsync", "off"),
+    ("synchronous_commit", "off"),
+    ("full_page_writes", "off"),
+    ("wal_level", "minimal"),
+    ("max_wal_senders", "0"),
+    ("max_wal_size", "256MB"),
+];
+
 /// Where the server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
@@ -161,7 +171,7 @@ impl Embedded {
     pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
         let account = Account::for_server()?;
         let binaries = Binaries::find_or_download(&options, account).await?;
-        let folder = account.create_folder()?;
+        let folder = account.create_folder(options.durable)?;
         let watchdog = Watchdog::start(folder.path(), account, &options.search)
             .map_err(system("start a shell that watches over PostgreSQL"))?;
         let mut embedded = Self {
@@ -218,8 +228,16 @@ impl Embedded {
         template: &str,
     ) -> Result<(), EmbeddedError> {
         let (name, template) = (quote(name), quote(template));
-        self.run(format!("create database {name} template {template}"))
-            .await
+        // It needs two checkpoints, which cost nothing where nothing is flushed to a disk.
+        let strategy = if self.options.durable || self.version() < 15 {
+            ""
+        } else {
+            "strategy file_copy"
+        };
+        self.run(format!(
+            "create database {name} template {template} {strategy}"
+        ))
+        .await
     }
 
     /// Drops a database, and cuts off whoever is connected to it.
@@ -336,9 +354,7 @@ impl Embedded {
             ("log_min_messages", "warning".to_owned()),
         ];
         if !self.options.durable {
-            for name in ["fsync", "synchronous_commit", "full_page_writes"] {
-                settings.push((name, "off".to_owned()));
-            }
+            settings.extend(FORGETFUL.map(|(name, value)| (name, value.to_owned())));
         }
         let ours = settings.iter().map(|(name, value)| (*name, value.as_str()));
         let theirs = self
