@@ -69,10 +69,10 @@ impl Account {
         command
     }
 
-    /// Creates a folder that belongs to this user alone; in memory if nothing in it matters.
-    pub(super) fn create_folder(self, durable: bool) -> Result<TempDir, EmbeddedError> {
+    /// Creates a folder that belongs to this user alone, in memory if wanted and possible.
+    pub(super) fn create_folder(self, in_memory: bool) -> Result<TempDir, EmbeddedError> {
         let usual = env::temp_dir();
-        let base = if !durable && has_room(Path::new(MEMORY_FOLDER)) {
+        let base = if in_memory && has_room(Path::new(MEMORY_FOLDER)) {
             Path::new(MEMORY_FOLDER)
         } else if self == Self::Own || is_open_to_all(&usual) {
             &usual

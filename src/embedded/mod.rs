@@ -74,6 +74,9 @@ pub struct Options {
     pub listen: Listen,
     /// Whether a commit survives [`StopMode::Immediate`]. Tests that don't ask for it run faster.
     pub durable: bool,
+    /// Whether the data may be in memory where there is room: faster, and it survives all that the
+    /// server does to itself.
+    pub in_memory: bool,
     /// Further settings of `postgresql.conf`; they win over ours.
     pub settings: Vec<(String, String)>,
     /// The folders in which programs are looked for, as in `PATH`.
@@ -83,11 +86,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// A fast, forgetful server on a socket, and this user's own search path and cache folder.
+    /// A fast, forgetful server in memory and on a socket, and this user's own search path and cache folder.
     pub fn default_for_user() -> Self {
         Self {
             listen: Listen::Socket,
             durable: false,
+            in_memory: true,
             settings: Vec::new(),
             search: env::var_os("PATH")
                 .map(|path| env::split_paths(&path).collect())
@@ -171,7 +175,7 @@ impl Embedded {
     pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
         let account = Account::for_server()?;
         let binaries = Binaries::find_or_download(&options, account).await?;
-        let folder = account.create_folder(options.durable)?;
+        let folder = account.create_folder(options.in_memory)?;
         let watchdog = Watchdog::start(folder.path(), account, &options.search)
             .map_err(system("start a shell that watches over PostgreSQL"))?;
         let mut embedded = Self {
