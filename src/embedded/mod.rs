@@ -7,6 +7,7 @@
 
 mod account;
 mod binaries;
+mod options;
 mod watchdog;
 
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
-use std::{env, fs, io};
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -26,7 +27,9 @@ use self::account::Account;
 use self::binaries::Binaries;
 use self::watchdog::Watchdog;
 
-/// The superuser that `initdb` makes; it has no password.
+pub use self::options::{Listen, Options};
+
+/// The superuser whom `initdb` makes; it has no password.
 const SUPERUSER: &str = "billd";
 
 /// Long enough for a laptop that is busy compiling, short enough for a person to wait.
@@ -39,25 +42,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// A start takes some tens of milliseconds; looking more rarely would be felt in every test run.
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
-/// Nothing is written for a crash, a stand-by or an archive that never comes.
-const FORGETFUL: [(&str, &str); 6] = [
-    ("fsync", "off"),
-    ("synchronous_commit", "off"),
-    ("full_page_writes", "off"),
-    ("wal_level", "minimal"),
-    ("max_wal_senders", "0"),
-    ("max_wal_size", "256MB"),
-];
-
-/// Where the server listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listen {
-    /// On a free port of 127.0.0.1, where every program of this machine reaches it.
-    Tcp,
-    /// On a Unix socket in the server's folder, where only its user and root reach it.
-    Socket,
-}
-
 /// How the server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
@@ -65,52 +49,6 @@ pub enum StopMode {
     Fast,
     /// A power failure: nothing is written out, and the next start recovers.
     Immediate,
-}
-
-/// How to start a server.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where it listens.
-    pub listen: Listen,
-    /// Whether a commit survives [`StopMode::Immediate`]. Tests that don't ask for it run faster.
-    pub durable: bool,
-    /// Whether the data may be in memory where there is room: faster, and it survives all that the
-    /// server does to itself.
-    pub in_memory: bool,
-    /// Further settings of `postgresql.conf`; they win over ours.
-    pub settings: Vec<(String, String)>,
-    /// The folders in which programs are looked for, as in `PATH`.
-    pub search: Vec<PathBuf>,
-    /// Where a downloaded PostgreSQL is kept. The server's user must be able to read it.
-    pub cache: PathBuf,
-}
-
-impl Options {
-    /// A fast, forgetful server in memory and on a socket, and this user's own search path and cache folder.
-    pub fn default_for_user() -> Self {
-        Self {
-            listen: Listen::Socket,
-            durable: false,
-            in_memory: true,
-            settings: Vec::new(),
-            search: env::var_os("PATH")
-                .map(|path| env::split_paths(&path).collect())
-                .unwrap_or_default(),
-            cache: cache_folder(),
-        }
-    }
-}
-
-/// Root's own cache folder can't be read by the user that the server runs as.
-fn cache_folder() -> PathBuf {
-    let base = if account::is_root() {
-        PathBuf::from("/var/cache")
-    } else if let Some(cache) = env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()) {
-        PathBuf::from(cache)
-    } else {
-        env::home_dir().unwrap_or_else(env::temp_dir).join(".cache")
-    };
-    base.join("billd").join("postgresql")
 }
 
 /// Why there is no server.
@@ -303,7 +241,9 @@ impl Embedded {
         let server = self
             .account
             .command(&self.binaries.postgres(), &self.options.search)
-            .args(self.arguments())
+            .arg("-D")
+            .arg(self.data())
+            .args(self.options.arguments(self.folder.path(), self.port))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -342,38 +282,6 @@ impl Embedded {
         }
     }
 
-    fn arguments(&self) -> Vec<String> {
-        let listen = match self.options.listen {
-            Listen::Tcp => Ipv4Addr::LOCALHOST.to_string(),
-            Listen::Socket => String::new(),
-        };
-        let folder = self.folder.path().display().to_string();
-        let mut settings = vec![
-            ("listen_addresses", listen),
-            ("port", self.port.to_string()),
-            // Always there: a connection through it can't reach somebody else's server by mistake.
-            ("unix_socket_directories", folder.clone()),
-            ("max_connections", "200".to_owned()),
-            ("shared_buffers", "128MB".to_owned()),
-            ("log_min_messages", "warning".to_owned()),
-        ];
-        if !self.options.durable {
-            settings.extend(FORGETFUL.map(|(name, value)| (name, value.to_owned())));
-        }
-        let ours = settings.iter().map(|(name, value)| (*name, value.as_str()));
-        let theirs = self
-            .options
-            .settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut arguments = vec!["-D".to_owned(), format!("{folder}/data")];
-        for (name, value) in ours.chain(theirs) {
-            arguments.push("-c".to_owned());
-            arguments.push(format!("{name}={value}"));
-        }
-        arguments
-    }
-
     async fn initialize(&mut self) -> Result<(), EmbeddedError> {
         let mut command = self
             .account
@@ -382,7 +290,7 @@ impl Embedded {
             .args(["--auth=trust", "--no-sync", "--no-instructions"])
             .args(["--encoding=UTF8", "--locale=C", "--username", SUPERUSER])
             .arg("--pgdata")
-            .arg(self.folder.path().join("data"))
+            .arg(self.data())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -413,6 +321,10 @@ impl Embedded {
             // It only names the socket's file, in a folder of our own.
             Listen::Socket => Ok(5432),
         }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
