@@ -1,7 +1,7 @@
 //! billd: a recurring-billing daemon for merchants who charge through PortOne V1.
 
 pub mod domain;
-pub mod gateway;
-
 #[cfg(feature = "demo")]
 pub mod embedded;
+pub mod gateway;
+pub mod store;

@@ -118,6 +118,19 @@ pub enum NotSent {
     Unbuildable(String),
 }
 
+impl NotSent {
+    /// The word for rows, logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::LeaseTooShort => "lease_too_short",
+            Self::NoConnection(_) => "no_connection",
+            Self::NoToken(_) => "no_token",
+            Self::Unauthorized => "unauthorized",
+            Self::Unbuildable(_) => "unbuildable",
+        }
+    }
+}
+
 /// An answer that proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {

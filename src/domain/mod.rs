@@ -1,6 +1,11 @@
 //! The vocabulary and the rules of money. Pure: no I/O, no clock, no `async`, no serialization.
 
 pub mod attempt;
+pub mod calendar;
+pub mod claim;
 pub mod decline;
+pub mod dunning;
 pub mod ids;
 pub mod money;
+pub mod recheck;
+pub mod state;

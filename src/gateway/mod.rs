@@ -1,5 +1,7 @@
 //! The contract with whoever moves the money.
 
+pub mod portone;
+
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, Lookup};
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::Money;
@@ -13,6 +15,17 @@ pub struct Expected {
     pub customer_uid: CustomerUid,
     /// The sum.
     pub money: Money,
+}
+
+impl Expected {
+    /// What this request asks for.
+    pub fn of(request: &ChargeRequest) -> Self {
+        Self {
+            merchant_uid: request.merchant_uid.clone(),
+            customer_uid: request.customer_uid.clone(),
+            money: request.money,
+        }
+    }
 }
 
 /// A question that got no answer. Nothing may be concluded about any payment.

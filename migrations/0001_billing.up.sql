@@ -1,0 +1,472 @@
+-- The book of billd: who owes what and when, every request for money, and what became of it.
+--
+-- The laws that a database can hold are held here, whoever writes the SQL. Intents are constrained:
+-- nobody can open a second attempt while one is open. Facts are not: if money moved twice, the
+-- tables can say so, and the view billd.paid_twice does.
+
+create schema if not exists billd;
+comment on schema billd is 'Recurring billing through PortOne V1. Start with \d+ billd.subscription.';
+
+-- ---------------------------------------------------------------------------------- the clock
+
+create table billd.clock_shift (
+    only_row boolean primary key default true,
+    shift interval not null default interval '0',
+    constraint clock_shift_has_one_row check (only_row)
+);
+comment on table billd.clock_shift is
+    'How far billd''s clock runs ahead of PostgreSQL''s. Zero in production; a test or a rehearsal moves it.';
+insert into billd.clock_shift default values;
+
+create function billd.now() returns timestamptz
+language sql stable parallel safe
+as $$ select statement_timestamp() + (select shift from billd.clock_shift) $$;
+comment on function billd.now() is
+    'The only wall clock of billd: due, lease and expiry are judged by it and by nothing else.';
+
+create table billd.rate_limit (
+    only_row boolean primary key default true,
+    next_free_at timestamptz not null default '-infinity',
+    constraint rate_limit_has_one_row check (only_row)
+) with (fillfactor = 10);
+comment on table billd.rate_limit is
+    'When the next request may leave, over all daemons together. Used while gateway.rate_per_second is not 0.';
+insert into billd.rate_limit default values;
+
+-- ------------------------------------------------------------------------------ the agreement
+
+create function billd.refuse() returns trigger
+language plpgsql
+as $$
+begin
+    raise exception using
+        errcode = 'check_violation',
+        message = tg_argv[0],
+        hint = tg_argv[1],
+        constraint = tg_name,
+        table = tg_table_name,
+        schema = tg_table_schema;
+end
+$$;
+comment on function billd.refuse() is 'Refuses a write with the message and the hint given by its trigger.';
+
+create table billd.subscription (
+    id uuid constraint subscription_pkey primary key default gen_random_uuid(),
+    state text not null default 'active',
+    next_charge_at timestamptz,
+    customer_uid text not null,
+    name text not null,
+    amount bigint not null,
+    currency text not null default 'KRW',
+    interval_unit text not null default 'month',
+    interval_count smallint not null default 1,
+    time_zone text not null default 'Asia/Seoul',
+    anchor_at timestamptz not null,
+    period date not null,
+    due_at timestamptz not null,
+    state_reason text,
+    last_result text,
+    last_result_at timestamptz,
+    last_merchant_uid text,
+    last_reason text,
+    last_message text,
+    attempts smallint not null default 0,
+    declines smallint not null default 0,
+    open_attempt text collate "C",
+    fence bigint not null default 0,
+    recheck boolean not null default false,
+    resumed_at timestamptz,
+    tax_free bigint,
+    vat_amount bigint,
+    buyer_name text,
+    buyer_email text,
+    buyer_tel text,
+    buyer_addr text,
+    buyer_postcode text,
+    card_quota smallint,
+    custom_data text,
+    notice_url text,
+    channel_key text,
+    product_type text,
+    gateway_options jsonb not null default '{}',
+    created_at timestamptz not null default now(),
+
+    constraint state_is_active_past_due_paused_or_cancelled
+        check (state in ('active', 'past_due', 'paused', 'cancelled')),
+    constraint customer_uid_has_1_to_80_characters
+        check (char_length(customer_uid) between 1 and 80),
+    constraint name_has_1_to_40_characters check (char_length(name) between 1 and 40),
+    constraint amount_is_between_1_and_1000000000 check (amount between 1 and 1000000000),
+    constraint currency_is_three_capital_letters check (currency ~ '^[A-Z]{3}$'),
+    constraint interval_unit_is_day_week_month_or_year
+        check (interval_unit in ('day', 'week', 'month', 'year')),
+    constraint interval_count_is_between_1_and_366 check (interval_count between 1 and 366),
+    constraint time_zone_is_an_iana_name check (time_zone ~ '^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$'),
+    constraint period_is_between_2000_and_2099
+        check (period between date '2000-01-01' and date '2099-12-31'),
+    constraint last_result_is_a_state_of_an_attempt
+        check (last_result in ('paid', 'declined', 'not_sent', 'unknown')),
+    constraint attempts_are_at_most_99 check (attempts between 0 and 99),
+    constraint declines_are_at_most_attempts check (declines between 0 and attempts),
+    constraint tax_free_is_within_amount check (tax_free between 0 and amount),
+    constraint vat_amount_is_within_amount
+        check (vat_amount >= 0 and vat_amount + coalesce(tax_free, 0) <= amount),
+    constraint buyer_name_has_at_most_16_characters check (char_length(buyer_name) <= 16),
+    constraint buyer_email_has_at_most_64_characters check (char_length(buyer_email) <= 64),
+    constraint buyer_tel_has_at_most_16_characters check (char_length(buyer_tel) <= 16),
+    constraint buyer_addr_has_at_most_128_characters check (char_length(buyer_addr) <= 128),
+    constraint buyer_postcode_has_at_most_8_characters check (char_length(buyer_postcode) <= 8),
+    constraint card_quota_is_0_or_2_to_36 check (card_quota = 0 or card_quota between 2 and 36),
+    constraint card_quota_needs_an_amount_of_50000_krw
+        check (card_quota is null or card_quota = 0 or (currency = 'KRW' and amount >= 50000)),
+    constraint custom_data_has_at_most_10000_characters check (char_length(custom_data) <= 10000),
+    constraint notice_url_is_http check (notice_url ~ '^https?://' and char_length(notice_url) <= 2000),
+    constraint channel_key_has_at_most_55_characters check (char_length(channel_key) <= 55),
+    constraint product_type_is_real_or_digital check (product_type in ('real', 'digital')),
+    constraint gateway_options_is_an_object check (jsonb_typeof(gateway_options) = 'object'),
+    constraint gateway_options_has_only_fields_of_again check (
+        gateway_options - array[
+            'browser_ip', 'bypass', 'cash_receipt_type', 'extra', 'interest_free_by_merchant',
+            'product_count', 'promotion_id', 'use_card_point'
+        ] = '{}'::jsonb
+    )
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+
+comment on table billd.subscription is
+    'The standing agreement: who, how much, how often. The shortest insert names customer_uid, name and amount.';
+comment on column billd.subscription.state is
+    'active: charged when due. past_due: the last debt was finally declined; set it to active after the card was mended. paused: not charged, periods in between are passed over. cancelled: not charged any more.';
+comment on column billd.subscription.next_charge_at is
+    'When money is asked for next; null while nothing is planned (past_due, or an attempt whose fate is unknown). May be moved by hand.';
+comment on column billd.subscription.customer_uid is 'The merchant''s name for one billing key at PortOne, so for one card.';
+comment on column billd.subscription.name is 'What the buyer''s statement says.';
+comment on column billd.subscription.amount is 'In the currency''s minor unit (KRW has none). A change counts from the next period that is opened.';
+comment on column billd.subscription.time_zone is 'Months and days are counted in this zone.';
+comment on column billd.subscription.anchor_at is
+    'The instant that periods are counted from; a late charge never moves it. Defaults to next_charge_at, or to now.';
+comment on column billd.subscription.period is 'The day, in time_zone, on which the current period starts. It names the debt.';
+comment on column billd.subscription.due_at is 'When the current period fell or falls due.';
+comment on column billd.subscription.state_reason is 'Why the subscription is past_due, or what a person wrote.';
+comment on column billd.subscription.last_reason is 'The class of the decline, or the kind of doubt.';
+comment on column billd.subscription.last_message is 'What the gateway said, word for word.';
+comment on column billd.subscription.attempts is 'Charge attempts of the current period so far.';
+comment on column billd.subscription.declines is 'How many of them took a rung of a dunning ladder.';
+comment on column billd.subscription.open_attempt is
+    'merchant_uid of the attempt whose fate is open; no other may begin until it is proved.';
+comment on column billd.subscription.fence is
+    'Raised by every claim, never lowered: a daemon that lost its claim can''t move this row any more.';
+comment on column billd.subscription.recheck is 'True while billd has to derive this row''s next step from the attempts again.';
+comment on column billd.subscription.resumed_at is 'When it was last set from paused or cancelled to active: periods due before are passed over.';
+comment on column billd.subscription.tax_free is 'Tax-free part of amount. Always fill it for a mixed-tax (복합과세) contract: KG Inicis books the whole amount as tax-free otherwise.';
+comment on column billd.subscription.vat_amount is 'Value-added tax within amount; null lets the gateway compute it.';
+comment on column billd.subscription.card_quota is 'Months to pay in; 0 is at once.';
+comment on column billd.subscription.custom_data is 'Text that PortOne stores and returns.';
+comment on column billd.subscription.gateway_options is 'The rarely used fields of POST /subscribe/payments/again, sent as they are.';
+comment on constraint gateway_options_has_only_fields_of_again on billd.subscription is
+    'A misspelt field would be dropped in silence by the gateway.';
+
+create index subscription_due on billd.subscription (next_charge_at) where state = 'active';
+comment on index billd.subscription_due is 'Serves the claim (claim_due). Fence and open_attempt stay out of every index, so a claim is a HOT update.';
+create index subscription_to_recheck on billd.subscription (id) where recheck;
+comment on index billd.subscription_to_recheck is 'Serves recheck; empty in quiet times.';
+create index subscription_by_customer_uid on billd.subscription (customer_uid);
+comment on index billd.subscription_by_customer_uid is 'Serves people who look a customer up.';
+
+create function billd.subscription_fill() returns trigger
+language plpgsql
+as $$
+begin
+    if new.anchor_at is null then
+        new.anchor_at := coalesce(new.next_charge_at, billd.now());
+    elsif new.next_charge_at is null and new.anchor_at < billd.now() and new.state = 'active' then
+        raise exception 'anchor_at lies in the past, so next_charge_at must say when the next charge is'
+            using errcode = 'check_violation', constraint = 'next_charge_at_is_known',
+                  hint = 'Without it every period since anchor_at would be charged. For the first charge now, leave both out.';
+    end if;
+    new.next_charge_at := coalesce(new.next_charge_at, new.anchor_at);
+    new.due_at := coalesce(new.due_at, new.next_charge_at);
+    new.period := coalesce(new.period, (new.due_at at time zone new.time_zone)::date);
+    return new;
+end
+$$;
+comment on function billd.subscription_fill() is
+    'Derives anchor_at, next_charge_at, due_at and period of a new subscription from what was given.';
+create trigger subscription_fill before insert on billd.subscription
+    for each row execute function billd.subscription_fill();
+
+-- ----------------------------------------------------------------------------------- the debt
+
+create table billd.billing_cycle (
+    subscription_id uuid not null,
+    period date not null,
+    state text not null default 'due',
+    amount bigint not null,
+    currency text not null,
+    due_at timestamptz not null,
+    opened_at timestamptz not null default billd.now(),
+    closed_at timestamptz,
+    reason text,
+
+    constraint billing_cycle_pkey primary key (subscription_id, period),
+    constraint billing_cycle_belongs_to_a_subscription
+        foreign key (subscription_id) references billd.subscription (id),
+    constraint billing_cycle_state_is_known
+        check (state in ('due', 'unresolved', 'paid', 'uncollectible', 'void')),
+    constraint billing_cycle_amount_is_between_1_and_1000000000
+        check (amount between 1 and 1000000000),
+    constraint billing_cycle_currency_is_three_capital_letters check (currency ~ '^[A-Z]{3}$'),
+    constraint billing_cycle_is_closed_when_terminal
+        check ((closed_at is not null) = (state in ('paid', 'uncollectible', 'void')))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+
+comment on table billd.billing_cycle is
+    'The debt of one period; exactly one row per subscription and period, opened by its first attempt.';
+comment on column billd.billing_cycle.state is
+    'due: will be asked for. unresolved: the last attempt''s fate is unknown, the gateway is being asked. paid: money moved. uncollectible: finally declined; due again when the subscription is set to active. void: closed without a charge.';
+comment on column billd.billing_cycle.amount is
+    'What is owed, fixed when the period was opened. May be changed by hand while no attempt is open.';
+comment on column billd.billing_cycle.reason is 'Why it is uncollectible or void.';
+
+-- ------------------------------------------------------------------------------- the requests
+
+create function billd.merchant_uid(subscription_id uuid, period date, attempt_no int) returns text
+language sql immutable strict parallel safe
+as $$
+    select replace(subscription_id::text, '-', '')
+        || lpad(
+            ( extract(year from period)::int % 100 * 1000000
+            + extract(month from period)::int * 10000
+            + extract(day from period)::int * 100
+            + attempt_no )::text, 8, '0')
+$$;
+comment on function billd.merchant_uid(uuid, date, int) is
+    'Names an attempt: 32 digits of the subscription, YYMMDD of the period, attempt 01 to 99. Nothing random: who repeats an attempt repeats its name.';
+
+create table billd.charge_attempt (
+    merchant_uid text collate "C" not null,
+    subscription_id uuid not null,
+    period date not null,
+    attempt_no smallint not null,
+    state text not null default 'started',
+    amount bigint not null,
+    currency text not null,
+    customer_uid text not null,
+    started_at timestamptz not null default billd.now(),
+    finished_at timestamptz,
+    imp_uid text,
+    reason text,
+    code text,
+    message text,
+    ask_at timestamptz,
+    asks smallint not null default 0,
+    not_found smallint not null default 0,
+    sends smallint not null default 1,
+    parked_at timestamptz,
+    fence bigint not null default 0,
+    pg_provider text,
+    pg_tid text,
+    receipt_url text,
+    cancelled_amount bigint not null default 0,
+
+    constraint charge_attempt_pkey primary key (merchant_uid),
+    constraint charge_attempt_belongs_to_a_cycle
+        foreign key (subscription_id, period) references billd.billing_cycle (subscription_id, period),
+    constraint charge_attempt_no_is_between_1_and_99 check (attempt_no between 1 and 99),
+    constraint merchant_uid_names_the_attempt
+        check (merchant_uid = billd.merchant_uid(subscription_id, period, attempt_no)),
+    constraint charge_attempt_state_is_known
+        check (state in ('started', 'paid', 'declined', 'not_sent', 'unknown')),
+    constraint charge_attempt_amount_is_between_1_and_1000000000
+        check (amount between 1 and 1000000000),
+    constraint charge_attempt_is_open_or_finished
+        check ((state in ('started', 'unknown')) = (finished_at is null)),
+    constraint charge_attempt_is_asked_about_while_open
+        check ((state in ('started', 'unknown')) = (ask_at is not null)),
+    constraint paid_has_its_imp_uid check (state <> 'paid' or imp_uid is not null)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+
+comment on table billd.charge_attempt is
+    'One request for money under one merchant_uid, written before it leaves. Kept for ever.';
+comment on column billd.charge_attempt.state is
+    'started: may be on its way, or was lost in a crash. unknown: nobody can tell yet, the gateway is being asked. paid: money moved. declined: refused, no money. not_sent: never left, no money.';
+comment on column billd.charge_attempt.reason is 'Class of the decline, kind of doubt, or why it was not sent.';
+comment on column billd.charge_attempt.code is 'The provider''s code, if the message held one.';
+comment on column billd.charge_attempt.message is 'What the gateway said, word for word.';
+comment on column billd.charge_attempt.ask_at is
+    'While open: from when the gateway is asked what became of it. For a started one that is the end of its lease.';
+comment on column billd.charge_attempt.asks is 'How often the gateway was asked.';
+comment on column billd.charge_attempt.not_found is 'How often in a row it said that it knows nothing.';
+comment on column billd.charge_attempt.sends is 'How often it left under this same merchant_uid.';
+comment on column billd.charge_attempt.parked_at is 'Since when it waits for a person. The gateway is still asked daily.';
+comment on column billd.charge_attempt.fence is 'The claim that may write to this row.';
+comment on column billd.charge_attempt.cancelled_amount is 'How much the gateway says was given back.';
+
+create unique index charge_attempt_one_open on billd.charge_attempt (subscription_id)
+    where state in ('started', 'unknown');
+comment on index billd.charge_attempt_one_open is
+    'Law: one open question. No second request for money while the first one''s fate is open.';
+create index charge_attempt_to_ask on billd.charge_attempt (ask_at)
+    where state in ('started', 'unknown');
+comment on index billd.charge_attempt_to_ask is 'Serves reconciliation (claim_open).';
+create index charge_attempt_by_cycle on billd.charge_attempt (subscription_id, period);
+comment on index billd.charge_attempt_by_cycle is 'Serves people, recheck and the view paid_twice.';
+
+create trigger charge_attempt_terms_never_change before update on billd.charge_attempt
+    for each row
+    when ((old.merchant_uid, old.subscription_id, old.period, old.attempt_no, old.amount,
+           old.currency, old.customer_uid)
+          is distinct from
+          (new.merchant_uid, new.subscription_id, new.period, new.attempt_no, new.amount,
+           new.currency, new.customer_uid))
+    execute function billd.refuse(
+        'the terms of a charge attempt never change: the gateway was asked for exactly these',
+        'Change billd.subscription (for the next period) or billd.billing_cycle (for the next attempt).');
+
+create trigger charge_attempt_facts_never_change before update on billd.charge_attempt
+    for each row
+    when ((old.state = 'paid' and new.state <> 'paid')
+          or (old.state in ('declined', 'not_sent') and new.state in ('started', 'unknown')))
+    execute function billd.refuse(
+        'a charge attempt whose fate is proved is never opened again, and paid stays paid',
+        'A new request for money is a new attempt, and billd makes it.');
+
+create trigger charge_attempt_is_kept before delete on billd.charge_attempt
+    for each row
+    execute function billd.refuse(
+        'charge attempts are kept for ever: they are the record of what was asked from the gateway',
+        'To stop charging, set the subscription to paused or cancelled.');
+
+create function billd.charge_attempt_guard() returns trigger
+language plpgsql
+as $$
+declare
+    cycle record;
+begin
+    select c.subscription_id, c.period, c.state into cycle
+    from added a
+    join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
+    where a.state in ('started', 'unknown') and c.state <> 'due'
+    limit 1;
+    if found then
+        raise exception 'the cycle of % for subscription % is %, so no attempt may begin',
+            cycle.period, cycle.subscription_id, cycle.state
+            using errcode = 'check_violation', constraint = 'charge_attempt_needs_a_due_cycle',
+                  hint = 'Only a cycle in state due can be charged.';
+    end if;
+    return null;
+end
+$$;
+comment on function billd.charge_attempt_guard() is 'Refuses an attempt for a debt that is paid, closed, or already in question.';
+create trigger charge_attempt_needs_a_due_cycle after insert on billd.charge_attempt
+    referencing new table as added
+    for each statement execute function billd.charge_attempt_guard();
+
+create function billd.billing_cycle_guard() returns trigger
+language plpgsql
+as $$
+begin
+    if exists (
+        select from billd.charge_attempt a
+        where a.subscription_id = old.subscription_id and a.state in ('started', 'unknown')
+          and a.period = old.period
+    ) then
+        raise exception 'an attempt of this cycle is open: its amount can''t change and it can''t be closed by hand'
+            using errcode = 'check_violation', constraint = tg_name,
+                  hint = 'Wait until charge_attempt.state is no longer started or unknown.';
+    end if;
+    return new;
+end
+$$;
+comment on function billd.billing_cycle_guard() is 'Keeps the amount of an open attempt''s debt as it is.';
+create trigger billing_cycle_amount_waits_for_the_attempt before update on billd.billing_cycle
+    for each row
+    when ((old.amount, old.currency) is distinct from (new.amount, new.currency))
+    execute function billd.billing_cycle_guard();
+create trigger billing_cycle_void_waits_for_the_attempt before update on billd.billing_cycle
+    for each row
+    when (new.state = 'void' and old.state <> 'void')
+    execute function billd.billing_cycle_guard();
+
+-- ------------------------------------------------------------------- what people do by hand
+
+create function billd.subscription_state_changed() returns trigger
+language plpgsql
+as $$
+begin
+    if new.state = 'active' and old.state in ('paused', 'cancelled') then
+        new.resumed_at := billd.now();
+        new.recheck := true;
+        new.state_reason := null;
+    elsif new.state = 'active' and old.state = 'past_due' then
+        -- The card was mended: the same debt again, from the first rung.
+        new.declines := 0;
+        new.state_reason := null;
+        if new.next_charge_at is null then
+            new.next_charge_at := billd.now();
+        end if;
+        update billd.billing_cycle
+        set state = 'due', closed_at = null, reason = null
+        where subscription_id = new.id and period = new.period and state = 'uncollectible';
+        if not found then
+            new.recheck := true;
+        end if;
+    elsif new.state = 'cancelled' then
+        update billd.billing_cycle c
+        set state = 'void', closed_at = billd.now(), reason = 'the subscription was cancelled'
+        where c.subscription_id = new.id and c.state in ('due', 'uncollectible')
+          and not exists (
+              select from billd.charge_attempt a
+              where a.subscription_id = c.subscription_id and a.period = c.period
+                and a.state in ('started', 'unknown'));
+    end if;
+    return new;
+end
+$$;
+comment on function billd.subscription_state_changed() is
+    'Lets a plain update of state do what a person means by it: resume, try again, cancel.';
+create trigger subscription_state_changed before update on billd.subscription
+    for each row when (old.state <> new.state)
+    execute function billd.subscription_state_changed();
+
+create function billd.billing_cycle_voided() returns trigger
+language plpgsql
+as $$
+begin
+    update billd.subscription set recheck = true
+    where id = new.subscription_id and period = new.period and not recheck;
+    return null;
+end
+$$;
+comment on function billd.billing_cycle_voided() is 'Makes billd move a subscription past a debt that a person has forgiven.';
+create trigger billing_cycle_voided after update on billd.billing_cycle
+    for each row when (new.state = 'void' and old.state <> 'void' and pg_trigger_depth() = 0)
+    execute function billd.billing_cycle_voided();
+
+-- ---------------------------------------------------------------------------- for people's eyes
+
+create view billd.paid_twice as
+select subscription_id, period, count(*) as payments, sum(amount - cancelled_amount) as kept,
+       array_agg(merchant_uid order by attempt_no) as merchant_uids
+from billd.charge_attempt
+where state = 'paid'
+group by subscription_id, period
+having count(*) > 1;
+comment on view billd.paid_twice is 'Debts for which money moved more than once. Must be empty; give the surplus back.';
+
+create view billd.attention as
+select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at as since,
+       coalesce(a.reason, 'started') as reason, a.message,
+       case when a.parked_at is null then 'billd is asking the gateway; nothing to do yet'
+            else 'look the payment up in the console; see OPERATIONS.md, parked attempts' end as what_to_do
+from billd.charge_attempt a
+where a.state = 'unknown'
+union all
+select 'past_due', s.id, s.last_merchant_uid, s.last_result_at, s.state_reason, s.last_message,
+       'ask the customer for a card, then set state to active'
+from billd.subscription s
+where s.state = 'past_due'
+union all
+select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || ' payments', null,
+       'give the surplus back'
+from billd.paid_twice p;
+comment on view billd.attention is 'What waits for the gateway or for a person, oldest first if you order by since.';

@@ -1,0 +1,93 @@
+//! What a claim gives to work on, and what goes back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest};
+use crate::domain::calendar::Period;
+use crate::domain::dunning::{Decision, History, Question};
+use crate::domain::ids::{MerchantUid, SubscriptionId};
+
+/// Which attempt, and under which claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptKey {
+    /// The attempt.
+    pub merchant_uid: MerchantUid,
+    /// Whose debt it is about.
+    pub subscription: SubscriptionId,
+    /// Which period's.
+    pub period: Date,
+    /// The claim. A write that repeats an older one changes nothing but the fact that money moved.
+    pub fence: i64,
+}
+
+/// An attempt that is written down as `started` and leased to us: it may be sent now, once.
+///
+/// Carries the buyer's details, so it has no `Debug`.
+#[derive(Clone)]
+pub struct Claim {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// What is asked for.
+    pub request: ChargeRequest,
+    /// The attempts of this cycle before.
+    pub history: History,
+    /// The period that follows once this one is paid. Computed before the request leaves, so that
+    /// a row whose calendar is broken is never charged.
+    pub next: Period,
+    /// When the debt fell due.
+    pub due_at: Timestamp,
+    /// How long after the debt fell due the claim was made.
+    pub late: Duration,
+}
+
+/// An attempt whose fate is open and which is leased to us to ask about.
+#[derive(Clone)]
+pub struct OpenAttempt {
+    /// Everything needed to send the same request again.
+    pub claim: Claim,
+    /// How long and how often it has been asked about.
+    pub question: Question,
+    /// Whether it already waits for a person.
+    pub parked: bool,
+}
+
+/// A claimed row that says something billd can't work with. Nothing was sent for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// What is wrong, for a person.
+    pub fault: String,
+}
+
+/// What to write down about one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Which attempt, under which claim.
+    pub key: AttemptKey,
+    /// What was learnt; `None` if asking brought nothing new.
+    pub outcome: Option<ChargeOutcome>,
+    /// What follows.
+    pub decision: Decision,
+    /// Where the subscription moves if the decision is to advance.
+    pub next: Option<Period>,
+    /// How often in a row the gateway said that it knows nothing of it.
+    pub not_found: u16,
+}
+
+/// What became of an [`Answer`] in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// Fact and move are durable.
+    Moved,
+    /// The same answer had been recorded before: a lost reply, met by writing again.
+    Already,
+    /// The claim was lost to somebody else. A payment was still written down as a fact.
+    Stale {
+        /// Whether this answer turned the attempt into a paid one after all.
+        paid_written: bool,
+    },
+}

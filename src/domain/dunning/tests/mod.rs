@@ -1,0 +1,414 @@
+mod ladder;
+mod properties;
+
+use super::*;
+use crate::domain::attempt::{NotSent, Payment};
+use crate::domain::ids::ImpUid;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+const REASONS: [UnknownReason; 9] = [
+    UnknownReason::Timeout,
+    UnknownReason::ConnectionLost,
+    UnknownReason::HttpStatus,
+    UnknownReason::Unreadable,
+    UnknownReason::DuplicateMerchantUid,
+    UnknownReason::Mismatch,
+    UnknownReason::UnclearDecline,
+    UnknownReason::NotFinal,
+    UnknownReason::Abandoned,
+];
+
+fn days(count: u32) -> Duration {
+    DAY.saturating_mul(count)
+}
+
+fn ladder(text: &str) -> Ladder {
+    Ladder::parse(text).unwrap()
+}
+
+fn policy() -> Policy {
+    Policy {
+        soft_funds: ladder("1d,3d,5d,7d"),
+        soft_temp: ladder("30m,2h,6h"),
+        issuer_call: ladder("3d"),
+        unclear: ladder("2d"),
+        unspecified: ladder("1d"),
+        hard: Ladder::default(),
+        hold: HOUR,
+        not_sent: Backoff {
+            first: Duration::from_secs(10),
+            max: Duration::from_mins(10),
+        },
+        asks: ladder("10s,1m,10m,1h,1d"),
+        settle: Duration::from_hours(2),
+        not_found_min: 2,
+        on_not_found: NotFoundPolicy::SendAgain,
+        sends_max: 2,
+    }
+}
+
+fn history(attempt_no: u8, declines: u8) -> History {
+    History {
+        attempt_no: AttemptNo::new(attempt_no).unwrap(),
+        declines,
+    }
+}
+
+fn payment() -> Payment {
+    Payment {
+        imp_uid: ImpUid::parse("imp_1").unwrap(),
+        pg_provider: None,
+        pg_tid: None,
+        receipt_url: None,
+        cancelled_amount: 0,
+    }
+}
+
+fn decline(class: DeclineClass) -> Decline {
+    Decline {
+        class,
+        pg_provider: None,
+        code: None,
+        message: String::new(),
+        imp_uid: None,
+    }
+}
+
+fn unknown(reason: UnknownReason) -> Unknown {
+    Unknown {
+        reason,
+        detail: String::new(),
+    }
+}
+
+fn declined(class: DeclineClass) -> ChargeOutcome {
+    ChargeOutcome::Declined(decline(class))
+}
+
+fn retry_after(wait: Duration, took_rung: bool) -> Decision {
+    Decision::Retry { wait, took_rung }
+}
+
+/// An answer long after the settle time, to a first question.
+fn settled() -> Question {
+    Question {
+        age: Duration::from_hours(3),
+        asks: 1,
+        not_found: 2,
+        sends: 1,
+    }
+}
+
+#[track_caller]
+fn check(outcome: &ChargeOutcome, history: History, decision: Decision) {
+    assert_eq!(decide(&policy(), outcome, history), decision, "{outcome:?}");
+}
+
+#[track_caller]
+fn check_lookup(lookup: Result<&Lookup, ()>, question: Question, decision: Decision) {
+    let answer = decide_lookup(&policy(), lookup, &question, history(1, 0));
+    assert_eq!(answer, (None, decision), "{lookup:?}");
+}
+
+#[test]
+fn a_paid_cycle_advances_even_on_the_last_attempt() {
+    check(
+        &ChargeOutcome::Paid(payment()),
+        history(1, 0),
+        Decision::Advance,
+    );
+    check(
+        &ChargeOutcome::Paid(payment()),
+        history(99, 4),
+        Decision::Advance,
+    );
+}
+
+#[test]
+fn each_soft_decline_takes_the_next_rung_until_the_ladder_ends() {
+    let outcome = declined(DeclineClass::SoftFunds);
+    check(&outcome, history(1, 0), retry_after(DAY, true));
+    check(&outcome, history(2, 1), retry_after(days(3), true));
+    // Attempts that took no rung do not use up the ladder.
+    check(&outcome, history(40, 3), retry_after(days(7), true));
+    check(
+        &outcome,
+        history(5, 4),
+        Decision::GiveUp(GiveUpReason::LadderEnded),
+    );
+}
+
+#[test]
+fn every_class_climbs_its_own_ladder_from_the_same_rung() {
+    for (class, wait) in [
+        (DeclineClass::IssuerCall, days(3)),
+        (DeclineClass::Unclear, days(2)),
+        (DeclineClass::Unspecified, DAY),
+    ] {
+        check(&declined(class), history(1, 0), retry_after(wait, true));
+        let ended = Decision::GiveUp(GiveUpReason::LadderEnded);
+        check(&declined(class), history(2, 1), ended);
+    }
+}
+
+#[test]
+fn a_hard_decline_gives_up_at_once_unless_the_merchant_says_otherwise() {
+    let stubborn = Policy {
+        hard: ladder("7d"),
+        ..policy()
+    };
+    for class in [
+        DeclineClass::HardCard,
+        DeclineClass::HardAuth,
+        DeclineClass::Request,
+    ] {
+        let outcome = declined(class);
+        check(
+            &outcome,
+            history(1, 0),
+            Decision::GiveUp(GiveUpReason::HardDecline),
+        );
+        assert_eq!(
+            decide(&stubborn, &outcome, history(1, 0)),
+            retry_after(days(7), true)
+        );
+        assert_eq!(
+            decide(&stubborn, &outcome, history(2, 1)),
+            Decision::GiveUp(GiveUpReason::LadderEnded)
+        );
+    }
+}
+
+#[test]
+fn an_outage_takes_no_rung_and_its_last_wait_repeats() {
+    let outcome = declined(DeclineClass::SoftTemp);
+    check(
+        &outcome,
+        history(1, 0),
+        retry_after(Duration::from_mins(30), false),
+    );
+    check(
+        &outcome,
+        history(3, 1),
+        retry_after(Duration::from_hours(2), false),
+    );
+    check(
+        &outcome,
+        history(50, 1),
+        retry_after(Duration::from_hours(6), false),
+    );
+    let impatient = Policy {
+        soft_temp: Ladder::default(),
+        ..policy()
+    };
+    assert_eq!(
+        decide(&impatient, &outcome, history(1, 0)),
+        Decision::GiveUp(GiveUpReason::LadderEnded)
+    );
+}
+
+#[test]
+fn a_fault_of_the_merchants_contract_costs_the_customer_nothing() {
+    check(
+        &declined(DeclineClass::Config),
+        history(7, 2),
+        retry_after(HOUR, false),
+    );
+}
+
+#[test]
+fn a_request_that_never_left_backs_off_up_to_a_limit() {
+    let outcome = ChargeOutcome::NotSent(NotSent::LeaseTooShort);
+    check(
+        &outcome,
+        history(1, 0),
+        retry_after(Duration::from_secs(10), false),
+    );
+    check(
+        &outcome,
+        history(2, 1),
+        retry_after(Duration::from_secs(10), false),
+    );
+    check(
+        &outcome,
+        history(4, 0),
+        retry_after(Duration::from_secs(80), false),
+    );
+    check(
+        &outcome,
+        history(98, 0),
+        retry_after(Duration::from_mins(10), false),
+    );
+    let hasty = Policy {
+        not_sent: Backoff {
+            first: Duration::ZERO,
+            max: Duration::ZERO,
+        },
+        ..policy()
+    };
+    assert_eq!(
+        decide(&hasty, &outcome, history(1, 0)),
+        retry_after(SECOND, false)
+    );
+}
+
+#[test]
+fn an_unknown_outcome_waits_for_reconciliation() {
+    for reason in REASONS {
+        let decision = match reason {
+            UnknownReason::Mismatch => Decision::Park { wait: DAY },
+            UnknownReason::DuplicateMerchantUid => Decision::Ask { wait: SECOND },
+            UnknownReason::Timeout
+            | UnknownReason::ConnectionLost
+            | UnknownReason::HttpStatus
+            | UnknownReason::Unreadable
+            | UnknownReason::UnclearDecline
+            | UnknownReason::NotFinal
+            | UnknownReason::Abandoned => Decision::Ask {
+                wait: Duration::from_secs(10),
+            },
+        };
+        check(
+            &ChargeOutcome::Unknown(unknown(reason)),
+            history(1, 0),
+            decision,
+        );
+        // There is no further attempt to give up: the question stays open on the last one too.
+        check(
+            &ChargeOutcome::Unknown(unknown(reason)),
+            history(99, 0),
+            decision,
+        );
+    }
+}
+
+#[test]
+fn asking_never_ends_even_without_a_ladder() {
+    let silent = Policy {
+        asks: Ladder::default(),
+        ..policy()
+    };
+    let outcome = ChargeOutcome::Unknown(unknown(UnknownReason::Timeout));
+    assert_eq!(
+        decide(&silent, &outcome, history(1, 0)),
+        Decision::Ask { wait: DAY }
+    );
+    let question = Question {
+        asks: u16::MAX,
+        ..settled()
+    };
+    check_lookup(Err(()), question, Decision::Ask { wait: DAY });
+}
+
+#[test]
+fn a_payment_that_is_found_is_a_payment_at_any_age() {
+    for age in [Duration::ZERO, Duration::from_hours(3), days(400)] {
+        let question = Question { age, ..settled() };
+        let found = decide_lookup(
+            &policy(),
+            Ok(&Lookup::Paid(payment())),
+            &question,
+            history(1, 0),
+        );
+        assert_eq!(
+            found,
+            (Some(ChargeOutcome::Paid(payment())), Decision::Advance)
+        );
+    }
+}
+
+#[test]
+fn a_definite_failure_that_is_found_is_decided_like_a_decline() {
+    let question = Question {
+        age: SECOND,
+        ..settled()
+    };
+    let lookup = Lookup::Failed(decline(DeclineClass::SoftFunds));
+    let found = decide_lookup(&policy(), Ok(&lookup), &question, history(2, 1));
+    let outcome = declined(DeclineClass::SoftFunds);
+    assert_eq!(found, (Some(outcome), retry_after(days(3), true)));
+}
+
+#[test]
+fn an_unclear_failure_is_a_refusal_only_after_the_settle_time() {
+    let lookup = Lookup::Failed(decline(DeclineClass::Unclear));
+    let early = Question {
+        age: Duration::from_secs(7_199),
+        ..settled()
+    };
+    check_lookup(Ok(&lookup), early, Decision::Ask { wait: SECOND });
+    let late = Question {
+        age: Duration::from_hours(2),
+        ..settled()
+    };
+    let found = decide_lookup(&policy(), Ok(&lookup), &late, history(1, 0));
+    let outcome = declined(DeclineClass::Unclear);
+    assert_eq!(found, (Some(outcome), retry_after(days(2), true)));
+}
+
+#[test]
+fn not_found_is_believed_only_late_and_only_twice() {
+    let lookup = Ok(&Lookup::NotFound);
+    check_lookup(lookup, settled(), Decision::SendAgain);
+    let once = Question {
+        not_found: 1,
+        ..settled()
+    };
+    check_lookup(lookup, once, Decision::Ask { wait: MINUTE });
+    let early = Question {
+        age: HOUR,
+        not_found: 9,
+        asks: 9,
+        ..settled()
+    };
+    check_lookup(lookup, early, Decision::Ask { wait: HOUR });
+}
+
+#[test]
+fn a_question_never_sleeps_past_the_end_of_the_settle_time() {
+    for (age, wait) in [
+        (HOUR, HOUR),
+        (Duration::from_mins(119), MINUTE),
+        (Duration::from_millis(7_199_997), SECOND),
+        (Duration::from_hours(2), DAY),
+    ] {
+        let question = Question {
+            age,
+            asks: 100,
+            not_found: 1,
+            sends: 1,
+        };
+        check_lookup(Ok(&Lookup::NotFound), question, Decision::Ask { wait });
+    }
+}
+
+#[test]
+fn an_attempt_that_is_not_found_is_sent_a_bounded_number_of_times() {
+    let sent_out = Question {
+        sends: 2,
+        ..settled()
+    };
+    check_lookup(
+        Ok(&Lookup::NotFound),
+        sent_out,
+        Decision::Park { wait: DAY },
+    );
+    let careful = Policy {
+        on_not_found: NotFoundPolicy::Park,
+        ..policy()
+    };
+    let answer = decide_lookup(&careful, Ok(&Lookup::NotFound), &settled(), history(1, 0));
+    assert_eq!(answer, (None, Decision::Park { wait: DAY }));
+}
+
+#[test]
+fn a_record_that_contradicts_the_request_waits_for_a_person() {
+    let lookup = Lookup::Unclear(unknown(UnknownReason::Mismatch));
+    check_lookup(Ok(&lookup), settled(), Decision::Park { wait: DAY });
+    let lookup = Lookup::Unclear(unknown(UnknownReason::NotFinal));
+    check_lookup(Ok(&lookup), settled(), Decision::Ask { wait: MINUTE });
+}

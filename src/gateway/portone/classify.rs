@@ -1,0 +1,251 @@
+//! What an answer proves. Pure: status and body in, conclusion out.
+//!
+//! HTTP 200 is not success and `code: 0` is not success. Whatever is not recognised here is
+//! [`ChargeOutcome::Unknown`]; nothing else in this program may guess.
+
+use crate::domain::attempt::{
+    ChargeOutcome, Decline, Lookup, Payment, Unknown, UnknownReason, bounded_message,
+};
+use crate::domain::decline::{DeclineClass, classify as classify_decline, names_duplicate};
+use crate::domain::ids::ImpUid;
+use crate::gateway::portone::wire::{Envelope, Outside, Page, PaymentAnnotation, is_sum, minor};
+use crate::gateway::{Expected, GatewayError};
+
+/// What the answer to `again` says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ChargeAnswer {
+    /// The access token was refused. PortOne checks it before it looks at the charge.
+    Unauthorized,
+    /// Everything else.
+    Outcome(ChargeOutcome),
+}
+
+/// Reads the answer to `again`.
+pub(super) fn charge(status: u16, body: &[u8], expected: &Expected) -> ChargeAnswer {
+    if status == 401 {
+        return ChargeAnswer::Unauthorized;
+    }
+    ChargeAnswer::Outcome(if status == 200 {
+        accepted(body, expected)
+    } else {
+        unknown(
+            UnknownReason::HttpStatus,
+            &format!("HTTP {status}: {}", excerpt(body)),
+        )
+    })
+}
+
+/// HTTP 200: PortOne speaks; now the envelope counts.
+fn accepted(body: &[u8], expected: &Expected) -> ChargeOutcome {
+    let Ok(outside) = serde_json::from_slice::<Outside>(body) else {
+        return unknown(UnknownReason::Unreadable, &excerpt(body));
+    };
+    if outside.code != 0 {
+        return refused(outside.code, &outside.message.unwrap_or_default());
+    }
+    match serde_json::from_slice::<Envelope<PaymentAnnotation>>(body) {
+        Ok(Envelope {
+            response: Some(payment),
+            ..
+        }) => paid_or_declined(&payment, expected),
+        Ok(Envelope { response: None, .. }) | Err(_) => {
+            unknown(UnknownReason::Unreadable, &excerpt(body))
+        }
+    }
+}
+
+/// Decline shape B: `code` not 0, no payment in the answer.
+fn refused(code: i64, message: &str) -> ChargeOutcome {
+    if names_duplicate(message) {
+        return unknown(UnknownReason::DuplicateMerchantUid, message);
+    }
+    let classified = classify_decline(None, message);
+    let proves_nothing = match classified.class {
+        DeclineClass::Unclear => true,
+        // Neither a provider's code nor a word that we know: it may be anything.
+        DeclineClass::Unspecified => classified.code.is_none(),
+        DeclineClass::SoftFunds
+        | DeclineClass::SoftTemp
+        | DeclineClass::HardCard
+        | DeclineClass::HardAuth
+        | DeclineClass::IssuerCall
+        | DeclineClass::Config
+        | DeclineClass::Request => false,
+    };
+    if proves_nothing {
+        return unknown(
+            UnknownReason::UnclearDecline,
+            &format!("code {code}: {message}"),
+        );
+    }
+    ChargeOutcome::Declined(Decline {
+        class: classified.class,
+        pg_provider: None,
+        code: classified.code,
+        message: bounded_message(message),
+        imp_uid: None,
+    })
+}
+
+/// `code` 0 with a payment: only its status, number, sum and card say what happened.
+fn paid_or_declined(payment: &PaymentAnnotation, expected: &Expected) -> ChargeOutcome {
+    if let Some(difference) = difference(payment, expected) {
+        return unknown(UnknownReason::Mismatch, &difference);
+    }
+    match payment.status.as_str() {
+        "paid" => match receipt(payment, expected) {
+            Some(receipt) => ChargeOutcome::Paid(receipt),
+            None => unknown(UnknownReason::Unreadable, "no usable imp_uid"),
+        },
+        "failed" => {
+            let decline = decline(payment);
+            if decline.class == DeclineClass::Unclear {
+                unknown(UnknownReason::UnclearDecline, &decline.message)
+            } else {
+                ChargeOutcome::Declined(decline)
+            }
+        }
+        other => unknown(UnknownReason::NotFinal, &format!("status {other}")),
+    }
+}
+
+/// Reads the answer to `findAll`.
+pub(super) fn look_up(
+    status: u16,
+    body: &[u8],
+    expected: &Expected,
+) -> Result<Lookup, GatewayError> {
+    let unreadable =
+        || GatewayError::Unreadable(format!("HTTP {status} to a look-up: {}", excerpt(body)));
+    let outside: Outside = serde_json::from_slice(body).map_err(|_not_json| unreadable())?;
+    match (status, outside.code) {
+        (404, code) if code != 0 => Ok(Lookup::NotFound),
+        (401, _) => Err(GatewayError::Refused(outside.message.unwrap_or_default())),
+        (200, 0) => {
+            let page = serde_json::from_slice::<Envelope<Page>>(body)
+                .ok()
+                .and_then(|envelope| envelope.response)
+                .ok_or_else(unreadable)?;
+            Ok(records(&page, expected))
+        }
+        _ => Err(unreadable()),
+    }
+}
+
+/// One record that moved money wins over any number that did not.
+fn records(page: &Page, expected: &Expected) -> Lookup {
+    let moved =
+        |payment: &&PaymentAnnotation| matches!(payment.status.as_str(), "paid" | "cancelled");
+    if let Some(payment) = page.list.iter().find(moved) {
+        if let Some(difference) = difference(payment, expected) {
+            return Lookup::Unclear(doubt(UnknownReason::Mismatch, &difference));
+        }
+        return match receipt(payment, expected) {
+            Some(receipt) => Lookup::Paid(receipt),
+            None => Lookup::Unclear(doubt(UnknownReason::Unreadable, "no usable imp_uid")),
+        };
+    }
+    if let Some(open) = page.list.iter().find(|payment| payment.status != "failed") {
+        let detail = format!("status {}", open.status);
+        return Lookup::Unclear(doubt(UnknownReason::NotFinal, &detail));
+    }
+    match page.list.first() {
+        None => Lookup::NotFound,
+        Some(_) if page.next != 0 => Lookup::Unclear(doubt(
+            UnknownReason::NotFinal,
+            "more failed records than one page",
+        )),
+        Some(payment) if payment.merchant_uid != expected.merchant_uid.as_str() => Lookup::Unclear(
+            doubt(UnknownReason::Mismatch, "a record of another merchant_uid"),
+        ),
+        Some(payment) => Lookup::Failed(decline(payment)),
+    }
+}
+
+/// Says in what a payment differs from what was asked for; `None` if in nothing.
+///
+/// A card that is absent from the answer is no difference: PortOne's schema allows it, and the
+/// `merchant_uid` is ours alone.
+fn difference(payment: &PaymentAnnotation, expected: &Expected) -> Option<String> {
+    if payment.merchant_uid != expected.merchant_uid.as_str() {
+        return Some(format!(
+            "merchant_uid {} in the answer",
+            bounded_message(&payment.merchant_uid)
+        ));
+    }
+    if !is_sum(&payment.amount, &payment.currency, expected.money) {
+        return Some(format!(
+            "{} {} in the answer, {} asked for",
+            payment.amount,
+            bounded_message(&payment.currency),
+            expected.money
+        ));
+    }
+    match &payment.customer_uid {
+        Some(card) if card != expected.customer_uid.as_str() => {
+            Some("another customer_uid in the answer".to_owned())
+        }
+        Some(_) | None => None,
+    }
+}
+
+fn receipt(payment: &PaymentAnnotation, expected: &Expected) -> Option<Payment> {
+    Some(Payment {
+        imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok()?,
+        pg_provider: payment.pg_provider.as_deref().map(bounded_message),
+        pg_tid: payment.pg_tid.as_deref().map(bounded_message),
+        receipt_url: payment.receipt_url.as_deref().map(bounded_message),
+        cancelled_amount: payment
+            .cancel_amount
+            .as_ref()
+            .and_then(|amount| minor(amount, expected.money.currency()))
+            .unwrap_or_default(),
+    })
+}
+
+fn decline(payment: &PaymentAnnotation) -> Decline {
+    let message = payment.fail_reason.as_deref().unwrap_or_default();
+    let classified = classify_decline(payment.pg_provider.as_deref(), message);
+    Decline {
+        class: classified.class,
+        pg_provider: payment.pg_provider.as_deref().map(bounded_message),
+        code: classified.code,
+        message: bounded_message(message),
+        imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok(),
+    }
+}
+
+fn unknown(reason: UnknownReason, detail: &str) -> ChargeOutcome {
+    ChargeOutcome::Unknown(doubt(reason, detail))
+}
+
+fn doubt(reason: UnknownReason, detail: &str) -> Unknown {
+    Unknown {
+        reason,
+        detail: bounded_message(detail),
+    }
+}
+
+/// The start of a body that is not the contract's, for the row and the log. An answer of the
+/// contract never comes through here: it could hold the buyer's details.
+fn excerpt(body: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 120;
+    let message = serde_json::from_slice::<Outside>(body).map(|outside| {
+        format!(
+            "code {}: {}",
+            outside.code,
+            outside.message.unwrap_or_default()
+        )
+    });
+    let text = match message {
+        Ok(message) => message,
+        Err(_) if body.is_empty() => "empty body".to_owned(),
+        Err(_) if body.trim_ascii_start().starts_with(b"<") => "a page of HTML".to_owned(),
+        Err(_) => format!("{} bytes that are not the contract's JSON", body.len()),
+    };
+    text.chars().take(CHARACTERS_MAX).collect()
+}
+
+#[cfg(test)]
+#[path = "classify_tests.rs"]
+mod tests;

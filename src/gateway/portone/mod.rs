@@ -1,0 +1,238 @@
+//! PortOne V1 over HTTPS.
+//!
+//! `again` leaves once per call: redirects are off, the HTTP layer retries nothing that it began to
+//! write, and the one repeat made here follows a refused access token, which PortOne checks before
+//! it reads the charge. A crash or a lost answer leaves the attempt open in the database; asking is
+//! the engine's business.
+
+mod classify;
+mod token;
+mod wire;
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+use crate::domain::attempt::{
+    ChargeOutcome, ChargeRequest, Lookup, NotSent, Unknown, UnknownReason, bounded_message,
+};
+use crate::gateway::portone::classify::ChargeAnswer;
+use crate::gateway::portone::token::{Token, Tokens};
+use crate::gateway::{Expected, Gateway, GatewayError};
+
+/// Where PortOne is and who we are.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `https://api.iamport.kr`, or a sandbox's address; no slash at the end.
+    pub base_url: String,
+    /// The API key.
+    pub imp_key: SecretString,
+    /// The API secret.
+    pub imp_secret: SecretString,
+    /// How long a call may take in all, tokens included.
+    pub timeout: Duration,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// Connections kept open between calls.
+    pub connections_max: usize,
+}
+
+/// A client of PortOne V1.
+pub struct PortOne {
+    http: reqwest::Client,
+    base_url: String,
+    timeout: Duration,
+    tokens: Tokens,
+}
+
+/// Largest answer that is read. A payment is some two kilobytes.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+impl PortOne {
+    /// Prepares a client; nothing is sent yet.
+    pub fn new(endpoint: Endpoint) -> Result<Self, reqwest::Error> {
+        // A second installation is refused, and then the first one serves as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .connect_timeout(endpoint.connect_timeout)
+            .pool_max_idle_per_host(endpoint.connections_max)
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .user_agent(concat!("billd/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let tokens = Tokens::new(&endpoint.base_url, endpoint.imp_key, endpoint.imp_secret);
+        Ok(Self {
+            http,
+            base_url: endpoint.base_url,
+            timeout: endpoint.timeout,
+            tokens,
+        })
+    }
+
+    /// Asks for an access token, to see whether key and secret are right.
+    pub async fn check_credentials(&self) -> Result<(), GatewayError> {
+        self.tokens.get(&self.http, self.timeout).await.map(drop)
+    }
+
+    /// How often an access token was asked for since the start.
+    pub fn token_refreshes(&self) -> u64 {
+        self.tokens.refreshes()
+    }
+
+    async fn send_again(
+        &self,
+        token: &Token,
+        body: Vec<u8>,
+        expected: &Expected,
+        deadline: Instant,
+    ) -> ChargeAnswer {
+        let answer = self
+            .http
+            .post(format!("{}/subscribe/payments/again", self.base_url))
+            .bearer_auth(token.secret.expose_secret())
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .timeout(deadline.saturating_duration_since(Instant::now()))
+            .body(body)
+            .send()
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return ChargeAnswer::Outcome(no_answer(&error)),
+        };
+        let status = answer.status().as_u16();
+        match bounded_body(answer).await {
+            Ok(body) => classify::charge(status, &body, expected),
+            Err(error) => ChargeAnswer::Outcome(lost(&error)),
+        }
+    }
+
+    async fn ask(&self, token: &Token, expected: &Expected, deadline: Instant) -> Asked {
+        let url = format!(
+            "{}/payments/findAll/{}",
+            self.base_url, expected.merchant_uid
+        );
+        let answer = self
+            .http
+            .get(url)
+            .query(&[("limit", "1000"), ("sorting", "-started")])
+            .bearer_auth(token.secret.expose_secret())
+            .timeout(deadline.saturating_duration_since(Instant::now()))
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let status = answer.status().as_u16();
+        let body = bounded_body(answer).await.map_err(unreachable)?;
+        classify::look_up(status, &body, expected)
+    }
+}
+
+type Asked = Result<Lookup, GatewayError>;
+
+impl Gateway for PortOne {
+    async fn charge(&self, request: &ChargeRequest) -> ChargeOutcome {
+        let deadline = in_time(self.timeout);
+        let body = match wire::again(request) {
+            Ok(body) => body,
+            Err(fault) => return ChargeOutcome::NotSent(NotSent::Unbuildable(fault)),
+        };
+        let expected = Expected::of(request);
+        let token = match self.tokens.get(&self.http, left(deadline)).await {
+            Ok(token) => token,
+            Err(error) => return ChargeOutcome::NotSent(NotSent::NoToken(chain(&error))),
+        };
+        match self
+            .send_again(&token, body.clone(), &expected, deadline)
+            .await
+        {
+            ChargeAnswer::Outcome(outcome) => return outcome,
+            ChargeAnswer::Unauthorized => {}
+        }
+        let fresh = match self.tokens.renew(&self.http, left(deadline), &token).await {
+            Ok(fresh) => fresh,
+            Err(error) => return ChargeOutcome::NotSent(NotSent::NoToken(chain(&error))),
+        };
+        match self.send_again(&fresh, body, &expected, deadline).await {
+            ChargeAnswer::Outcome(outcome) => outcome,
+            ChargeAnswer::Unauthorized => ChargeOutcome::NotSent(NotSent::Unauthorized),
+        }
+    }
+
+    async fn look_up(&self, expected: &Expected) -> Result<Lookup, GatewayError> {
+        let deadline = in_time(self.timeout);
+        let token = self.tokens.get(&self.http, left(deadline)).await?;
+        match self.ask(&token, expected, deadline).await {
+            Err(GatewayError::Refused(_)) => {
+                let fresh = self
+                    .tokens
+                    .renew(&self.http, left(deadline), &token)
+                    .await?;
+                self.ask(&fresh, expected, deadline).await
+            }
+            answer => answer,
+        }
+    }
+}
+
+fn in_time(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or(now)
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// No answer to a charge. Only a connection that was never made proves that nothing was asked.
+fn no_answer(error: &reqwest::Error) -> ChargeOutcome {
+    if error.is_connect() {
+        ChargeOutcome::NotSent(NotSent::NoConnection(chain(error)))
+    } else if error.is_builder() {
+        ChargeOutcome::NotSent(NotSent::Unbuildable(chain(error)))
+    } else {
+        lost(error)
+    }
+}
+
+fn lost(error: &reqwest::Error) -> ChargeOutcome {
+    let reason = if error.is_timeout() {
+        UnknownReason::Timeout
+    } else {
+        UnknownReason::ConnectionLost
+    };
+    ChargeOutcome::Unknown(Unknown {
+        reason,
+        detail: bounded_message(&chain(error)),
+    })
+}
+
+fn unreachable(error: reqwest::Error) -> GatewayError {
+    GatewayError::Unreachable(Box::new(error.without_url()))
+}
+
+/// Reads an answer up to [`BODY_BYTES_MAX`]; the rest is dropped, and then it won't parse.
+async fn bounded_body(mut answer: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        let room = BODY_BYTES_MAX.saturating_sub(body.len());
+        body.extend(chunk.iter().take(room));
+        if room == 0 {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// An error and its causes in one line, for a row or a log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

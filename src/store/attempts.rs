@@ -1,0 +1,148 @@
+//! Claim, begin, record: the three writes of a charge, each a batch in one commit.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
+use crate::store::answers::Columns;
+use crate::store::rows::{AttemptRow, seconds};
+use crate::store::{Store, StoreError};
+
+/// Bounds of one claim.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimLimits {
+    /// Most attempts: never more than can be sent at once.
+    pub rows_max: u32,
+    /// How long the claim holds.
+    pub lease: Duration,
+    /// Requests per second over all daemons; 0 for no cap.
+    pub rate_per_second: u32,
+}
+
+/// What a claim brought.
+pub struct Claimed {
+    /// Attempts that are written down and may be sent, in the order in which they fell due, and
+    /// rows that can't be.
+    pub claims: Vec<Result<Claim, BadRow>>,
+    /// How long to wait before the first is sent, under a rate cap; each next one waits one
+    /// interval of the cap more.
+    pub first_in: Duration,
+}
+
+impl Store {
+    /// Claims what is due and begins an attempt for each: the intents are durable when this returns.
+    pub async fn claim_due(&self, limits: ClaimLimits) -> Result<Claimed, StoreError> {
+        let statement = sqlx::query_file_as!(
+            AttemptRow,
+            "src/store/claim_due.sql",
+            i32::try_from(limits.rows_max).unwrap_or(i32::MAX),
+            limits.lease.as_secs_f64(),
+            i32::try_from(limits.rate_per_second).unwrap_or(i32::MAX),
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        let first_in = rows
+            .first()
+            .and_then(|row| row.first_in_seconds)
+            .map(seconds)
+            .unwrap_or_default();
+        let claims = rows
+            .into_iter()
+            .map(AttemptRow::into_claim)
+            .collect::<Result<_, _>>()?;
+        Ok(Claimed { claims, first_in })
+    }
+
+    /// Takes over open attempts whose lease or waiting time has ended, to ask about them.
+    pub async fn claim_open(
+        &self,
+        rows_max: u32,
+        lease: Duration,
+    ) -> Result<Vec<Result<OpenAttempt, BadRow>>, StoreError> {
+        let statement = sqlx::query_file_as!(
+            AttemptRow,
+            "src/store/claim_open.sql",
+            i32::try_from(rows_max).unwrap_or(i32::MAX),
+            lease.as_secs_f64(),
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        rows.into_iter().map(AttemptRow::into_open).collect()
+    }
+
+    /// Makes every unknown attempt due to be asked about now. Returns how many there are.
+    pub async fn ask_all_now(&self) -> Result<u64, StoreError> {
+        let statement = sqlx::query!(
+            "-- store::ask_all_now
+            update billd.charge_attempt
+            set ask_at = billd.now()
+            where state = 'unknown' and ask_at > billd.now()"
+        )
+        .execute(&self.pool);
+        Ok(self.within(statement).await?.rows_affected())
+    }
+
+    /// Writes outcomes and decisions down, in one commit. The results stand in the answers' order.
+    ///
+    /// Safe to repeat after an error: what had been written is reported as [`Recorded::Already`].
+    pub async fn record(
+        &self,
+        answers: &[Answer],
+        catch_up: Duration,
+        lease: Duration,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let columns = Columns::of(answers);
+        let statement = sqlx::query_file!(
+            "src/store/record.sql",
+            &columns.merchant_uid,
+            &columns.subscription_id,
+            &columns.period as _,
+            &columns.fence,
+            &columns.state,
+            &columns.imp_uid as _,
+            &columns.pg_provider as _,
+            &columns.pg_tid as _,
+            &columns.receipt_url as _,
+            &columns.cancelled_amount,
+            &columns.reason as _,
+            &columns.code as _,
+            &columns.message as _,
+            &columns.decision,
+            &columns.wait_seconds,
+            &columns.took_rung,
+            &columns.next_period as _,
+            &columns.next_due_at as _,
+            &columns.give_up_reason as _,
+            &columns.not_found,
+            catch_up.as_secs_f64(),
+            lease.as_secs_f64(),
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        let mut recorded: HashMap<String, Recorded> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let state = columns.state_of(&row.merchant_uid);
+            let what = if row.moved {
+                Recorded::Moved
+            } else if !row.written && row.state_before.as_deref() == state {
+                Recorded::Already
+            } else {
+                Recorded::Stale {
+                    paid_written: row.written,
+                }
+            };
+            recorded.insert(row.merchant_uid, what);
+        }
+        Ok(answers
+            .iter()
+            .map(|answer| {
+                recorded
+                    .get(answer.key.merchant_uid.as_str())
+                    .copied()
+                    .unwrap_or(Recorded::Stale {
+                        paid_written: false,
+                    })
+            })
+            .collect())
+    }
+}

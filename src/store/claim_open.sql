@@ -1,0 +1,80 @@
+-- store::claim_open: takes over attempts whose lease or waiting time has ended, to ask about them.
+--
+-- A started attempt found here has lost its daemon. Raising the fence keeps a daemon that comes
+-- back from moving the cycle; it may still write down that money moved.
+--
+-- $1 most rows · $2 lease in seconds
+with clock as materialized (
+    select billd.now() as now
+),
+open as materialized (
+    select a.ctid as row_at, a.*
+    from billd.charge_attempt a
+    where a.state in ('started', 'unknown')
+      and a.ask_at <= (select now from clock)
+    order by a.ask_at
+    limit $1::int
+    for no key update skip locked
+),
+taken as (
+    update billd.subscription s
+    set fence = s.fence + 1,
+        next_charge_at = null,
+        last_result = 'unknown',
+        last_result_at = case when o.state = 'started' then k.now else s.last_result_at end,
+        last_merchant_uid = o.merchant_uid,
+        last_reason = case when o.state = 'started' then 'abandoned' else s.last_reason end,
+        last_message = case when o.state = 'started' then null else s.last_message end
+    from open o, clock k
+    where s.id = o.subscription_id and s.open_attempt = o.merchant_uid
+    returning s.*
+),
+unresolved as (
+    update billd.billing_cycle c
+    set state = 'unresolved'
+    from open o
+    where c.subscription_id = o.subscription_id and c.period = o.period and c.state = 'due'
+),
+asked as (
+    update billd.charge_attempt a
+    set state = 'unknown',
+        reason = case when o.state = 'started' then 'abandoned' else o.reason end,
+        ask_at = k.now + make_interval(secs => $2::float8),
+        asks = least(o.asks, 30000) + 1,
+        fence = coalesce(t.fence, o.fence)
+    from open o
+    cross join clock k
+    left join taken t on t.open_attempt = o.merchant_uid
+    where a.ctid = o.row_at
+    returning a.*
+)
+select
+    a.merchant_uid as "merchant_uid!",
+    a.subscription_id as "subscription_id!",
+    a.period as "period!: jiff_sqlx::Date",
+    a.attempt_no as "attempt_no!",
+    a.fence as "fence!",
+    a.amount as "amount!",
+    a.currency as "currency!",
+    a.customer_uid as "customer_uid!",
+    a.asks as "asks!",
+    a.not_found as "not_found!",
+    a.sends as "sends!",
+    a.parked_at is not null as "parked!",
+    greatest(0, extract(epoch from k.now - a.started_at))::float8 as "age_seconds!",
+    s.declines as "declines!",
+    s.name as "name!",
+    s.interval_unit as "interval_unit!",
+    s.interval_count as "interval_count!",
+    s.time_zone as "time_zone!",
+    s.anchor_at as "anchor_at!: jiff_sqlx::Timestamp",
+    s.due_at as "due_at!: jiff_sqlx::Timestamp",
+    s.tax_free, s.vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr,
+    s.buyer_postcode, s.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
+    s.gateway_options::text as "gateway_options!",
+    k.now as "now!: jiff_sqlx::Timestamp",
+    null::float8 as first_in_seconds
+from asked a
+join billd.subscription s on s.id = a.subscription_id
+cross join clock k
+order by a.ask_at, a.merchant_uid

@@ -1,0 +1,122 @@
+//! The figures that tell how the book is doing.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::store::rows::seconds;
+use crate::store::{Store, StoreError};
+
+/// How the book is doing, by the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// Subscriptions that are due and not in anybody's hands; counted up to [`Pulse::COUNT_MAX`].
+    pub due: u64,
+    /// For how long the longest of them has been waiting.
+    pub due_age_oldest: Duration,
+    /// Attempts under way: begun, outcome not recorded.
+    pub started: u64,
+    /// Attempts whose fate is unknown.
+    pub unknown: u64,
+    /// The age of the oldest of them.
+    pub unknown_age_oldest: Duration,
+    /// Those among the unknown that wait for a person.
+    pub parked: u64,
+}
+
+impl Pulse {
+    /// Counting stops here, so that taking the pulse of a large backlog stays cheap.
+    pub const COUNT_MAX: u64 = 100_000;
+}
+
+/// What `check` asks the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerClock {
+    /// PostgreSQL's time.
+    pub server: Timestamp,
+    /// How far billd's clock has been moved ahead of it. Zero in production.
+    pub shift: Duration,
+}
+
+impl Store {
+    /// Takes the pulse of the book.
+    pub async fn pulse(&self) -> Result<Pulse, StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::pulse
+            with clock as materialized (
+                select billd.now() as now
+            ),
+            due as (
+                select count(*) as rows, min(next_charge_at) as oldest
+                from (
+                    select next_charge_at
+                    from billd.subscription
+                    where state = 'active' and next_charge_at <= (select now from clock)
+                      and open_attempt is null
+                    order by next_charge_at
+                    limit 100000
+                ) bounded
+            ),
+            open as (
+                select
+                    count(*) filter (where state = 'started') as started,
+                    count(*) filter (where state = 'unknown') as unknown,
+                    count(*) filter (where parked_at is not null) as parked,
+                    min(started_at) filter (where state = 'unknown') as oldest
+                from (
+                    select state, parked_at, started_at
+                    from billd.charge_attempt
+                    where state in ('started', 'unknown')
+                    order by ask_at
+                    limit 100000
+                ) bounded
+            )
+            select
+                due.rows as "due!",
+                greatest(0, extract(epoch from now - due.oldest))::float8 as due_age,
+                open.started as "started!",
+                open.unknown as "unknown!",
+                open.parked as "parked!",
+                greatest(0, extract(epoch from now - open.oldest))::float8 as unknown_age
+            from clock, due, open"#
+        )
+        .fetch_one(&self.pool);
+        let row = self.within(statement).await?;
+        let count = |number: i64| u64::try_from(number).unwrap_or_default();
+        Ok(Pulse {
+            due: count(row.due),
+            due_age_oldest: row.due_age.map(seconds).unwrap_or_default(),
+            started: count(row.started),
+            unknown: count(row.unknown),
+            unknown_age_oldest: row.unknown_age.map(seconds).unwrap_or_default(),
+            parked: count(row.parked),
+        })
+    }
+
+    /// Asks whether the database answers at all.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let statement = sqlx::query_scalar!(
+            r#"-- store::ping
+            select 1 as "one!""#
+        )
+        .fetch_one(&self.pool);
+        self.within(statement).await.map(|_one| ())
+    }
+
+    /// Reads PostgreSQL's clock and how far billd's has been moved ahead of it.
+    pub async fn server_clock(&self) -> Result<ServerClock, StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::server_clock
+            select
+                clock_timestamp() as "server!: jiff_sqlx::Timestamp",
+                extract(epoch from shift)::float8 as "shift!"
+            from billd.clock_shift"#
+        )
+        .fetch_one(&self.pool);
+        let row = self.within(statement).await?;
+        Ok(ServerClock {
+            server: row.server.to_jiff(),
+            shift: seconds(row.shift),
+        })
+    }
+}

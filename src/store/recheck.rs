@@ -1,0 +1,270 @@
+//! Rows whose next step has to be derived again: see [`crate::domain::recheck`].
+
+use std::time::Duration;
+
+use sqlx::{Postgres, Transaction};
+
+use crate::domain::calendar::Period;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::recheck::{Resolution, Situation, recheck};
+use crate::domain::state::{CycleState, SubscriptionState};
+use crate::store::rows::schedule;
+use crate::store::{Store, StoreError};
+
+/// One subscription that was looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rechecked {
+    /// Which.
+    pub subscription: SubscriptionId,
+    /// What was found, in one phrase for the log.
+    pub found: String,
+    /// Whether the row is broken and waits for a person.
+    pub broken: bool,
+}
+
+impl Store {
+    /// Looks again at up to `rows_max` subscriptions that ask for it, in one transaction.
+    pub async fn recheck(
+        &self,
+        rows_max: u32,
+        catch_up: Duration,
+    ) -> Result<Vec<Rechecked>, StoreError> {
+        let mut tx = self.within(self.pool.begin()).await?;
+        let rows = sqlx::query!(
+            r#"-- store::recheck
+            select
+                s.id,
+                s.state,
+                s.period as "period: jiff_sqlx::Date",
+                s.due_at as "due_at: jiff_sqlx::Timestamp",
+                s.resumed_at as "resumed_at: jiff_sqlx::Timestamp",
+                s.anchor_at as "anchor_at: jiff_sqlx::Timestamp",
+                s.interval_count,
+                s.interval_unit,
+                s.time_zone,
+                c.state as "cycle_state?",
+                exists (
+                    select from billd.charge_attempt a
+                    where a.subscription_id = s.id and a.period = s.period and a.state = 'paid'
+                ) as "paid!"
+            from billd.subscription s
+            left join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period
+            where s.recheck
+              and not exists (
+                  select from billd.charge_attempt a
+                  where a.subscription_id = s.id and a.state in ('started', 'unknown'))
+            order by s.id
+            limit $1
+            for no key update of s skip locked"#,
+            i64::from(rows_max),
+        )
+        .fetch_all(&mut *tx);
+        let rows = self.within(rows).await?;
+        let mut rechecked = Vec::with_capacity(rows.len());
+        for row in rows {
+            let subscription = SubscriptionId(row.id);
+            let situation = Situation {
+                state: SubscriptionState::parse(&row.state)
+                    .ok_or_else(|| StoreError::Corrupt(format!("state {:?}", row.state)))?,
+                period: row.period.to_jiff(),
+                due_at: row.due_at.to_jiff(),
+                cycle: row.cycle_state.as_deref().and_then(CycleState::parse),
+                paid: row.paid,
+                resumed_at: row.resumed_at.map(jiff_sqlx::Timestamp::to_jiff),
+            };
+            let resolution = schedule(
+                row.anchor_at.to_jiff(),
+                row.interval_count,
+                &row.interval_unit,
+                &row.time_zone,
+            )
+            .and_then(|schedule| recheck(&situation, &schedule).map_err(|error| error.to_string()));
+            let apply = apply(&mut tx, subscription, &situation, &resolution, catch_up);
+            self.within(apply).await?;
+            rechecked.push(Rechecked {
+                subscription,
+                found: phrase(&resolution),
+                broken: resolution.is_err(),
+            });
+        }
+        self.within(tx.commit()).await?;
+        Ok(rechecked)
+    }
+}
+
+fn phrase(resolution: &Result<Resolution, String>) -> String {
+    match resolution {
+        Ok(Resolution::Paid(next)) => format!("the debt is paid; next period {}", next.date),
+        Ok(Resolution::MoveOn(next)) => format!("the debt is void; next period {}", next.date),
+        Ok(Resolution::PassOver { missed, next }) => {
+            format!(
+                "{} periods passed over; next period {}",
+                missed.len(),
+                next.date
+            )
+        }
+        Ok(Resolution::GiveUp) => "the debt is uncollectible".to_owned(),
+        Ok(Resolution::Keep) => "goes on as planned".to_owned(),
+        Err(fault) => format!("bad row: {fault}"),
+    }
+}
+
+/// Writes a resolution down; the row is locked by the caller's transaction.
+async fn apply(
+    tx: &mut Transaction<'static, Postgres>,
+    subscription: SubscriptionId,
+    situation: &Situation,
+    resolution: &Result<Resolution, String>,
+    catch_up: Duration,
+) -> Result<(), sqlx::Error> {
+    match resolution {
+        Ok(Resolution::Paid(next)) => {
+            close_paid(tx, subscription, situation).await?;
+            move_to(tx, subscription, next, true, catch_up).await
+        }
+        Ok(Resolution::MoveOn(next)) => move_to(tx, subscription, next, false, catch_up).await,
+        Ok(Resolution::PassOver { missed, next }) => {
+            void_missed(tx, subscription, missed).await?;
+            move_to(tx, subscription, next, false, catch_up).await
+        }
+        Ok(Resolution::GiveUp) => {
+            stop(
+                tx,
+                subscription,
+                "the debt of this period was finally declined",
+            )
+            .await
+        }
+        Ok(Resolution::Keep) => keep(tx, subscription).await,
+        Err(fault) => stop(tx, subscription, &format!("bad row; {fault}")).await,
+    }
+}
+
+async fn close_paid(
+    tx: &mut Transaction<'static, Postgres>,
+    subscription: SubscriptionId,
+    situation: &Situation,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- store::recheck, close as paid
+        update billd.billing_cycle
+        set state = 'paid', closed_at = billd.now(), reason = null
+        where subscription_id = $1 and period = $2 and state <> 'paid'",
+        subscription.0,
+        jiff_sqlx::Date::from(situation.period) as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+async fn move_to(
+    tx: &mut Transaction<'static, Postgres>,
+    subscription: SubscriptionId,
+    next: &Period,
+    paid: bool,
+    catch_up: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- store::recheck, next period
+        update billd.subscription
+        set recheck = coalesce($3::timestamptz < resumed_at, false),
+            fence = fence + 1,
+            open_attempt = null,
+            attempts = 0,
+            declines = 0,
+            state = case when $4 and state = 'past_due' then 'active' else state end,
+            state_reason = case when $4 and state = 'past_due' then null else state_reason end,
+            period = $2,
+            due_at = $3,
+            next_charge_at = case
+                when $3::timestamptz > billd.now() then $3::timestamptz
+                else billd.now() + make_interval(secs => $5)
+            end
+        where id = $1",
+        subscription.0,
+        jiff_sqlx::Date::from(next.date) as _,
+        jiff_sqlx::Timestamp::from(next.due_at) as _,
+        paid,
+        catch_up.as_secs_f64(),
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+async fn void_missed(
+    tx: &mut Transaction<'static, Postgres>,
+    subscription: SubscriptionId,
+    missed: &[Period],
+) -> Result<(), sqlx::Error> {
+    let periods: Vec<jiff_sqlx::Date> = missed.iter().map(|period| period.date.into()).collect();
+    let due_at: Vec<jiff_sqlx::Timestamp> =
+        missed.iter().map(|period| period.due_at.into()).collect();
+    sqlx::query!(
+        "-- store::recheck, passed over
+        insert into billd.billing_cycle
+            (subscription_id, period, due_at, state, amount, currency, opened_at, closed_at, reason)
+        select s.id, m.period, m.due_at, 'void', s.amount, s.currency, billd.now(), billd.now(),
+               'fell due while the subscription was paused or cancelled'
+        from billd.subscription s, unnest($2::date[], $3::timestamptz[]) as m (period, due_at)
+        where s.id = $1
+        on conflict do nothing",
+        subscription.0,
+        &periods as _,
+        &due_at as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+async fn stop(
+    tx: &mut Transaction<'static, Postgres>,
+    subscription: SubscriptionId,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- store::recheck, give up
+        update billd.subscription
+        set recheck = false,
+            fence = fence + 1,
+            open_attempt = null,
+            state = case when state = 'active' then 'past_due' else state end,
+            state_reason = $2,
+            next_charge_at = null
+        where id = $1",
+        subscription.0,
+        reason,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// Brings the counters in line with the attempts there are, so that the next one gets a new number.
+async fn keep(
+    tx: &mut Transaction<'static, Postgres>,
+    subscription: SubscriptionId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- store::recheck, go on
+        update billd.subscription s
+        set recheck = false,
+            fence = s.fence + 1,
+            open_attempt = null,
+            attempts = greatest(s.attempts, (
+                select coalesce(max(a.attempt_no), 0)
+                from billd.charge_attempt a
+                where a.subscription_id = s.id and a.period = s.period)),
+            next_charge_at = case
+                when s.state = 'active' then coalesce(s.next_charge_at, billd.now())
+                else s.next_charge_at
+            end
+        where s.id = $1",
+        subscription.0,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}

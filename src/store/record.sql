@@ -1,0 +1,120 @@
+-- store::record: writes outcomes and decisions of many attempts, in one commit.
+--
+-- Two different rights meet here. The fact that money moved is written whatever the fence says.
+-- Everything else, and every move of a cycle, needs the fence of the claim it comes from. Running
+-- the same batch again changes nothing, so a lost answer at commit is met by running it again.
+--
+-- $1 … $20 one array per column, one element per answer · $21 catch-up pace in seconds
+-- $22 lease in seconds
+with clock as materialized (
+    select billd.now() as now
+),
+answer as materialized (
+    select *
+    from unnest(
+        $1::text[], $2::uuid[], $3::date[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::float8[], $16::bool[], $17::date[], $18::timestamptz[], $19::text[], $20::smallint[]
+    ) as x (
+        merchant_uid, subscription_id, period, fence, state, imp_uid, pg_provider,
+        pg_tid, receipt_url, cancelled_amount, reason, code, message, decision,
+        wait_seconds, took_rung, next_period, next_due_at, give_up_reason, not_found
+    )
+),
+before as materialized (
+    select a.merchant_uid, a.state
+    from answer x
+    join billd.charge_attempt a on a.merchant_uid = x.merchant_uid
+),
+fact as (
+    update billd.charge_attempt a
+    set state = case when x.decision = 'send_again' then 'started' else x.state end,
+        finished_at = case when x.state in ('paid', 'declined', 'not_sent') then k.now end,
+        ask_at = case
+            when x.decision = 'send_again' then k.now + make_interval(secs => $22::float8)
+            when x.state = 'unknown' then k.now + make_interval(secs => x.wait_seconds)
+        end,
+        started_at = case when x.decision = 'send_again' then k.now else a.started_at end,
+        sends = a.sends + (x.decision = 'send_again')::int,
+        not_found = case when x.decision = 'send_again' then 0 else x.not_found end,
+        parked_at = case when x.decision = 'park' then coalesce(a.parked_at, k.now) end,
+        imp_uid = coalesce(x.imp_uid, a.imp_uid),
+        pg_provider = coalesce(x.pg_provider, a.pg_provider),
+        pg_tid = coalesce(x.pg_tid, a.pg_tid),
+        receipt_url = coalesce(x.receipt_url, a.receipt_url),
+        cancelled_amount = greatest(a.cancelled_amount, x.cancelled_amount),
+        reason = case when x.state = 'paid' then null else coalesce(x.reason, a.reason) end,
+        code = x.code,
+        message = case when x.state = 'paid' then null else coalesce(x.message, a.message) end
+    from answer x, clock k
+    where a.merchant_uid = x.merchant_uid
+      and ((x.state = 'paid' and a.state <> 'paid')
+           or (a.state in ('started', 'unknown') and a.fence = x.fence))
+    returning a.merchant_uid, a.subscription_id, a.state
+),
+move as (
+    update billd.subscription s
+    set open_attempt = case when x.state = 'unknown' then s.open_attempt end,
+        state = case when x.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
+        state_reason = case when x.decision = 'give_up' then x.give_up_reason else s.state_reason end,
+        period = coalesce(x.next_period, s.period),
+        due_at = coalesce(x.next_due_at, s.due_at),
+        attempts = case when x.decision = 'advance' then 0 else s.attempts end,
+        declines = case when x.decision = 'advance' then 0 else s.declines + x.took_rung::int end,
+        next_charge_at = case x.decision
+            when 'advance' then
+                case when x.next_due_at > k.now then x.next_due_at
+                     else k.now + make_interval(secs => $21::float8) end
+            when 'retry' then k.now + make_interval(secs => x.wait_seconds)
+        end,
+        last_result = x.state,
+        last_result_at = k.now,
+        last_merchant_uid = x.merchant_uid,
+        last_reason = case when x.state = 'unknown' then coalesce(x.reason, s.last_reason) else x.reason end,
+        last_message = case when x.state = 'unknown' then coalesce(x.message, s.last_message) else x.message end
+    from answer x, clock k
+    where s.id = x.subscription_id
+      and s.open_attempt = x.merchant_uid
+      and s.fence = x.fence
+      -- Attempts are locked before subscriptions, everywhere: this makes `fact` run first.
+      and (select count(*) from fact) >= 0
+    returning s.id, s.state, x.merchant_uid, x.period, x.decision, x.state as outcome, x.give_up_reason
+),
+cycle as (
+    update billd.billing_cycle c
+    set state = m.next_state,
+        closed_at = case when m.next_state in ('paid', 'uncollectible', 'void') then k.now end,
+        reason = case m.next_state
+            when 'uncollectible' then m.give_up_reason
+            when 'void' then 'the subscription was cancelled'
+        end
+    from (
+        select *, case
+            when decision = 'advance' then 'paid'
+            when outcome = 'unknown' then 'unresolved'
+            when state = 'cancelled' then 'void'
+            when decision = 'give_up' then 'uncollectible'
+            else 'due'
+        end as next_state
+        from move
+    ) m, clock k
+    where c.subscription_id = m.id and c.period = m.period and c.state <> m.next_state
+),
+-- Money that was reported by somebody who no longer holds the claim: the cycle has to be looked at
+-- again before anybody charges it.
+stray as (
+    update billd.subscription s
+    set recheck = true
+    from fact f
+    where s.id = f.subscription_id and f.state = 'paid' and not s.recheck
+      and not exists (select from move m where m.id = s.id)
+)
+select
+    x.merchant_uid as "merchant_uid!",
+    f.merchant_uid is not null as "written!",
+    m.merchant_uid is not null as "moved!",
+    b.state as "state_before?"
+from answer x
+left join fact f on f.merchant_uid = x.merchant_uid
+left join move m on m.merchant_uid = x.merchant_uid
+left join before b on b.merchant_uid = x.merchant_uid

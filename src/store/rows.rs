@@ -1,0 +1,167 @@
+//! Rows into the domain's types, and back. The only judge of a bad row.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::types::Uuid;
+
+use crate::domain::attempt::{ChargeRequest, ChargeTerms};
+use crate::domain::calendar::{Interval, IntervalUnit, Schedule, Zone};
+use crate::domain::claim::{AttemptKey, BadRow, Claim, OpenAttempt};
+use crate::domain::dunning::{History, Question};
+use crate::domain::ids::{AttemptNo, CustomerUid, MerchantUid, SubscriptionId};
+use crate::domain::money::{Currency, Money};
+use crate::store::StoreError;
+
+/// What both claims return.
+pub(super) struct AttemptRow {
+    pub(super) merchant_uid: String,
+    pub(super) subscription_id: Uuid,
+    pub(super) period: jiff_sqlx::Date,
+    pub(super) attempt_no: i16,
+    pub(super) fence: i64,
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) customer_uid: String,
+    pub(super) asks: i16,
+    pub(super) not_found: i16,
+    pub(super) sends: i16,
+    pub(super) parked: bool,
+    pub(super) age_seconds: f64,
+    pub(super) declines: i16,
+    pub(super) name: String,
+    pub(super) interval_unit: String,
+    pub(super) interval_count: i16,
+    pub(super) time_zone: String,
+    pub(super) anchor_at: jiff_sqlx::Timestamp,
+    pub(super) due_at: jiff_sqlx::Timestamp,
+    pub(super) tax_free: Option<i64>,
+    pub(super) vat_amount: Option<i64>,
+    pub(super) buyer_name: Option<String>,
+    pub(super) buyer_email: Option<String>,
+    pub(super) buyer_tel: Option<String>,
+    pub(super) buyer_addr: Option<String>,
+    pub(super) buyer_postcode: Option<String>,
+    pub(super) card_quota: Option<i16>,
+    pub(super) custom_data: Option<String>,
+    pub(super) notice_url: Option<String>,
+    pub(super) channel_key: Option<String>,
+    pub(super) product_type: Option<String>,
+    pub(super) gateway_options: String,
+    pub(super) now: jiff_sqlx::Timestamp,
+    pub(super) first_in_seconds: Option<f64>,
+}
+
+impl AttemptRow {
+    /// Reads the row as an attempt to send.
+    pub(super) fn into_claim(self) -> Result<Result<Claim, BadRow>, StoreError> {
+        let key = self.key()?;
+        Ok(self
+            .claim(key.clone())
+            .map_err(|fault| BadRow { key, fault }))
+    }
+
+    /// Reads the row as an attempt to ask about.
+    pub(super) fn into_open(self) -> Result<Result<OpenAttempt, BadRow>, StoreError> {
+        let question = Question {
+            age: seconds(self.age_seconds),
+            asks: count(self.asks),
+            not_found: count(self.not_found),
+            sends: u8::try_from(self.sends).unwrap_or(u8::MAX),
+        };
+        let parked = self.parked;
+        let claim = self.into_claim()?;
+        Ok(claim.map(|claim| OpenAttempt {
+            claim,
+            question,
+            parked,
+        }))
+    }
+
+    /// The part that the schema guarantees; without it not even a fault could be written down.
+    fn key(&self) -> Result<AttemptKey, StoreError> {
+        Ok(AttemptKey {
+            merchant_uid: MerchantUid::parse(self.merchant_uid.as_str())
+                .map_err(|fault| StoreError::Corrupt(fault.to_string()))?,
+            subscription: SubscriptionId(self.subscription_id),
+            period: self.period.to_jiff(),
+            fence: self.fence,
+        })
+    }
+
+    fn claim(self, key: AttemptKey) -> Result<Claim, String> {
+        let schedule = schedule(
+            self.anchor_at.to_jiff(),
+            self.interval_count,
+            &self.interval_unit,
+            &self.time_zone,
+        )?;
+        let next = schedule.next_after(key.period).map_err(text)?;
+        let currency = Currency::parse(&self.currency).map_err(text)?;
+        let money = Money::new(self.amount, currency).map_err(text)?;
+        let history = History {
+            attempt_no: u8::try_from(self.attempt_no)
+                .ok()
+                .and_then(AttemptNo::new)
+                .ok_or_else(|| format!("attempt number {} is not 1 to 99", self.attempt_no))?,
+            declines: u8::try_from(self.declines).map_err(text)?,
+        };
+        let due_at = self.due_at.to_jiff();
+        let late = self.now.to_jiff().duration_since(due_at);
+        Ok(Claim {
+            request: ChargeRequest {
+                merchant_uid: key.merchant_uid.clone(),
+                customer_uid: CustomerUid::parse(self.customer_uid).map_err(text)?,
+                money,
+                name: self.name,
+                terms: ChargeTerms {
+                    tax_free: self.tax_free,
+                    vat_amount: self.vat_amount,
+                    buyer_name: self.buyer_name,
+                    buyer_email: self.buyer_email,
+                    buyer_tel: self.buyer_tel,
+                    buyer_addr: self.buyer_addr,
+                    buyer_postcode: self.buyer_postcode,
+                    card_quota: self.card_quota,
+                    custom_data: self.custom_data,
+                    notice_url: self.notice_url,
+                    channel_key: self.channel_key,
+                    product_type: self.product_type,
+                    extra: self.gateway_options,
+                },
+            },
+            key,
+            history,
+            next,
+            due_at,
+            late: Duration::try_from(late).unwrap_or_default(),
+        })
+    }
+}
+
+/// Reads the four columns that make a calendar.
+pub(super) fn schedule(
+    anchor_at: Timestamp,
+    interval_count: i16,
+    interval_unit: &str,
+    time_zone: &str,
+) -> Result<Schedule, String> {
+    let unit = IntervalUnit::parse(interval_unit).map_err(text)?;
+    let interval =
+        Interval::new(u16::try_from(interval_count).map_err(text)?, unit).map_err(text)?;
+    let zone = Zone::parse(time_zone).map_err(text)?;
+    Schedule::new(anchor_at, interval, zone).map_err(text)
+}
+
+/// Seconds as PostgreSQL counts them; what can't be a duration is none.
+pub(super) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn count(number: i16) -> u16 {
+    u16::try_from(number).unwrap_or_default()
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
