@@ -13,6 +13,12 @@ use super::{EmbeddedError, system};
 /// Where the server's folder goes when the usual place is closed to the server's user.
 const OPEN_FOLDER: &str = "/tmp";
 
+/// Linux's file system in memory, where a new database takes a fraction of the time.
+const MEMORY_FOLDER: &str = "/dev/shm";
+
+/// Room for some hundred small databases. A container that wasn't told otherwise has 64 MiB.
+const MEMORY_BYTES_MIN: u64 = 3 << 30;
+
 /// The user whom the server runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Account {
@@ -63,12 +69,16 @@ impl Account {
         command
     }
 
-    /// Creates a folder that belongs to this user alone.
-    pub(super) fn create_folder(self) -> Result<TempDir, EmbeddedError> {
-        let mut base = env::temp_dir();
-        if self != Self::Own && !is_open_to_all(&base) {
-            base = PathBuf::from(OPEN_FOLDER);
-        }
+    /// Creates a folder that belongs to this user alone, in memory if wanted and possible.
+    pub(super) fn create_folder(self, in_memory: bool) -> Result<TempDir, EmbeddedError> {
+        let usual = env::temp_dir();
+        let base = if in_memory && has_room(Path::new(MEMORY_FOLDER)) {
+            Path::new(MEMORY_FOLDER)
+        } else if self == Self::Own || is_open_to_all(&usual) {
+            &usual
+        } else {
+            Path::new(OPEN_FOLDER)
+        };
         let folder = tempfile::Builder::new()
             .prefix("billd-pg-")
             .permissions(fs::Permissions::from_mode(0o700))
@@ -88,6 +98,12 @@ fn is_open_to_all(folder: &Path) -> bool {
     folder.ancestors().all(|ancestor| {
         fs::metadata(ancestor).is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
     })
+}
+
+fn has_room(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder)
+        .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) >= MEMORY_BYTES_MIN)
+        && tempfile::tempdir_in(folder).is_ok()
 }
 
 /// Finds a user's line, `name:password:uid:gid:…`.

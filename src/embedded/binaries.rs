@@ -78,13 +78,15 @@ impl Binaries {
     /// Looks whether the server's user can run what is in a folder, and whether it is new enough.
     async fn probe(folder: PathBuf, account: Account, search: &[PathBuf]) -> Option<Self> {
         let mut found = Self { folder, version: 0 };
-        if !is_program(&found.initdb()) || !is_program(&found.postgres()) {
-            return None;
+        for program in [found.initdb(), found.postgres()] {
+            if !is_program(&program) {
+                return None;
+            }
+            let mut command = account.command(&program, search);
+            command.arg("--version").stdin(Stdio::null());
+            let output = tokio::process::Command::from(command).output().await.ok()?;
+            found.version = major_version(&String::from_utf8_lossy(&output.stdout))?;
         }
-        let mut command = account.command(&found.postgres(), search);
-        command.arg("--version").stdin(Stdio::null());
-        let output = tokio::process::Command::from(command).output().await.ok()?;
-        found.version = major_version(&String::from_utf8_lossy(&output.stdout))?;
         (found.version >= VERSION_MIN).then_some(found)
     }
 }

@@ -7,6 +7,7 @@
 
 mod account;
 mod binaries;
+mod options;
 mod watchdog;
 
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
-use std::{env, fs, io};
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -26,7 +27,9 @@ use self::account::Account;
 use self::binaries::Binaries;
 use self::watchdog::Watchdog;
 
-/// The superuser that `initdb` makes; it has no password.
+pub use self::options::{Listen, Options};
+
+/// The superuser whom `initdb` makes; it has no password.
 const SUPERUSER: &str = "billd";
 
 /// Long enough for a laptop that is busy compiling, short enough for a person to wait.
@@ -39,15 +42,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// A start takes some tens of milliseconds; looking more rarely would be felt in every test run.
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
-/// Where the server listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listen {
-    /// On a free port of 127.0.0.1, where every program of this machine reaches it.
-    Tcp,
-    /// On a Unix socket in the server's folder, where only its user and root reach it.
-    Socket,
-}
-
 /// How the server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
@@ -55,48 +49,6 @@ pub enum StopMode {
     Fast,
     /// A power failure: nothing is written out, and the next start recovers.
     Immediate,
-}
-
-/// How to start a server.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where it listens.
-    pub listen: Listen,
-    /// Whether a commit survives [`StopMode::Immediate`]. Tests that don't ask for it run faster.
-    pub durable: bool,
-    /// Further settings of `postgresql.conf`; they win over ours.
-    pub settings: Vec<(String, String)>,
-    /// The folders in which programs are looked for, as in `PATH`.
-    pub search: Vec<PathBuf>,
-    /// Where a downloaded PostgreSQL is kept. The server's user must be able to read it.
-    pub cache: PathBuf,
-}
-
-impl Options {
-    /// A fast, forgetful server on a socket, and this user's own search path and cache folder.
-    pub fn default_for_user() -> Self {
-        Self {
-            listen: Listen::Socket,
-            durable: false,
-            settings: Vec::new(),
-            search: env::var_os("PATH")
-                .map(|path| env::split_paths(&path).collect())
-                .unwrap_or_default(),
-            cache: cache_folder(),
-        }
-    }
-}
-
-/// Root's own cache folder can't be read by the user that the server runs as.
-fn cache_folder() -> PathBuf {
-    let base = if account::is_root() {
-        PathBuf::from("/var/cache")
-    } else if let Some(cache) = env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()) {
-        PathBuf::from(cache)
-    } else {
-        env::home_dir().unwrap_or_else(env::temp_dir).join(".cache")
-    };
-    base.join("billd").join("postgresql")
 }
 
 /// Why there is no server.
@@ -161,7 +113,7 @@ impl Embedded {
     pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
         let account = Account::for_server()?;
         let binaries = Binaries::find_or_download(&options, account).await?;
-        let folder = account.create_folder()?;
+        let folder = account.create_folder(options.in_memory)?;
         let watchdog = Watchdog::start(folder.path(), account, &options.search)
             .map_err(system("start a shell that watches over PostgreSQL"))?;
         let mut embedded = Self {
@@ -218,8 +170,16 @@ impl Embedded {
         template: &str,
     ) -> Result<(), EmbeddedError> {
         let (name, template) = (quote(name), quote(template));
-        self.run(format!("create database {name} template {template}"))
-            .await
+        // It needs two checkpoints, which cost nothing where nothing is flushed to a disk.
+        let strategy = if self.options.durable || self.version() < 15 {
+            ""
+        } else {
+            "strategy file_copy"
+        };
+        self.run(format!(
+            "create database {name} template {template} {strategy}"
+        ))
+        .await
     }
 
     /// Drops a database, and cuts off whoever is connected to it.
@@ -281,7 +241,9 @@ impl Embedded {
         let server = self
             .account
             .command(&self.binaries.postgres(), &self.options.search)
-            .args(self.arguments())
+            .arg("-D")
+            .arg(self.data())
+            .args(self.options.arguments(self.folder.path(), self.port))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -320,40 +282,6 @@ impl Embedded {
         }
     }
 
-    fn arguments(&self) -> Vec<String> {
-        let listen = match self.options.listen {
-            Listen::Tcp => Ipv4Addr::LOCALHOST.to_string(),
-            Listen::Socket => String::new(),
-        };
-        let folder = self.folder.path().display().to_string();
-        let mut settings = vec![
-            ("listen_addresses", listen),
-            ("port", self.port.to_string()),
-            // Always there: a connection through it can't reach somebody else's server by mistake.
-            ("unix_socket_directories", folder.clone()),
-            ("max_connections", "200".to_owned()),
-            ("shared_buffers", "128MB".to_owned()),
-            ("log_min_messages", "warning".to_owned()),
-        ];
-        if !self.options.durable {
-            for name in ["fsync", "synchronous_commit", "full_page_writes"] {
-                settings.push((name, "off".to_owned()));
-            }
-        }
-        let ours = settings.iter().map(|(name, value)| (*name, value.as_str()));
-        let theirs = self
-            .options
-            .settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut arguments = vec!["-D".to_owned(), format!("{folder}/data")];
-        for (name, value) in ours.chain(theirs) {
-            arguments.push("-c".to_owned());
-            arguments.push(format!("{name}={value}"));
-        }
-        arguments
-    }
-
     async fn initialize(&mut self) -> Result<(), EmbeddedError> {
         let mut command = self
             .account
@@ -362,7 +290,7 @@ impl Embedded {
             .args(["--auth=trust", "--no-sync", "--no-instructions"])
             .args(["--encoding=UTF8", "--locale=C", "--username", SUPERUSER])
             .arg("--pgdata")
-            .arg(self.folder.path().join("data"))
+            .arg(self.data())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -393,6 +321,10 @@ impl Embedded {
             // It only names the socket's file, in a folder of our own.
             Listen::Socket => Ok(5432),
         }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {

@@ -26,8 +26,12 @@ async fn ask(server: &Embedded, database: &str, statement: &str) -> String {
 
 #[tokio::test]
 async fn a_server_is_reached_at_its_url_over_tcp_and_over_its_socket() {
-    for listen in [Listen::Tcp, Listen::Socket] {
-        let server = start(|options| options.listen = listen).await;
+    for (listen, in_memory) in [(Listen::Tcp, false), (Listen::Socket, true)] {
+        let server = start(|options| {
+            options.listen = listen;
+            options.in_memory = in_memory;
+        })
+        .await;
         assert!(server.version() >= 14);
         assert_eq!(
             ask(&server, "postgres", "select current_user::text").await,
