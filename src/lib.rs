@@ -4,4 +4,6 @@ pub mod domain;
 #[cfg(feature = "demo")]
 pub mod embedded;
 pub mod gateway;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
