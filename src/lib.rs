@@ -8,4 +8,6 @@ pub mod engine;
 pub mod gateway;
 pub mod metrics;
 pub mod sandbox;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
