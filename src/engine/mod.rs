@@ -334,7 +334,7 @@ impl<G: Gateway> Inner<G> {
             idle_looks = idle_looks.saturating_add(1);
         }
         self.settle_down().await;
-        report::sweep(claimed_in_all, started.elapsed(), &Tally::default());
+        report::sweep(claimed_in_all, started.elapsed(), &self.tally);
         self.swept().await
     }
 

@@ -6,4 +6,6 @@
 
 mod charge;
 mod embedded;
+mod people;
+mod schema;
 mod support;

@@ -24,7 +24,7 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 const TEMPLATE: &str = "migrated";
 
 /// The one server of this test run; it dies with the process.
-async fn server() -> &'static Embedded {
+pub(crate) async fn server() -> &'static Embedded {
     SERVER
         .get_or_init(|| async {
             let server = Embedded::start(Options::default_for_user()).await.unwrap();
@@ -37,7 +37,7 @@ async fn server() -> &'static Embedded {
         .await
 }
 
-fn connection(url: &str) -> Connection {
+pub(crate) fn connection(url: &str) -> Connection {
     Connection {
         url: SecretString::from(url.to_owned()),
         connections_max: 8,
