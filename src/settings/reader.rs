@@ -104,7 +104,9 @@ impl Reader {
 
     /// A wait between two others, both written as in the settings.
     pub(super) fn duration(&mut self, key: &str, min: &str, max: &str) -> Duration {
-        let value = self.text_of(key);
+        let Some(value) = self.scalar(key) else {
+            return Duration::ZERO;
+        };
         let bounds = wait(min)..=wait(max);
         let given = wait(&value);
         if given.is_some() && bounds.contains(&given) {
@@ -123,7 +125,9 @@ impl Reader {
     }
 
     pub(super) fn ladder(&mut self, key: &str) -> Ladder {
-        let value = self.text_of(key);
+        let Some(value) = self.scalar(key) else {
+            return Ladder::default();
+        };
         Ladder::parse(&value).unwrap_or_else(|error| {
             let problem = format!(
                 "{} is not a list of waits such as 1d,3d,5d: {error}",
@@ -281,7 +285,22 @@ impl Reader {
         self.faults.iter().any(|fault| fault.name == key)
     }
 
-    /// The value as text, whatever its type in the file; empty if there is none.
+    /// A single value as text. A list or a section must not pass for the empty text, which is a valid
+    /// ladder.
+    fn scalar(&mut self, key: &str) -> Option<String> {
+        let text = self
+            .values
+            .get(key)
+            .map(|value| value.clone().into_string());
+        match text {
+            Some(Ok(text)) => return Some(text),
+            Some(Err(_)) => self.fault(key, "is a list or a section; write one text, \"1d,3d,5d\""),
+            None => self.fault(key, "is not set"),
+        }
+        None
+    }
+
+    /// The value as a fault shows it; empty if it is none or not a single one.
     fn text_of(&self, key: &str) -> String {
         let value = self.values.get(key).cloned();
         value
