@@ -165,7 +165,7 @@ impl Reader {
         chosen.copied()
     }
 
-    /// An address that takes the key and the secret, so: HTTPS, or this machine.
+    /// An address that takes the key and the secret, so: HTTPS, or nearby.
     pub(super) fn base_url(&mut self, key: &str) -> String {
         let text = self.text(key);
         if self.has_fault(key) {
@@ -180,9 +180,9 @@ impl Reader {
                 format!("{} has a part after the path; leave it out", shown(&text))
             }
             Ok(url) if url.scheme() == "https" && url.has_host() => String::new(),
-            Ok(url) if url.scheme() == "http" && is_this_machine(&url) => String::new(),
+            Ok(url) if url.scheme() == "http" && is_close(&url) => String::new(),
             Ok(url) if url.scheme() == "http" => format!(
-                "{} would send the API secret in the clear; use https, or a sandbox on this machine",
+                "{} would send the API secret in the clear; use https; http is for a sandbox on this machine or in its container network",
                 shown(&text)
             ),
             Ok(_) | Err(_) => format!(
@@ -316,18 +316,31 @@ impl Reader {
     }
 }
 
+/// A time limit may be shorter than a rung of a ladder: `500ms`, or nothing at all, `0s`.
 fn wait(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if text == "0s" {
+        return Some(Duration::ZERO);
+    }
+    let millis = text
+        .strip_suffix("ms")
+        .filter(|number| !number.starts_with('+'));
+    if let Some(millis) = millis {
+        return millis.parse().ok().map(Duration::from_millis);
+    }
     if text.contains(',') {
         return None;
     }
     Ladder::parse(text).ok()?.rung(0)
 }
 
-fn is_this_machine(url: &Url) -> bool {
+/// This machine, or a service of the same container network, which goes by a name without a dot.
+/// PortOne's own address is neither.
+fn is_close(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => !host.is_empty() && !host.contains('.'),
+    }
 }

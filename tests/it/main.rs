@@ -5,6 +5,7 @@
 )]
 
 mod charge;
+mod crash;
 mod embedded;
 mod people;
 mod schema;

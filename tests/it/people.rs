@@ -214,7 +214,7 @@ async fn a_bad_row_is_set_aside_and_stops_nobody() {
     assert_eq!(house.sweep().await.counts.paid, 1, "mended, it is charged");
 }
 
-/// Hazard: counters edited by hand make the next attempt meet a merchant_uid that exists.
+/// Hazard: counters edited by hand make the next attempt meet a number that exists.
 #[tokio::test]
 async fn counters_edited_by_hand_are_brought_in_line_with_the_attempts() {
     let house = House::new().await;

@@ -226,15 +226,7 @@ pub(crate) fn engine(
     limits: Limits,
     metrics: &Arc<Metrics>,
 ) -> Engine<PortOne> {
-    let portone = PortOne::new(Endpoint {
-        base_url: base_url.to_owned(),
-        imp_key: SecretString::from(sandbox::IMP_KEY),
-        imp_secret: SecretString::from(sandbox::IMP_SECRET),
-        timeout: TIMEOUT,
-        connect_timeout: Duration::from_secs(1),
-        connections_max: limits.charges_max,
-    })
-    .unwrap();
+    let portone = portone(base_url, limits.charges_max);
     Engine::new(
         book.store.clone(),
         portone,
@@ -243,4 +235,16 @@ pub(crate) fn engine(
         Arc::clone(metrics),
         Arc::new(Doorbell::default()),
     )
+}
+
+pub(crate) fn portone(base_url: &str, connections_max: usize) -> PortOne {
+    PortOne::new(Endpoint {
+        base_url: base_url.to_owned(),
+        imp_key: SecretString::from(sandbox::IMP_KEY),
+        imp_secret: SecretString::from(sandbox::IMP_SECRET),
+        timeout: TIMEOUT,
+        connect_timeout: Duration::from_secs(1),
+        connections_max,
+    })
+    .unwrap()
 }
