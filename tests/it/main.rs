@@ -8,5 +8,6 @@ mod charge;
 mod crash;
 mod embedded;
 mod people;
+mod process;
 mod schema;
 mod support;

@@ -60,7 +60,11 @@ impl Book {
         let server = server().await;
         let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         server.create_database_from(&name, TEMPLATE).await.unwrap();
-        let url = server.url(&name);
+        Self::on(server.url(&name))
+    }
+
+    /// The book in a database of the caller's.
+    pub(crate) fn on(url: String) -> Self {
         Self {
             sql: PgPool::connect_lazy(&url).unwrap(),
             store: Store::new(&connection(&url)).unwrap(),
