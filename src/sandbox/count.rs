@@ -25,6 +25,10 @@ pub struct Summary {
     /// Different `merchant_uid`s under which money moved more than once. Anything but 0 is a
     /// double charge.
     pub merchant_uids_approved_twice: u64,
+    /// Webhooks that the merchant's server took.
+    pub webhooks_delivered: u64,
+    /// Webhooks that it did not take. They are not sent again.
+    pub webhooks_failed: u64,
     /// Most `again` requests within any one second.
     pub again_per_second_max: usize,
 }
