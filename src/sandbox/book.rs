@@ -15,6 +15,7 @@ use super::card;
 use super::journal::{Event, Journal};
 use super::key::{Key, Keys};
 use super::ledger::LedgerEntry;
+use super::night;
 use super::payment::{Cancel, Order, Payment, Status, Usage};
 use super::schedule::{Schedule, Schedules};
 
@@ -89,6 +90,8 @@ pub(super) struct Book {
     /// Charges of the cards that change their mind.
     charges: HashMap<Box<str>, u32>,
     pub(super) tally: Tally,
+    /// The last evening whose test charges were looked at.
+    pub(super) evening_us: i64,
     journal: Option<Journal>,
 }
 
@@ -98,6 +101,7 @@ impl Book {
     pub(super) fn new(now_us: i64) -> Self {
         Self {
             first_number: u64::try_from(now_us.div_euclid(10)).unwrap_or_default(),
+            evening_us: night::last_us(now_us),
             ..Self::default()
         }
     }

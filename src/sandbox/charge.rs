@@ -26,7 +26,8 @@ pub(super) fn enter(
     merchant_uid: &str,
     failed_is_final: bool,
 ) -> Result<(), Answer> {
-    let concurrent = sandbox.switches().concurrent_charges;
+    let switches = sandbox.switches();
+    let concurrent = switches.concurrent_charges;
     let entered = sandbox
         .book()
         .enter(merchant_uid, failed_is_final, concurrent);
@@ -35,7 +36,8 @@ pub(super) fn enter(
             Refusal::Taken => TAKEN,
             Refusal::Running => RUNNING,
         };
-        Answer::refuse(StatusCode::OK, 1, sentence)
+        let status = StatusCode::from_u16(switches.duplicate_http_status);
+        Answer::refuse(status.unwrap_or(StatusCode::OK), 1, sentence)
     })
 }
 

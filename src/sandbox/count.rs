@@ -43,7 +43,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn request(&mut self, route: Route, now_us: i64) {
+    /// Counts a request; says how many `again` the last second has seen, this one included.
+    pub(super) fn request(&mut self, route: Route, now_us: i64) -> usize {
         let count = self.requests.entry(route).or_default();
         *count = count.saturating_add(1);
         if route == Route::Again {
@@ -58,6 +59,7 @@ impl Counts {
             self.last_second.push_back(now_us);
             self.again_per_second_max = self.again_per_second_max.max(self.last_second.len());
         }
+        self.last_second.len()
     }
 }
 

@@ -29,6 +29,7 @@ BEHAVIOUR BY customer_uid
   decline-timeout           [1210] issuer timed out: proves nothing
   decline-duplicate         [550619] order number used before: proves nothing
   decline-other             [129999] other error
+  decline-plain             [1254] no balance, in one pair of brackets
   decline-silent            a sentence without a code
 
   Refused with `response` null:
@@ -87,12 +88,13 @@ ADMIN API (JSON, no token)
   GET    /sandbox/clock                    the sandbox's time
   POST   /sandbox/clock                    {\"advance_s\": 86400} moves it forward
   GET    /sandbox/switches                 what is not known of PortOne V1, see below
-  POST   /sandbox/switches                 changes it; what is left out takes its default
+  POST   /sandbox/switches                 changes it; what is left out stays as it is
   POST   /sandbox/reset                    forgets everything
 
 FAULTS
   {\"kind\": \"drop_after\", \"route\": \"again\", \"count\": 3, \"share\": 0.1, \"seed\": 7,
-   \"customer_uid\": \"vip*\"}; all but `kind` may be left out.
+   \"customer_uid\": \"vip*\", \"for_s\": 600}; all but `kind` may be left out. `for_s` is how long it
+  lasts by the sandbox's clock: a maintenance window, a look-up that lies for a while.
   Kinds that do nothing:        drop_before error_500_before silence_before status_429 status_401
                                 maintenance
   Kinds that act, then spoil:   drop_after error_500_after silence_after cut_body garbage html empty
@@ -105,9 +107,12 @@ FAULTS
 SWITCHES (what PortOne V1 does here is not known; the default is the careful one)
   failed_reusable           true    a merchant_uid that only failed may be charged again
   concurrent_charges        false   true charges two requests that run at once under one merchant_uid
+  duplicate_http_status     200     under which HTTP status a taken merchant_uid is refused
+  again_per_second_limit    null    how many again a second are served before HTTP 429
   null_declines_recorded    true    a refusal with `response` null leaves a record for look-ups
   key_required              false   true refuses a customer_uid that no billing key was issued for
   failed_onetime_keeps_key  false   true stores the key of a `onetime` that was refused
+  nightly_cancel            false   true turns the day's payments to `cancelled` at 23:30 in Korea
   partial_cancel_shows_cancelled
                             false   true shows a partly cancelled payment as `cancelled`
 ";

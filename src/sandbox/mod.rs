@@ -24,6 +24,7 @@ mod journal;
 mod key;
 mod ledger;
 mod look_up;
+mod night;
 mod options;
 mod order;
 mod payment;
@@ -60,7 +61,7 @@ use self::call::Call;
 use self::clock::Clock;
 use self::count::Counts;
 use self::dice::Dice;
-use self::fault::{Faults, Plan};
+use self::fault::{Before, Faults, Plan};
 use self::journal::Event;
 use self::tokens::Tokens;
 use self::webhook::Webhooks;
@@ -151,13 +152,22 @@ impl Sandbox {
 
     /// Counts the request, and decides what goes wrong with it and how long it takes.
     fn plan(&self, route: Route, call: &Call) -> (Plan, Duration) {
-        lock(&self.counts).request(route, self.clock.elapsed_us());
+        let elapsed_us = self.clock.elapsed_us();
+        let this_second = lock(&self.counts).request(route, elapsed_us);
         let latency = match self.options.latency {
             Latency::None => Duration::ZERO,
             latency @ (Latency::Fixed(_) | Latency::Spread { .. }) => {
                 latency.draw(&mut lock(&self.dice))
             }
         };
+        let limit = self.switches().again_per_second_limit;
+        if route == Route::Again && limit.is_some_and(|limit| limit < this_second) {
+            let plan = Plan {
+                before: Some(Before::Status429),
+                ..Plan::default()
+            };
+            return (plan, latency);
+        }
         if self.faults().is_empty() {
             return (Plan::default(), latency);
         }
@@ -172,7 +182,8 @@ impl Sandbox {
             };
             payment?.order.customer_uid.clone()
         });
-        let plan = self.faults().plan(route, customer_uid.as_deref());
+        let now_us = self.clock.now_us();
+        let plan = self.faults().plan(route, customer_uid.as_deref(), now_us);
         (plan, latency.saturating_add(plan.delay))
     }
 
@@ -201,7 +212,13 @@ impl Sandbox {
         self.clock.advance(by);
         let moved_us = self.clock.moved_us();
         self.book().note(&Event::Clock { moved_us });
+        self.keep_time();
+    }
+
+    /// Does what the clock asks for.
+    fn keep_time(&self) {
         schedule::run_due(self);
+        night::run(self);
     }
 
     fn reset(&self) {
@@ -210,6 +227,7 @@ impl Sandbox {
         *self.tokens() = Tokens::default();
         self.book().reset(self.clock.now_us());
         self.faults().clear();
+        self.webhooks.reset();
         *lock(&self.counts) = Counts::default();
     }
 }
@@ -230,7 +248,7 @@ pub async fn start(options: Options) -> io::Result<Running> {
     let service = serve::router(Arc::clone(&sandbox)).into_make_service_with_connect_info::<Line>();
     let stopped = sandbox.stop.clone().cancelled_owned();
     let server = axum::serve(Exchange(listener), service).with_graceful_shutdown(stopped);
-    tokio::spawn(keep_schedules(Arc::clone(&sandbox)));
+    tokio::spawn(keep_time(Arc::clone(&sandbox)));
     Ok(Running {
         sandbox,
         addr,
@@ -238,12 +256,12 @@ pub async fn start(options: Options) -> io::Result<Running> {
     })
 }
 
-/// Carries out reservations until the sandbox stops.
-async fn keep_schedules(sandbox: Arc<Sandbox>) {
+/// Carries out reservations and keeps the evenings until the sandbox stops.
+async fn keep_time(sandbox: Arc<Sandbox>) {
     loop {
         tokio::select! {
             () = sandbox.stop.cancelled() => return,
-            () = tokio::time::sleep(SCHEDULE_INTERVAL) => schedule::run_due(&sandbox),
+            () = tokio::time::sleep(SCHEDULE_INTERVAL) => sandbox.keep_time(),
         }
     }
 }
@@ -276,7 +294,8 @@ impl Running {
 
     /// Sets one more fault.
     pub fn fault(&self, fault: Fault) {
-        self.sandbox.faults().set(fault);
+        let now_us = self.now_us();
+        self.sandbox.faults().set(fault, now_us);
     }
 
     /// The faults that are set, and how often each has struck.

@@ -63,12 +63,18 @@ pub struct Switches {
     pub failed_reusable: bool,
     /// Whether two requests that run at once under one `merchant_uid` both charge.
     pub concurrent_charges: bool,
+    /// Which HTTP status carries the refusal of a taken `merchant_uid`.
+    pub duplicate_http_status: u16,
+    /// How many `again` within a second are served before the next gets HTTP 429; `None` is all.
+    pub again_per_second_limit: Option<usize>,
     /// Whether a refusal with `response` null leaves a record that look-ups find.
     pub null_declines_recorded: bool,
     /// Whether a `customer_uid` needs a billing key that was issued here.
     pub key_required: bool,
     /// Whether `onetime` stores the key when the payment fails.
     pub failed_onetime_keeps_key: bool,
+    /// Whether the records of test charges turn `cancelled` at 23:30 in Korea, as the money does.
+    pub nightly_cancel: bool,
     /// Whether a partly cancelled payment shows as `cancelled` instead of `paid`.
     pub partial_cancel_shows_cancelled: bool,
 }
@@ -78,9 +84,12 @@ impl Default for Switches {
         Self {
             failed_reusable: true,
             concurrent_charges: false,
+            duplicate_http_status: 200,
+            again_per_second_limit: None,
             null_declines_recorded: true,
             key_required: false,
             failed_onetime_keeps_key: false,
+            nightly_cancel: false,
             partial_cancel_shows_cancelled: false,
         }
     }

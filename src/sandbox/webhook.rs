@@ -76,6 +76,12 @@ impl Webhooks {
         });
     }
 
+    /// Counts from 0 again.
+    pub(super) fn reset(&self) {
+        self.delivered.store(0, Ordering::Relaxed);
+        self.failed.store(0, Ordering::Relaxed);
+    }
+
     /// How many were taken, and how many were not.
     pub(super) fn counts(&self) -> (u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! Billing keys, cards, and giving money back.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::super::{Options, Switches};
@@ -176,4 +178,37 @@ async fn money_is_given_back_once_and_its_number_stays_taken() {
     assert_eq!(nothing["message"], "취소할 결제건이 존재하지 않습니다.");
     assert_eq!(bench.again("m1", "c1").await.1["code"], 1);
     assert_eq!(bench.get("/payments/findAll/m1/cancelled").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_night_of_a_test_channel_gives_the_money_back_if_told_to() {
+    let bench = Bench::start().await;
+    bench.again("m1", "c1").await;
+    bench.running.advance(Duration::from_hours(24));
+    let bench = Bench {
+        token: bench.log_in().await,
+        ..bench
+    };
+    assert_eq!(
+        bench.get("/payments/find/m1").await.1["response"]["status"],
+        "paid"
+    );
+    bench.running.set_switches(Switches {
+        nightly_cancel: true,
+        ..Switches::default()
+    });
+    bench.running.advance(Duration::from_hours(24));
+    let bench = Bench {
+        token: bench.log_in().await,
+        ..bench
+    };
+    assert_eq!(
+        bench.get("/payments/find/m1").await.1["response"]["status"],
+        "cancelled"
+    );
+    assert_eq!(
+        bench.running.ledger().len(),
+        1,
+        "the ledger knows that money moved"
+    );
 }
