@@ -53,19 +53,6 @@ fn paid(claim: &Claim) -> Answer {
     }
 }
 
-fn fault(kind: FaultKind) -> Fault {
-    Fault {
-        kind,
-        route: None,
-        count: None,
-        share: None,
-        seed: None,
-        customer_uid: None,
-        latency_ms: None,
-        lag_s: None,
-    }
-}
-
 /// Looks at the database at the very moment it is asked for money.
 struct AuditingGateway {
     inner: PortOne,
@@ -425,10 +412,9 @@ async fn an_expired_token_is_renewed_once_and_the_charge_goes_through() {
 #[tokio::test]
 async fn a_gateway_that_is_down_stops_charging_and_loses_nothing() {
     let house = House::new().await;
-    house.sandbox.fault(Fault {
-        route: Some(Route::GetToken),
-        ..fault(FaultKind::Error500Before)
-    });
+    house
+        .sandbox
+        .fault(Fault::new(FaultKind::Error500Before, Route::GetToken));
     house.book.subscribe_many(200, "cust_").await;
     let swept = house.sweep().await;
     assert_eq!(swept.counts.paid, 0);
@@ -452,7 +438,9 @@ async fn a_gateway_that_is_down_stops_charging_and_loses_nothing() {
 async fn a_look_up_that_is_behind_leads_to_no_second_charge() {
     let house = House::new().await;
     house.book.subscribe("drop-after-approval-1").await;
-    house.sandbox.fault(fault(FaultKind::LookupNotFound));
+    house
+        .sandbox
+        .fault(Fault::new(FaultKind::LookupNotFound, Route::FindAll));
     house.sweep().await;
     for _ in 0..6 {
         house.book.advance("10 minutes").await;

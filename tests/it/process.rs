@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use billd::embedded::{Embedded, Options, StopMode};
-use billd::sandbox::{self, Fault, FaultKind, Latency, Running};
+use billd::sandbox::{self, Fault, FaultKind, Latency, Route, Running};
 
 use crate::support::{Book, server};
 
@@ -185,7 +185,7 @@ async fn a_stop_lets_calls_end_records_them_and_exits_0() {
         gateway
             .summary()
             .requests
-            .get(&sandbox::Route::Again)
+            .get(&Route::Again)
             .is_some_and(|count| *count >= 40)
     })
     .await;
@@ -488,16 +488,11 @@ async fn a_daemon_resolves_lost_answers_by_itself() {
             book.subscribe(&format!("{kind}-{number}")).await;
         }
     }
-    gateway.fault(Fault {
-        kind: FaultKind::LookupLag,
-        route: None,
-        count: None,
-        share: None,
-        seed: None,
-        customer_uid: None,
-        latency_ms: None,
+    let lag = Fault {
         lag_s: Some(1),
-    });
+        ..Fault::new(FaultKind::LookupLag, Route::FindAll)
+    };
+    gateway.fault(lag);
     let daemon = Daemon::start(&mut billd(&book.url, &gateway.base_url()));
     until("all is paid", async || paid(&book).await == "12").await;
     assert_eq!(gateway.summary().approvals, 12, "{}", daemon.said());
