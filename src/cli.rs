@@ -31,6 +31,8 @@ Exit codes:
   5  the schema is not this program's: run `billd migrate`, or a newer billd
   6  the gateway can't be reached, or refuses the key
   7  work is left: something is still due or unknown, or a stop cut calls short
+  8  declined or refused: no money moved
+  9  not done: the book or the gateway stands against it, or a question was not answered with yes
 
 Settings come from config/default.toml (compiled in), config/NAME.toml and the environment, for
 instance BILLD__GATEWAY__IMP_KEY. `billd check` shows whether they work.
@@ -95,6 +97,18 @@ Examples:
         #[arg(long)]
         ready: bool,
     },
+    /// Charge by hand: a card that is typed in, or a billing key
+    #[command(subcommand, after_help = crate::app::by_hand::CHARGE_HELP)]
+    Charge(crate::app::by_hand::Charge),
+    /// Issue, show, list and delete billing keys
+    #[command(subcommand, after_help = crate::app::by_hand::KEY_HELP)]
+    BillingKey(crate::app::by_hand::BillingKey),
+    /// Look a payment up, in the gateway's books and in ours
+    #[command(subcommand, after_help = crate::app::by_hand::PAYMENT_HELP)]
+    Payment(crate::app::by_hand::Payment),
+    /// Give money back, all or a part, once
+    #[command(after_help = crate::app::by_hand::REFUND_HELP)]
+    Refund(crate::app::by_hand::Refund),
     /// Run a stateful PortOne V1 server that moves no money
     #[command(long_about = crate::sandbox::HELP, after_help = "\
 Examples:

@@ -1,5 +1,6 @@
 //! The composition root: the only place that names every concrete type.
 
+pub mod by_hand;
 mod check;
 mod figures;
 mod healthcheck;
@@ -39,6 +40,10 @@ pub enum Exit {
     Gateway = 6,
     /// Something is still due or unknown, or a stop cut calls short.
     WorkLeft = 7,
+    /// Declined or refused: no money moved.
+    Declined = 8,
+    /// Something stands against it, or a person did not say yes.
+    NotDone = 9,
 }
 
 impl Exit {
@@ -52,6 +57,8 @@ impl Exit {
             Self::Schema => 5,
             Self::Gateway => 6,
             Self::WorkLeft => 7,
+            Self::Declined => 8,
+            Self::NotDone => 9,
         }
     }
 }
@@ -111,6 +118,10 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Migrate(output) => migrate::migrate(&source, output).await,
         Command::Check(output) => check::check(&source, output).await,
         Command::Healthcheck { ready } => healthcheck::healthcheck(&source, ready).await,
+        Command::Charge(charge) => by_hand::charge(&source, charge).await,
+        Command::BillingKey(key) => by_hand::billing_key(&source, key).await,
+        Command::Payment(payment) => by_hand::payment(&source, payment).await,
+        Command::Refund(refund) => by_hand::refund(&source, refund).await,
         Command::Sandbox(options) => sandbox::sandbox(options).await,
     }
 }

@@ -52,6 +52,8 @@ pub struct OpenAttempt {
     pub question: Question,
     /// Whether it already waits for a person.
     pub parked: bool,
+    /// Whether it was sent with the card itself, so that it can't be sent again.
+    pub by_card: bool,
 }
 
 /// A claimed row that says something billd can't work with. Nothing was sent for it.

@@ -42,6 +42,9 @@ impl AttemptNo {
     /// The last number a cycle can give out.
     pub const MAX: u8 = 99;
 
+    /// The first one of a cycle.
+    pub const FIRST: Self = Self(1);
+
     /// Accepts 1 to 99.
     pub fn new(number: u8) -> Option<Self> {
         (1..=Self::MAX).contains(&number).then_some(Self(number))

@@ -2,10 +2,13 @@
 
 pub mod attempt;
 pub mod calendar;
+pub mod card;
 pub mod claim;
 pub mod decline;
 pub mod dunning;
+pub mod hand;
 pub mod ids;
 pub mod money;
 pub mod recheck;
+pub mod refund;
 pub mod state;

@@ -7,9 +7,11 @@
 mod brake;
 mod charge;
 mod doorbell;
+mod hand;
 mod lease;
 mod reconcile;
 mod recorder;
+mod refund;
 mod report;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 pub use doorbell::Doorbell;
+pub use hand::{FirstPaid, HandCharged};
+pub use refund::Refunded;
 
 use crate::causes::chain;
 use crate::domain::dunning::Policy;
@@ -198,6 +202,7 @@ impl<G: Gateway> Engine<G> {
     /// Asks about every open attempt now, however long it was to wait, and waits for the answers.
     pub async fn reconcile(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
         self.inner.store.ask_all_now().await?;
+        self.inner.store.ask_all_by_hand_now().await?;
         let stopping = self.inner.stopping.clone();
         let watch = tokio::spawn(async move {
             stop.cancelled().await;

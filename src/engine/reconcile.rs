@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::domain::attempt::Lookup;
 use crate::domain::claim::{Answer, BadRow, OpenAttempt, Recorded};
 use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_again};
+use crate::domain::hand::decide_lookup_by_card;
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
 use crate::engine::{Inner, report};
@@ -45,8 +46,9 @@ impl<G: Gateway> Inner<G> {
                     .spawn(Arc::clone(&self).question(attempt, lease, slot));
             }
         }
+        let by_hand = Arc::clone(&self).ask_due_by_hand().await?;
         Arc::clone(&self).recheck_all().await?;
-        Ok(asked)
+        Ok(asked.saturating_add(by_hand))
     }
 
     /// Derives again what follows for the rows that ask for it.
@@ -104,7 +106,12 @@ impl<G: Gateway> Inner<G> {
             not_found,
             ..open.question
         };
-        let (outcome, decision) = decide_lookup(
+        let decide = if open.by_card {
+            decide_lookup_by_card
+        } else {
+            decide_lookup
+        };
+        let (outcome, decision) = decide(
             &self.policy,
             lookup.as_ref().map_err(drop),
             &question,
@@ -154,7 +161,7 @@ impl<G: Gateway> Inner<G> {
         report::charge(claim, &answer, recorded, took, self);
     }
 
-    async fn free_questions(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn free_questions(&self) -> Option<OwnedSemaphorePermit> {
         let first = tokio::select! {
             slot = Arc::clone(&self.questions).acquire_owned() => slot.ok()?,
             () = self.stopping.cancelled() => return None,

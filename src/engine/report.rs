@@ -215,7 +215,7 @@ pub(super) fn brake(change: Change, metrics: &Metrics) {
 }
 
 /// The words for an outcome and its class.
-fn words(outcome: Option<&ChargeOutcome>) -> (&'static str, &'static str) {
+pub(super) fn words(outcome: Option<&ChargeOutcome>) -> (&'static str, &'static str) {
     match outcome {
         Some(ChargeOutcome::Paid(_)) => ("paid", ""),
         Some(ChargeOutcome::Declined(decline)) => ("declined", decline.class.as_str()),
@@ -284,6 +284,6 @@ fn span(duration: Duration) -> String {
         .unwrap_or_else(|| format!("{seconds}s"))
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,8 +11,8 @@ use crate::domain::money::Money;
 pub struct Expected {
     /// Our number.
     pub merchant_uid: MerchantUid,
-    /// The card.
-    pub customer_uid: CustomerUid,
+    /// The card; `None` for one that is not stored.
+    pub customer_uid: Option<CustomerUid>,
     /// The sum.
     pub money: Money,
 }
@@ -22,7 +22,7 @@ impl Expected {
     pub fn of(request: &ChargeRequest) -> Self {
         Self {
             merchant_uid: request.merchant_uid.clone(),
-            customer_uid: request.customer_uid.clone(),
+            customer_uid: Some(request.customer_uid.clone()),
             money: request.money,
         }
     }

@@ -65,36 +65,7 @@ impl Columns {
     }
 
     fn push_outcome(&mut self, outcome: Option<&ChargeOutcome>) -> &'static str {
-        let mut evidence = Evidence::default();
-        let state = match outcome {
-            Some(ChargeOutcome::Paid(payment)) => {
-                evidence.imp_uid = Some(payment.imp_uid.as_str().to_owned());
-                evidence.pg_provider.clone_from(&payment.pg_provider);
-                evidence.pg_tid.clone_from(&payment.pg_tid);
-                evidence.receipt_url.clone_from(&payment.receipt_url);
-                evidence.cancelled_amount = payment.cancelled_amount;
-                "paid"
-            }
-            Some(ChargeOutcome::Declined(decline)) => {
-                evidence.imp_uid = decline.imp_uid.as_ref().map(|uid| uid.as_str().to_owned());
-                evidence.pg_provider.clone_from(&decline.pg_provider);
-                evidence.reason = Some(decline.class.as_str());
-                evidence.code.clone_from(&decline.code);
-                evidence.message = Some(decline.message.clone());
-                "declined"
-            }
-            Some(ChargeOutcome::NotSent(why)) => {
-                evidence.reason = Some(why.as_str());
-                evidence.message = Some(why.to_string());
-                "not_sent"
-            }
-            Some(ChargeOutcome::Unknown(doubt)) => {
-                evidence.reason = Some(doubt.reason.as_str());
-                evidence.message = Some(doubt.detail.clone());
-                "unknown"
-            }
-            None => "unknown",
-        };
+        let evidence = Evidence::of(outcome);
         self.imp_uid.push(evidence.imp_uid);
         self.pg_provider.push(evidence.pg_provider);
         self.pg_tid.push(evidence.pg_tid);
@@ -103,7 +74,7 @@ impl Columns {
         self.reason.push(evidence.reason.map(str::to_owned));
         self.code.push(evidence.code);
         self.message.push(evidence.message);
-        state
+        evidence.state
     }
 
     fn push_decision(&mut self, answer: &Answer) {
@@ -135,17 +106,55 @@ impl Columns {
     }
 }
 
-/// The columns that only some outcomes fill.
+/// An outcome as the columns of an attempt; some outcomes fill only a few.
 #[derive(Default)]
-struct Evidence {
-    imp_uid: Option<String>,
-    pg_provider: Option<String>,
-    pg_tid: Option<String>,
-    receipt_url: Option<String>,
-    cancelled_amount: i64,
-    reason: Option<&'static str>,
-    code: Option<String>,
-    message: Option<String>,
+pub(super) struct Evidence {
+    pub(super) state: &'static str,
+    pub(super) imp_uid: Option<String>,
+    pub(super) pg_provider: Option<String>,
+    pub(super) pg_tid: Option<String>,
+    pub(super) receipt_url: Option<String>,
+    pub(super) cancelled_amount: i64,
+    pub(super) reason: Option<&'static str>,
+    pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+impl Evidence {
+    /// Lays one outcome out; `None` is a question that brought nothing new.
+    pub(super) fn of(outcome: Option<&ChargeOutcome>) -> Self {
+        let mut evidence = Self::default();
+        match outcome {
+            Some(ChargeOutcome::Paid(payment)) => {
+                evidence.state = "paid";
+                evidence.imp_uid = Some(payment.imp_uid.as_str().to_owned());
+                evidence.pg_provider.clone_from(&payment.pg_provider);
+                evidence.pg_tid.clone_from(&payment.pg_tid);
+                evidence.receipt_url.clone_from(&payment.receipt_url);
+                evidence.cancelled_amount = payment.cancelled_amount;
+            }
+            Some(ChargeOutcome::Declined(decline)) => {
+                evidence.state = "declined";
+                evidence.imp_uid = decline.imp_uid.as_ref().map(|uid| uid.as_str().to_owned());
+                evidence.pg_provider.clone_from(&decline.pg_provider);
+                evidence.reason = Some(decline.class.as_str());
+                evidence.code.clone_from(&decline.code);
+                evidence.message = Some(decline.message.clone());
+            }
+            Some(ChargeOutcome::NotSent(why)) => {
+                evidence.state = "not_sent";
+                evidence.reason = Some(why.as_str());
+                evidence.message = Some(why.to_string());
+            }
+            Some(ChargeOutcome::Unknown(doubt)) => {
+                evidence.state = "unknown";
+                evidence.reason = Some(doubt.reason.as_str());
+                evidence.message = Some(doubt.detail.clone());
+            }
+            None => evidence.state = "unknown",
+        }
+        evidence
+    }
 }
 
 /// Why the subscription is past due, in one line for a person.

@@ -84,6 +84,7 @@ select
     0::smallint as "not_found!",
     1::smallint as "sends!",
     false as "parked!",
+    false as "by_card!",
     0::float8 as "age_seconds!",
     s.declines as "declines!",
     s.name as "name!",

@@ -61,6 +61,7 @@ select
     a.not_found as "not_found!",
     a.sends as "sends!",
     a.parked_at is not null as "parked!",
+    a.by_card as "by_card!",
     greatest(0, extract(epoch from k.now - a.started_at))::float8 as "age_seconds!",
     s.declines as "declines!",
     s.name as "name!",

@@ -7,8 +7,12 @@
 
 mod answers;
 mod attempts;
+mod first_payment;
+mod hand;
+mod payment;
 mod pulse;
 mod recheck;
+mod refund;
 mod rows;
 mod schema;
 
@@ -18,8 +22,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub use attempts::{ClaimLimits, Claimed};
+pub use first_payment::{FirstBegun, FirstPayment};
+pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};
+pub use payment::{BookPayment, KeyUse};
 pub use pulse::{Pulse, ServerClock};
 pub use recheck::Rechecked;
+pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};
 pub use schema::SchemaState;
 
 /// Why a statement did not succeed.

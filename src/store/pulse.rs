@@ -16,7 +16,7 @@ pub struct Pulse {
     pub due_age_oldest: Duration,
     /// Attempts under way: begun, outcome not recorded.
     pub started: u64,
-    /// Attempts whose fate is unknown.
+    /// Attempts, charges by hand and refunds whose fate is unknown.
     pub unknown: u64,
     /// The age of the oldest of them.
     pub unknown_age_oldest: Duration,
@@ -64,11 +64,19 @@ impl Store {
                     count(*) filter (where parked_at is not null) as parked,
                     min(started_at) filter (where state = 'unknown') as oldest
                 from (
-                    select state, parked_at, started_at
+                    (select state, parked_at, started_at
                     from billd.charge_attempt
                     where state in ('started', 'unknown')
                     order by ask_at
-                    limit 100000
+                    limit 100000)
+                    union all
+                    select state, parked_at, started_at
+                    from billd.hand_charge
+                    where state in ('started', 'unknown')
+                    union all
+                    select state, parked_at, started_at
+                    from billd.refund
+                    where state in ('started', 'unknown')
                 ) bounded
             )
             select

@@ -27,6 +27,7 @@ pub(super) struct AttemptRow {
     pub(super) not_found: i16,
     pub(super) sends: i16,
     pub(super) parked: bool,
+    pub(super) by_card: bool,
     pub(super) age_seconds: f64,
     pub(super) declines: i16,
     pub(super) name: String,
@@ -69,12 +70,13 @@ impl AttemptRow {
             not_found: count(self.not_found),
             sends: u8::try_from(self.sends).unwrap_or(u8::MAX),
         };
-        let parked = self.parked;
+        let (parked, by_card) = (self.parked, self.by_card);
         let claim = self.into_claim()?;
         Ok(claim.map(|claim| OpenAttempt {
             claim,
             question,
             parked,
+            by_card,
         }))
     }
 

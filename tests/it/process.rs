@@ -308,7 +308,7 @@ async fn run_refuses_an_older_or_newer_schema_and_says_what_to_do() {
     let output = run(billd(&empty, &gateway.base_url()).arg("migrate"));
     assert_eq!(
         (output.status.code(), stdout(&output).trim()),
-        (Some(0), "applied migration 1")
+        (Some(0), "applied migration 1\napplied migration 2")
     );
 }
 

@@ -308,14 +308,16 @@ async fn every_table_column_constraint_and_index_of_ours_is_named_and_tables_are
 #[tokio::test]
 async fn migrations_can_be_taken_back_and_applied_again() {
     let book = Book::new().await;
+    book.run(include_str!("../../migrations/0002_hand_charge.down.sql"))
+        .await;
     book.run(include_str!("../../migrations/0001_billing.down.sql"))
         .await;
     book.run("delete from billd.schema_migration").await;
     assert_eq!(
         book.store.schema_state().await.unwrap(),
-        SchemaState::Older { missing: 1 }
+        SchemaState::Older { missing: 2 }
     );
-    assert_eq!(book.store.migrate().await.unwrap(), [1]);
+    assert_eq!(book.store.migrate().await.unwrap(), [1, 2]);
     assert_eq!(
         book.store.schema_state().await.unwrap(),
         SchemaState::Current

@@ -150,6 +150,8 @@ pub enum GiveUpReason {
     AttemptsExhausted,
     /// The row says something that can't be asked for.
     BadRow,
+    /// The payment that was to begin a subscription did not succeed, and the card is not kept.
+    FirstPayment,
 }
 
 impl GiveUpReason {
@@ -160,6 +162,7 @@ impl GiveUpReason {
             Self::LadderEnded => "ladder_ended",
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::BadRow => "bad_row",
+            Self::FirstPayment => "first_payment",
         }
     }
 }

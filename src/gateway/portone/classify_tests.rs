@@ -172,7 +172,7 @@ fn fixture(file: &str) -> Vec<u8> {
 fn expected() -> Expected {
     Expected {
         merchant_uid: MerchantUid::parse("0198c0de4b1a7f3e9d2c5a6b7c8d9e0f26033101").unwrap(),
-        customer_uid: CustomerUid::parse("cust_7f3a").unwrap(),
+        customer_uid: Some(CustomerUid::parse("cust_7f3a").unwrap()),
         money: Money::new(9900, Currency::KRW).unwrap(),
     }
 }

@@ -5,7 +5,12 @@
 //! it reads the charge. A crash or a lost answer leaves the attempt open in the database; asking is
 //! the engine's business.
 
+mod call;
 mod classify;
+mod keys;
+mod onetime;
+mod payments;
+mod refund;
 mod token;
 mod wire;
 
@@ -19,9 +24,14 @@ use crate::causes::chain;
 use crate::domain::attempt::{
     ChargeOutcome, ChargeRequest, Lookup, NotSent, Unknown, UnknownReason, bounded_message,
 };
+use crate::gateway::portone::call::NoAnswer;
 use crate::gateway::portone::classify::ChargeAnswer;
 use crate::gateway::portone::token::{Token, Tokens};
 use crate::gateway::{Expected, Gateway, GatewayError};
+
+pub use call::CallError;
+pub use keys::{BillingKey, KeyOwner, Reservation};
+pub use payments::PaymentRecord;
 
 /// Where PortOne is and who we are.
 #[derive(Debug, Clone)]
@@ -96,12 +106,12 @@ impl PortOne {
             .await;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return ChargeAnswer::Outcome(no_answer(&error)),
+            Err(error) => return ChargeAnswer::Outcome(no_answer(&error).into()),
         };
         let status = answer.status().as_u16();
         match bounded_body(answer).await {
             Ok(body) => classify::charge(status, &body, expected),
-            Err(error) => ChargeAnswer::Outcome(lost(&error)),
+            Err(error) => ChargeAnswer::Outcome(lost(&error).into()),
         }
     }
 
@@ -185,24 +195,24 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-/// No answer to a charge. Only a connection that was never made proves that nothing was asked.
-fn no_answer(error: &reqwest::Error) -> ChargeOutcome {
+/// No answer. Only a connection that was never made proves that nothing was asked.
+fn no_answer(error: &reqwest::Error) -> NoAnswer {
     if error.is_connect() {
-        ChargeOutcome::NotSent(NotSent::NoConnection(chain(error)))
+        NoAnswer::NotSent(NotSent::NoConnection(chain(error)))
     } else if error.is_builder() {
-        ChargeOutcome::NotSent(NotSent::Unbuildable(chain(error)))
+        NoAnswer::NotSent(NotSent::Unbuildable(chain(error)))
     } else {
         lost(error)
     }
 }
 
-fn lost(error: &reqwest::Error) -> ChargeOutcome {
+fn lost(error: &reqwest::Error) -> NoAnswer {
     let reason = if error.is_timeout() {
         UnknownReason::Timeout
     } else {
         UnknownReason::ConnectionLost
     };
-    ChargeOutcome::Unknown(Unknown {
+    NoAnswer::Lost(Unknown {
         reason,
         detail: bounded_message(&chain(error)),
     })

@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Number, Value};
 
-use crate::domain::attempt::ChargeRequest;
+use crate::domain::attempt::{ChargeRequest, ChargeTerms};
+use crate::domain::ids::MerchantUid;
 use crate::domain::money::{Currency, Money};
 
 /// The envelope of every answer.
@@ -73,7 +74,9 @@ pub(super) struct Page {
 }
 
 /// Empty texts, and anything that is not text, count as absent: no decision rests on them.
-fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn text_or_nothing<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) if !text.is_empty() => Some(text),
         Value::Null
@@ -87,8 +90,27 @@ fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 /// The body of `POST /subscribe/payments/again`, or what is wrong with the row it comes from.
 pub(super) fn again(request: &ChargeRequest) -> Result<Vec<u8>, String> {
-    let terms = &request.terms;
-    let currency = request.money.currency();
+    let mut body = order(
+        &request.merchant_uid,
+        request.money,
+        &request.name,
+        &request.terms,
+    )?;
+    body.insert(
+        "customer_uid".to_owned(),
+        Value::from(request.customer_uid.as_str()),
+    );
+    serde_json::to_vec(&body).map_err(|error| error.to_string())
+}
+
+/// What all requests for money have in common.
+pub(super) fn order(
+    merchant_uid: &MerchantUid,
+    money: Money,
+    name: &str,
+    terms: &ChargeTerms,
+) -> Result<Map<String, Value>, String> {
+    let currency = money.currency();
     // The rare fields come first, so that none of them can replace one that a decision rests on.
     let mut body: Map<String, Value> = serde_json::from_str(&terms.extra)
         .map_err(|error| format!("gateway_options is not a JSON object: {error}"))?;
@@ -120,24 +142,20 @@ pub(super) fn again(request: &ChargeRequest) -> Result<Vec<u8>, String> {
         body.insert("card_quota".to_owned(), Value::from(months));
     }
     body.insert(
-        "customer_uid".to_owned(),
-        Value::from(request.customer_uid.as_str()),
-    );
-    body.insert(
         "merchant_uid".to_owned(),
-        Value::from(request.merchant_uid.as_str()),
+        Value::from(merchant_uid.as_str()),
     );
-    body.insert("name".to_owned(), Value::from(request.name.as_str()));
+    body.insert("name".to_owned(), Value::from(name));
     body.insert("currency".to_owned(), Value::from(currency.as_str()));
     body.insert(
         "amount".to_owned(),
-        Value::Number(major(request.money.amount(), currency)?),
+        Value::Number(major(money.amount(), currency)?),
     );
-    serde_json::to_vec(&body).map_err(|error| error.to_string())
+    Ok(body)
 }
 
 /// Minor units as the number that PortOne takes: won as they are, cents as a decimal.
-fn major(minor: i64, currency: Currency) -> Result<Number, String> {
+pub(super) fn major(minor: i64, currency: Currency) -> Result<Number, String> {
     let digits = usize::try_from(currency.minor_digits()).map_err(|error| error.to_string())?;
     if digits == 0 {
         return Ok(Number::from(minor));

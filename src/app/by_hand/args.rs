@@ -1,0 +1,304 @@
+//! The command line of what is done by hand. There is no option for a card, on purpose: arguments
+//! stand in the shell's history and in every list of processes.
+
+use clap::{Args, Subcommand};
+
+use crate::cli::Output;
+use crate::domain::calendar::{IntervalUnit, Zone};
+use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid};
+use crate::domain::money::Currency;
+
+/// Examples of `billd charge`.
+pub const CHARGE_HELP: &str = "\
+The card is asked for on the terminal, without echo. Without a terminal it is read from standard
+input, as a JSON object or as lines of key=value:
+  card_number, expiry (YYYY-MM or MM/YY), birth (YYMMDD or business number), pwd_2digit, cvc
+It is never taken from arguments, files or the environment, and never stored or logged.
+
+Examples:
+  billd charge onetime --amount 3000 --name 쿠폰
+  billd charge onetime --amount 9900 --name 프리미엄 --customer-uid cust_1 --subscribe
+  billd charge again cust_1 --amount 3000 --name '추가 좌석' --merchant-uid seat20260331
+  vault read -format=json card/1 | billd charge onetime --amount 3000 --name 쿠폰 --json";
+
+/// Examples of `billd billing-key`.
+pub const KEY_HELP: &str = "\
+The card is read as by `billd charge`: by prompt or from standard input.
+
+Examples:
+  billd billing-key issue cust_1 --buyer-name 김민지
+  billd billing-key show cust_1
+  billd billing-key list                      the cards of all subscriptions
+  billd billing-key delete cust_1 --yes";
+
+/// Examples of `billd payment`.
+pub const PAYMENT_HELP: &str = "\
+Examples:
+  billd payment show imp_123456789012
+  billd payment show 0190f3c8d2b84e6f8a1b2c3d4e5f6a7b26113001 --json | jq .gateway";
+
+/// Examples of `billd refund`.
+pub const REFUND_HELP: &str = "\
+Only what billd charged is given back; other payments are given back in the PortOne console.
+Running the same command again is harmless: without --key, one refund of a payment is told from
+another by its sum. To give the same sum back once more, name it with --key.
+
+Examples:
+  billd refund 0190f3c8d2b84e6f8a1b2c3d4e5f6a7b26113001 --reason '고객 요청'
+  billd refund imp_123456789012 --amount 3000
+  billd refund imp_123456789012 --amount 3000 --key second";
+
+/// `billd charge …`
+#[derive(Debug, Subcommand)]
+pub enum Charge {
+    /// Charge a card that is typed in; store it only with --customer-uid
+    #[command(after_help = CHARGE_HELP)]
+    Onetime(Box<Onetime>),
+    /// Charge a billing key once, outside any subscription
+    #[command(after_help = CHARGE_HELP)]
+    Again(Box<Again>),
+}
+
+/// `billd charge onetime`
+#[derive(Debug, Args)]
+pub struct Onetime {
+    /// Store the card under this name, as a billing key
+    #[arg(long, value_name = "UID", value_parser = customer_uid)]
+    pub customer_uid: Option<CustomerUid>,
+    /// Start a subscription with this payment as its first; if it fails, there is none
+    #[arg(long, requires = "customer_uid", conflicts_with = "merchant_uid")]
+    pub subscribe: bool,
+    /// How often the subscription is charged
+    #[arg(long, value_name = "day|week|month|year", default_value = "month", requires = "subscribe", value_parser = unit)]
+    pub interval: IntervalUnit,
+    /// Every so many of them
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "subscribe", value_parser = clap::value_parser!(u16).range(1..=366))]
+    pub every: u16,
+    /// Where its months and days are counted
+    #[arg(long, value_name = "ZONE", default_value = "Asia/Seoul", requires = "subscribe", value_parser = zone)]
+    pub time_zone: Zone,
+    /// Start it even if the card has a subscription that has not ended
+    #[arg(long, requires = "subscribe")]
+    pub another: bool,
+    /// Provider, or provider.MID, for a merchant with several
+    #[arg(long, value_name = "PG")]
+    pub pg: Option<String>,
+    /// What is charged.
+    #[command(flatten)]
+    pub terms: Terms,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `billd charge again`
+#[derive(Debug, Args)]
+pub struct Again {
+    /// The billing key
+    #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
+    pub customer_uid: CustomerUid,
+    /// Channel of a billing key that spans several
+    #[arg(long, value_name = "KEY")]
+    pub channel_key: Option<String>,
+    /// What is charged.
+    #[command(flatten)]
+    pub terms: Terms,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What is charged.
+#[derive(Debug, Clone, Args)]
+pub struct Terms {
+    /// The sum, in the currency's minor unit (KRW has none)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
+    pub amount: i64,
+    /// What the buyer's statement says; at most 40 characters
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 40))]
+    pub name: String,
+    /// Three capital letters
+    #[arg(long, value_name = "CODE", default_value = "KRW", value_parser = currency)]
+    pub currency: Currency,
+    /// Your own number for this charge, letters and digits: running it twice charges once
+    #[arg(long, value_name = "UID", value_parser = merchant_uid)]
+    pub merchant_uid: Option<MerchantUid>,
+    /// Tax-free part of the sum; always give it for a mixed-tax (복합과세) contract
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub tax_free: Option<i64>,
+    /// Value-added tax within the sum
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub vat_amount: Option<i64>,
+    /// Months to pay in, from 50,000 KRW
+    #[arg(long, value_name = "MONTHS", value_parser = clap::value_parser!(i16).range(0..=36))]
+    pub card_quota: Option<i16>,
+    /// The buyer's name; KG Inicis wants name, mail and telephone
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 16))]
+    pub buyer_name: Option<String>,
+    /// The buyer's mail
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 64))]
+    pub buyer_email: Option<String>,
+    /// The buyer's telephone
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 16))]
+    pub buyer_tel: Option<String>,
+    /// Text that comes back with every answer
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 10_000))]
+    pub custom_data: Option<String>,
+    /// Where PortOne reports this payment
+    #[arg(long, value_name = "URL", value_parser = |text: &str| bounded(text, 2_000))]
+    pub notice_url: Option<String>,
+}
+
+/// `billd billing-key …`
+#[derive(Debug, Subcommand)]
+pub enum BillingKey {
+    /// Register a card under a name; says so if another card stood there
+    #[command(after_help = KEY_HELP)]
+    Issue {
+        /// The name of customer and card
+        #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
+        customer_uid: CustomerUid,
+        /// The channel; PortOne has begun to require it
+        #[arg(long, value_name = "KEY")]
+        channel_key: Option<String>,
+        /// Provider, or provider.MID
+        #[arg(long, value_name = "PG")]
+        pg: Option<String>,
+        /// The cardholder
+        #[arg(long, value_name = "TEXT")]
+        buyer_name: Option<String>,
+        /// The cardholder's telephone
+        #[arg(long, value_name = "TEXT")]
+        buyer_tel: Option<String>,
+        /// The cardholder's mail
+        #[arg(long, value_name = "TEXT")]
+        buyer_email: Option<String>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show the card behind a name, and who is charged to it
+    #[command(after_help = KEY_HELP)]
+    Show {
+        /// The name
+        #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
+        customer_uid: CustomerUid,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show several, or the cards of all subscriptions; names those that PortOne does not know
+    #[command(after_help = KEY_HELP)]
+    List {
+        /// The names; without any, those of all subscriptions
+        #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
+        customer_uids: Vec<CustomerUid>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Delete a billing key for good; asks first if subscriptions or reservations hang on it
+    #[command(after_help = KEY_HELP)]
+    Delete {
+        /// The name
+        #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
+        customer_uid: CustomerUid,
+        /// Delete it whatever hangs on it
+        #[arg(long)]
+        yes: bool,
+        /// What the gateway is told as the reason
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// `billd payment …`
+#[derive(Debug, Subcommand)]
+pub enum Payment {
+    /// Show every record of a payment, and what our book says of it
+    #[command(after_help = PAYMENT_HELP)]
+    Show {
+        /// PortOne's number (imp_…) or ours
+        #[arg(value_name = "IMP_UID|MERCHANT_UID")]
+        payment: String,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// `billd refund`
+#[derive(Debug, Args)]
+pub struct Refund {
+    /// PortOne's number (imp_…) or ours
+    #[arg(value_name = "MERCHANT_UID|IMP_UID")]
+    pub payment: String,
+    /// How much, in the currency's minor unit [default: all that is left]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
+    pub amount: Option<i64>,
+    /// What the gateway is told as the reason
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 200))]
+    pub reason: Option<String>,
+    /// Names this refund within its payment [default: the sum, or "full"]
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 64))]
+    pub key: Option<String>,
+    /// Tax-free part of what is given back; needed if the payment had one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub tax_free: Option<i64>,
+    /// Value-added tax within what is given back; needed if the payment named one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub vat_amount: Option<i64>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+fn customer_uid(text: &str) -> Result<CustomerUid, String> {
+    CustomerUid::parse(text).map_err(|error| error.to_string())
+}
+
+fn merchant_uid(text: &str) -> Result<MerchantUid, String> {
+    MerchantUid::parse(text).map_err(|error| error.to_string())
+}
+
+fn currency(text: &str) -> Result<Currency, String> {
+    Currency::parse(text).map_err(|error| error.to_string())
+}
+
+fn unit(text: &str) -> Result<IntervalUnit, String> {
+    IntervalUnit::parse(text).map_err(|error| error.to_string())
+}
+
+fn zone(text: &str) -> Result<Zone, String> {
+    Zone::parse(text).map_err(|error| error.to_string())
+}
+
+fn bounded(text: &str, characters_max: usize) -> Result<String, String> {
+    match text.chars().count() {
+        0 => Err("is empty".to_owned()),
+        count if count > characters_max => {
+            Err(format!("is longer than {characters_max} characters"))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// Which of its two numbers names a payment.
+pub(super) enum PaymentName {
+    Imp(ImpUid),
+    Merchant(MerchantUid),
+}
+
+impl PaymentName {
+    /// PortOne's numbers begin with `imp_`, which no number of ours can.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("imp_") {
+            let imp_uid = ImpUid::parse(text).map_err(|error| error.to_string())?;
+            return Ok(Self::Imp(imp_uid));
+        }
+        merchant_uid(text).map(Self::Merchant)
+    }
+}

@@ -1,0 +1,95 @@
+//! `billd charge onetime --subscribe`: a subscription that begins with the payment at hand.
+
+use crate::app::Failure;
+use crate::app::House;
+use crate::app::by_hand::args::Onetime;
+use crate::app::by_hand::charge::{money, optional};
+use crate::app::by_hand::key;
+use crate::app::by_hand::not_done;
+use crate::app::by_hand::read_card::read_card;
+use crate::app::by_hand::result::Charged;
+use crate::domain::calendar::Interval;
+use crate::domain::hand::OnetimeRequest;
+use crate::gateway::portone::PortOne;
+use crate::settings::Settings;
+use crate::store::{FirstBegun, FirstPayment};
+use crate::terminal;
+
+pub(super) async fn subscribe(
+    house: &House,
+    settings: &Settings,
+    onetime: &Onetime,
+) -> Result<Charged, Failure> {
+    let Some(customer_uid) = onetime.customer_uid.clone() else {
+        return Err(not_done("--subscribe needs --customer-uid"));
+    };
+    let interval = Interval::new(onetime.every, onetime.interval)
+        .map_err(|error| not_done(error.to_string()))?;
+    let before = key::before(house, Some(&customer_uid)).await?;
+    let card = read_card()?;
+    let first = FirstPayment {
+        customer_uid: customer_uid.clone(),
+        name: onetime.terms.name.clone(),
+        money: money(&onetime.terms)?,
+        interval,
+        zone: onetime.time_zone.clone(),
+        terms: optional(&onetime.terms),
+        is_another: onetime.another,
+    };
+    let begun = house
+        .store
+        .begin_first_payment(&first, settings.engine.lease)
+        .await?;
+    let claim = match begun {
+        FirstBegun::Begun(claim) => claim,
+        FirstBegun::Exists(id) => {
+            return Err(not_done(format!(
+                "nothing was charged: the card has subscription {id}, which has not ended; add \
+                 --another if it is to have one more"
+            )));
+        }
+    };
+    let request = OnetimeRequest {
+        merchant_uid: claim.key.merchant_uid.clone(),
+        customer_uid: Some(customer_uid.clone()),
+        money: first.money,
+        name: first.name.clone(),
+        pg: onetime.pg.clone(),
+        terms: first.terms.clone(),
+    };
+    terminal::note(&format!(
+        "charging {} as {}",
+        first.money, claim.key.merchant_uid
+    ));
+    let paid = house
+        .engine
+        .pay_first(&claim, async |portone: &PortOne| {
+            portone.onetime(&request, &card).await
+        })
+        .await;
+    drop(card);
+    let merchant_uid = &claim.key.merchant_uid;
+    let mut charged = Charged::of(
+        merchant_uid,
+        first.money,
+        Some(&customer_uid),
+        &paid.outcome,
+    );
+    charged.subscription_id = Some(claim.key.subscription.to_string());
+    charged.warning = key::replaced_since(house, Some(&customer_uid), before.as_ref()).await;
+    if !paid.is_recorded {
+        charged.warning = Some(format!(
+            "this could not be written down; billd will ask the gateway about {merchant_uid}"
+        ));
+    }
+    // What was paid is told even if the book can't be read any more.
+    if let Ok(Some((state, next))) = house
+        .store
+        .subscription_outlook(claim.key.subscription)
+        .await
+    {
+        charged.next_charge_at = next.filter(|_| state == "active").map(|at| at.to_string());
+        charged.subscription_state = Some(state);
+    }
+    Ok(charged)
+}

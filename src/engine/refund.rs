@@ -1,0 +1,304 @@
+//! Giving money back: written down, sent with the balance we believe in, and proved by the balance
+//! afterwards.
+//!
+//! A crash at any line leaves a row that is `started`; the asking pass looks at the payment and finds
+//! out. A refund is never sent again by itself: once it is proved that nothing was given back, the
+//! same command may be run again.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use crate::causes::chain;
+use crate::domain::attempt::{Lookup, NotSent};
+use crate::domain::dunning::Question;
+use crate::domain::ids::CustomerUid;
+use crate::domain::money::Money;
+use crate::domain::refund::{RefundFound, RefundOutcome, RefundRequest, decide_refund};
+use crate::engine::lease::Lease;
+use crate::engine::{Engine, Inner};
+use crate::gateway::{Expected, Gateway, GatewayError};
+use crate::store::{OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState, StoreError};
+
+/// As for charges by hand.
+const RECORD_TRIES: u32 = 10;
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
+/// Refunds per look: they are made by people, one at a time.
+const LOOK_ROWS: u32 = 20;
+
+/// What became of a refund.
+#[derive(Debug)]
+pub enum Refunded {
+    /// It was sent, or tried to be.
+    Done {
+        /// What is known now.
+        state: RefundState,
+        /// What the gateway said, or why nobody can tell.
+        message: Option<String>,
+        /// Whether that is durable. If not, the payment is looked at.
+        is_recorded: bool,
+    },
+    /// Nothing was sent; see [`RefundBegun`].
+    NotBegun(RefundBegun),
+}
+
+/// What is known of a refund, and why.
+struct Known {
+    state: RefundState,
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl<G: Gateway> Engine<G> {
+    /// Writes a refund down, lets `send` send it, and records what became of it.
+    pub async fn refund_by_hand(
+        &self,
+        request: &RefundRequest,
+        customer_uid: Option<CustomerUid>,
+        key: &str,
+        send: impl AsyncFnOnce(&G) -> RefundOutcome,
+    ) -> Result<Refunded, StoreError> {
+        let inner = &self.inner;
+        // 1. Begin: the intent is durable before any money can move.
+        let lease = Lease::start(inner.limits.lease);
+        let begun = inner
+            .store
+            .begin_refund(request, key, inner.limits.lease)
+            .await?;
+        let key = match begun {
+            RefundBegun::Begun(key) => key,
+            known @ (RefundBegun::Known(_) | RefundBegun::Open(_)) => {
+                return Ok(Refunded::NotBegun(known));
+            }
+        };
+        // 2. Send.
+        let started = Instant::now();
+        let outcome = if lease.outlives(inner.limits.call) {
+            send(&inner.gateway).await
+        } else {
+            RefundOutcome::NotSent(NotSent::LeaseTooShort)
+        };
+        inner.metrics.time_call("cancel", started.elapsed());
+        // 3. Decide; a refusal is believed only after a look at the payment.
+        let known = inner.prove(request, customer_uid, outcome).await;
+        // 4. Record.
+        let is_recorded = inner.record_refund(&key, request, &known, 0).await;
+        Ok(Refunded::Done {
+            state: known.state,
+            message: known.message,
+            is_recorded,
+        })
+    }
+}
+
+impl<G: Gateway> Inner<G> {
+    async fn prove(
+        &self,
+        request: &RefundRequest,
+        customer_uid: Option<CustomerUid>,
+        outcome: RefundOutcome,
+    ) -> Known {
+        let unknown = |reason, message| Known {
+            state: RefundState::Unknown {
+                wait: self.policy.asks.rung(0).unwrap_or_default(),
+                parked: false,
+            },
+            reason: Some(reason),
+            message: Some(message),
+        };
+        let message = match outcome {
+            RefundOutcome::Refunded => return Known::refunded(),
+            RefundOutcome::NotSent(why) => {
+                return Known {
+                    state: RefundState::NotSent,
+                    reason: Some(why.as_str()),
+                    message: Some(why.to_string()),
+                };
+            }
+            RefundOutcome::Unknown(doubt) => return unknown(doubt.reason.as_str(), doubt.detail),
+            RefundOutcome::Refused(message) => message,
+        };
+        match self.look(request, customer_uid).await {
+            Ok(Lookup::Paid(payment)) if payment.cancelled_amount == request.cancelled_after() => {
+                Known::refunded()
+            }
+            // Whatever the balance is: not by this request, which named another one.
+            Ok(Lookup::Paid(_)) => Known {
+                state: RefundState::Refused,
+                reason: Some("refused"),
+                message: Some(message),
+            },
+            Ok(Lookup::NotFound | Lookup::Failed(_) | Lookup::Unclear(_)) | Err(_) => {
+                unknown("refused_unproved", message)
+            }
+        }
+    }
+
+    async fn look(
+        &self,
+        request: &RefundRequest,
+        customer_uid: Option<CustomerUid>,
+    ) -> Result<Lookup, GatewayError> {
+        let money = Money::new(request.payment_amount, request.currency)
+            .map_err(|error| GatewayError::Unreadable(error.to_string()))?;
+        let expected = Expected {
+            merchant_uid: request.merchant_uid.clone(),
+            customer_uid,
+            money,
+        };
+        let started = Instant::now();
+        let found = self.gateway.look_up(&expected).await;
+        self.metrics.time_call("findAll", started.elapsed());
+        found
+    }
+
+    /// Looks at the payment of every refund whose lease or waiting time has ended.
+    pub(super) async fn look_at_refunds(&self) -> Result<u64, StoreError> {
+        let mut looked: u64 = 0;
+        while !self.stopping.is_cancelled() {
+            let lease = Lease::start(self.limits.lease);
+            let open = self
+                .store
+                .claim_open_refund(LOOK_ROWS, self.limits.lease)
+                .await?;
+            if open.is_empty() {
+                break;
+            }
+            for refund in &open {
+                // The rest of a batch that took too long comes back when its lease has ended.
+                if lease.outlives(self.limits.call) {
+                    self.look_at_refund(refund).await;
+                    looked = looked.saturating_add(1);
+                }
+            }
+        }
+        Ok(looked)
+    }
+
+    async fn look_at_refund(&self, open: &OpenRefund) {
+        let request = &open.request;
+        let look = self.look(request, open.customer_uid.clone()).await;
+        let unchanged = match &look {
+            Ok(Lookup::Paid(payment)) if payment.cancelled_amount == request.cancelled_before() => {
+                open.question.not_found.saturating_add(1)
+            }
+            Ok(_) | Err(_) => 0,
+        };
+        let question = Question {
+            not_found: unchanged,
+            ..open.question
+        };
+        let found = decide_refund(
+            &self.policy,
+            request,
+            look.as_ref().map_err(drop),
+            &question,
+        );
+        let known = Known::of(found);
+        let recorded = self
+            .record_refund(&open.key, request, &known, unchanged)
+            .await;
+        let merchant_uid = &request.merchant_uid;
+        info!(
+            %merchant_uid,
+            asks = open.question.asks,
+            age_s = open.question.age.as_secs(),
+            state = known.state.as_str(),
+            recorded,
+            "looked at {merchant_uid} for a refund of {} {}: {}",
+            request.amount,
+            request.currency,
+            known.state.as_str(),
+        );
+        if matches!(known.state, RefundState::Unknown { parked: true, .. }) && !open.parked {
+            error!(
+                %merchant_uid,
+                found = known.message,
+                "parked: billd can't find out whether {} {} of {merchant_uid} were given back; look it up in the PortOne console",
+                request.amount,
+                request.currency,
+            );
+        }
+    }
+
+    /// Writes it down, and tries again for a while if the database is away.
+    async fn record_refund(
+        &self,
+        key: &RefundKey,
+        request: &RefundRequest,
+        known: &Known,
+        unchanged: u16,
+    ) -> bool {
+        let mut tries: u32 = 0;
+        loop {
+            let record = RefundRecord {
+                key,
+                request,
+                state: known.state,
+                reason: known.reason,
+                message: known.message.as_deref(),
+                unchanged,
+            };
+            match self.store.record_refund(record).await {
+                Ok(true) => return true,
+                Ok(false) => {
+                    self.metrics.stale_fences.inc();
+                    warn!(
+                        merchant_uid = %request.merchant_uid,
+                        "the claim on a refund of {} was lost to another daemon, which will find out",
+                        request.merchant_uid,
+                    );
+                    return false;
+                }
+                Err(error) if error.is_passing() && tries < RECORD_TRIES => {
+                    tries = tries.saturating_add(1);
+                    sleep(RECORD_PAUSE).await;
+                }
+                Err(error) => {
+                    error!(
+                        merchant_uid = %request.merchant_uid,
+                        state = known.state.as_str(),
+                        error = chain(&error),
+                        "a refund could not be recorded; it stays open and its payment will be looked at",
+                    );
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+impl Known {
+    fn refunded() -> Self {
+        Self {
+            state: RefundState::Refunded,
+            reason: None,
+            message: None,
+        }
+    }
+
+    fn of(found: RefundFound) -> Self {
+        match found {
+            RefundFound::Refunded => Self::refunded(),
+            RefundFound::NotRefunded => Self {
+                state: RefundState::Refused,
+                reason: Some("not_refunded"),
+                message: Some("the payment's balance is unchanged".to_owned()),
+            },
+            RefundFound::Ask { wait } => Self {
+                state: RefundState::Unknown {
+                    wait,
+                    parked: false,
+                },
+                reason: None,
+                message: None,
+            },
+            RefundFound::Park { wait, detail } => Self {
+                state: RefundState::Unknown { wait, parked: true },
+                reason: Some("mismatch"),
+                message: Some(detail),
+            },
+        }
+    }
+}

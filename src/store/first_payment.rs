@@ -1,0 +1,197 @@
+//! A subscription that begins with a payment made with the card itself.
+//!
+//! Subscription, debt and attempt are written in one transaction, before the request leaves. The
+//! subscription is born with its attempt open, so no sweep can charge it, and the period that this
+//! payment is for is the first one.
+
+use std::time::Duration;
+
+use sqlx::types::Uuid;
+use sqlx::{Postgres, Transaction};
+
+use crate::domain::attempt::{ChargeRequest, ChargeTerms};
+use crate::domain::calendar::{Interval, Zone};
+use crate::domain::claim::{AttemptKey, Claim};
+use crate::domain::dunning::History;
+use crate::domain::ids::{AttemptNo, CustomerUid, SubscriptionId};
+use crate::domain::money::Money;
+use crate::store::hand::{corrupt, merchant_uid};
+use crate::store::rows::schedule;
+use crate::store::{Store, StoreError};
+
+/// What is agreed on.
+pub struct FirstPayment {
+    /// Under which name the card is stored, and charged from then on.
+    pub customer_uid: CustomerUid,
+    /// What the buyer's statement says.
+    pub name: String,
+    /// The sum of every period.
+    pub money: Money,
+    /// How often.
+    pub interval: Interval,
+    /// Where months and days are counted.
+    pub zone: Zone,
+    /// What else is sent with every charge.
+    pub terms: ChargeTerms,
+    /// Whether the card may have another subscription already.
+    pub is_another: bool,
+}
+
+/// What became of the wish.
+pub enum FirstBegun {
+    /// It is written down; the payment may be sent now, once.
+    Begun(Box<Claim>),
+    /// The card has a subscription that has not ended.
+    Exists(SubscriptionId),
+}
+
+impl Store {
+    /// Writes a subscription down together with its first attempt, `started` and leased to us.
+    pub async fn begin_first_payment(
+        &self,
+        first: &FirstPayment,
+        lease: Duration,
+    ) -> Result<FirstBegun, StoreError> {
+        let mut tx = self.within(self.pool.begin()).await?;
+        let customer_uid = first.customer_uid.as_str();
+        // Two impatient repeats of one command take turns; the second one then finds the first.
+        let turn = sqlx::query!(
+            "-- store::begin_first_payment, in turn
+            select pg_advisory_xact_lock(hashtextextended('billd first payment ' || $1, 0))",
+            customer_uid,
+        )
+        .execute(&mut *tx);
+        self.within(turn).await?;
+        let existing = sqlx::query_scalar!(
+            "-- store::begin_first_payment, another
+            select id from billd.subscription
+            where customer_uid = $1 and state <> 'cancelled'
+            limit 1",
+            customer_uid,
+        )
+        .fetch_optional(&mut *tx);
+        if let Some(id) = self.within(existing).await?
+            && !first.is_another
+        {
+            return Ok(FirstBegun::Exists(SubscriptionId(id)));
+        }
+        let born = self.within(insert(&mut tx, first)).await?;
+        let attempt = sqlx::query!(
+            r#"-- store::begin_first_payment, debt and attempt
+            with cycle as (
+                insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at)
+                select id, period, amount, currency, due_at from billd.subscription where id = $1
+                returning subscription_id, period, amount, currency
+            )
+            insert into billd.charge_attempt
+                (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
+                 ask_at, fence, by_card)
+            select billd.merchant_uid(c.subscription_id, c.period, 1), c.subscription_id, c.period, 1,
+                c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), 1, true
+            from cycle c
+            returning merchant_uid, billd.now() as "now!: jiff_sqlx::Timestamp""#,
+            born.id,
+            customer_uid,
+            lease.as_secs_f64(),
+        )
+        .fetch_one(&mut *tx);
+        let attempt = self.within(attempt).await?;
+        let open = sqlx::query!(
+            "-- store::begin_first_payment, open
+            update billd.subscription set open_attempt = $2, attempts = 1, fence = 1 where id = $1",
+            born.id,
+            attempt.merchant_uid,
+        )
+        .execute(&mut *tx);
+        self.within(open).await?;
+
+        // Before the commit: a calendar that has no next period must not be charged.
+        let next = schedule(
+            born.anchor_at.to_jiff(),
+            born.interval_count,
+            &born.interval_unit,
+            &born.time_zone,
+        )
+        .and_then(|schedule| {
+            let next = schedule.next_after(born.period.to_jiff());
+            next.map_err(|error| error.to_string())
+        })
+        .map_err(corrupt)?;
+        let merchant_uid = merchant_uid(&attempt.merchant_uid)?;
+        self.within(tx.commit()).await?;
+        Ok(FirstBegun::Begun(Box::new(Claim {
+            key: AttemptKey {
+                merchant_uid: merchant_uid.clone(),
+                subscription: SubscriptionId(born.id),
+                period: born.period.to_jiff(),
+                fence: 1,
+            },
+            request: ChargeRequest {
+                merchant_uid,
+                customer_uid: first.customer_uid.clone(),
+                money: first.money,
+                name: first.name.clone(),
+                terms: first.terms.clone(),
+            },
+            history: History {
+                attempt_no: AttemptNo::FIRST,
+                declines: 0,
+            },
+            next,
+            due_at: born.due_at.to_jiff(),
+            late: Duration::ZERO,
+        })))
+    }
+}
+
+/// What the database derived for a new subscription.
+struct Born {
+    id: Uuid,
+    period: jiff_sqlx::Date,
+    due_at: jiff_sqlx::Timestamp,
+    anchor_at: jiff_sqlx::Timestamp,
+    interval_count: i16,
+    interval_unit: String,
+    time_zone: String,
+}
+
+async fn insert(
+    tx: &mut Transaction<'static, Postgres>,
+    first: &FirstPayment,
+) -> Result<Born, sqlx::Error> {
+    let terms = &first.terms;
+    let currency = first.money.currency();
+    sqlx::query_as!(
+        Born,
+        r#"-- store::begin_first_payment, the agreement
+        insert into billd.subscription
+            (customer_uid, name, amount, currency, interval_unit, interval_count, time_zone,
+             tax_free, vat_amount, buyer_name, buyer_email, buyer_tel, buyer_addr, buyer_postcode,
+             card_quota, custom_data, notice_url, product_type)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        returning id, period as "period: jiff_sqlx::Date",
+            due_at as "due_at: jiff_sqlx::Timestamp",
+            anchor_at as "anchor_at: jiff_sqlx::Timestamp",
+            interval_count, interval_unit, time_zone"#,
+        first.customer_uid.as_str(),
+        first.name,
+        first.money.amount(),
+        currency.as_str(),
+        first.interval.unit().as_str(),
+        i16::try_from(first.interval.count()).unwrap_or(i16::MAX),
+        first.zone.name(),
+        terms.tax_free,
+        terms.vat_amount,
+        terms.buyer_name,
+        terms.buyer_email,
+        terms.buyer_tel,
+        terms.buyer_addr,
+        terms.buyer_postcode,
+        terms.card_quota,
+        terms.custom_data,
+        terms.notice_url,
+        terms.product_type,
+    )
+    .fetch_one(&mut **tx)
+    .await
+}
