@@ -16,12 +16,14 @@ use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent};
 use crate::domain::claim::{Answer, Claim, Recorded};
 use crate::domain::dunning::{Decision, History, Question, decide};
 use crate::domain::hand::{HandCharge, decide_by_card, decide_lookup_by_card};
-use crate::domain::ids::AttemptNo;
+use crate::domain::ids::{AttemptNo, SubscriptionId};
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
 use crate::engine::{Engine, Inner, report};
 use crate::gateway::{Expected, Gateway};
-use crate::store::{HandBegun, HandKey, HandRecord, OpenHand, StoreError};
+use crate::store::{
+    FirstBegun, FirstPayment, HandBegun, HandKey, HandRecord, OpenHand, StoreError,
+};
 
 /// How long a person waits for a database that has gone away, before the answer goes to the log.
 const RECORD_TRIES: u32 = 10;
@@ -42,12 +44,18 @@ pub enum HandCharged {
 }
 
 /// What became of a subscription's first payment.
-#[derive(Debug)]
-pub struct FirstPaid {
-    /// What became of it.
-    pub outcome: ChargeOutcome,
-    /// Whether that is durable. If not, it is asked about.
-    pub is_recorded: bool,
+pub enum FirstPaid {
+    /// It was sent, or tried to be.
+    Done {
+        /// The subscription's first attempt.
+        claim: Box<Claim>,
+        /// What became of it.
+        outcome: ChargeOutcome,
+        /// Whether that is durable. If not, it is asked about.
+        is_recorded: bool,
+    },
+    /// Nothing was sent: the card has a subscription that has not ended.
+    Exists(SubscriptionId),
 }
 
 impl<G: Gateway> Engine<G> {
@@ -90,17 +98,27 @@ impl<G: Gateway> Engine<G> {
         })
     }
 
-    /// Lets `send` send the payment that begins a subscription, and records what became of it. The
-    /// claim says that it is written down.
+    /// Writes a subscription down together with its first attempt, lets `send` send the payment, and
+    /// records what became of it as for every attempt.
     pub async fn pay_first(
         &self,
-        claim: &Claim,
-        send: impl AsyncFnOnce(&G) -> ChargeOutcome,
-    ) -> FirstPaid {
+        first: &FirstPayment,
+        send: impl AsyncFnOnce(&G, &Claim) -> ChargeOutcome,
+    ) -> Result<FirstPaid, StoreError> {
         let inner = &self.inner;
-        let started = Instant::now();
         let lease = Lease::start(inner.limits.lease);
-        let outcome = inner.send_by_hand(lease, send).await;
+        let begun = inner
+            .store
+            .begin_first_payment(first, inner.limits.lease)
+            .await?;
+        let claim = match begun {
+            FirstBegun::Begun(claim) => claim,
+            FirstBegun::Exists(id) => return Ok(FirstPaid::Exists(id)),
+        };
+        let started = Instant::now();
+        let outcome = inner
+            .send_by_hand(lease, async |gateway: &G| send(gateway, &claim).await)
+            .await;
         let took = started.elapsed();
         let answer = Answer {
             key: claim.key.clone(),
@@ -111,11 +129,12 @@ impl<G: Gateway> Engine<G> {
         };
         let recorded = inner.recorder.record(answer.clone()).await;
         inner.metrics.time_call("onetime", took);
-        report::charge(claim, &answer, recorded, took, inner);
-        FirstPaid {
+        report::charge(&claim, &answer, recorded, took, inner);
+        Ok(FirstPaid::Done {
+            claim,
             outcome,
             is_recorded: matches!(recorded, Some(Recorded::Moved | Recorded::Already)),
-        }
+        })
     }
 }
 

@@ -7,6 +7,8 @@
 mod charge;
 mod crash;
 mod embedded;
+mod guide;
+mod guide_faults;
 mod people;
 mod process;
 mod schema;

@@ -12,7 +12,7 @@ use billd::sandbox::{self, Fault, FaultKind, Latency, Route, Running};
 use crate::support::{Book, server};
 
 /// A billd command with short times and nothing of this process's environment.
-fn billd(url: &str, gateway: &str) -> Command {
+pub(crate) fn billd(url: &str, gateway: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_billd"));
     command
         .env_clear()
@@ -34,11 +34,11 @@ fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

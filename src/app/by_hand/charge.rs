@@ -13,7 +13,7 @@ use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::cli::Output;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms};
 use crate::domain::hand::{HandCharge, HandKind, OnetimeRequest};
-use crate::domain::ids::MerchantUid;
+use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::Money;
 use crate::engine::HandCharged;
 use crate::gateway::Gateway;
@@ -31,7 +31,7 @@ pub(in crate::app) async fn charge(source: &Source, charge: Charge) -> Result<Ex
         Charge::Again(again) => (again.output, Box::pin(by_key(&house, &again)).await),
         Charge::Onetime(onetime) if onetime.subscribe => (
             onetime.output,
-            Box::pin(first::subscribe(&house, &settings, &onetime)).await,
+            Box::pin(first::subscribe(&house, &onetime)).await,
         ),
         Charge::Onetime(onetime) => (onetime.output, Box::pin(by_card(&house, &onetime)).await),
     };
@@ -130,7 +130,7 @@ fn judge(charge: &HandCharge, charged: HandCharged) -> Result<Charged, Failure> 
             Ok(charged)
         }
         HandCharged::NotBegun(HandBegun::Known(book)) => {
-            let customer_uid = charge.customer_uid.as_ref().map(|uid| uid.as_str());
+            let customer_uid = charge.customer_uid.as_ref().map(CustomerUid::as_str);
             let is_same = book.kind == charge.kind.as_str()
                 && book.amount == charge.money.amount()
                 && book.currency == charge.money.currency().as_str()

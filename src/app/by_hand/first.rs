@@ -9,17 +9,14 @@ use crate::app::by_hand::not_done;
 use crate::app::by_hand::read_card::read_card;
 use crate::app::by_hand::result::Charged;
 use crate::domain::calendar::Interval;
+use crate::domain::claim::Claim;
 use crate::domain::hand::OnetimeRequest;
+use crate::engine::FirstPaid;
 use crate::gateway::portone::PortOne;
-use crate::settings::Settings;
-use crate::store::{FirstBegun, FirstPayment};
+use crate::store::FirstPayment;
 use crate::terminal;
 
-pub(super) async fn subscribe(
-    house: &House,
-    settings: &Settings,
-    onetime: &Onetime,
-) -> Result<Charged, Failure> {
+pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charged, Failure> {
     let Some(customer_uid) = onetime.customer_uid.clone() else {
         return Err(not_done("--subscribe needs --customer-uid"));
     };
@@ -36,48 +33,43 @@ pub(super) async fn subscribe(
         terms: optional(&onetime.terms),
         is_another: onetime.another,
     };
-    let begun = house
-        .store
-        .begin_first_payment(&first, settings.engine.lease)
+    let paid = house
+        .engine
+        .pay_first(&first, async |portone: &PortOne, claim: &Claim| {
+            terminal::note(&format!(
+                "charging {} as {}",
+                first.money, claim.key.merchant_uid
+            ));
+            let request = OnetimeRequest {
+                merchant_uid: claim.key.merchant_uid.clone(),
+                customer_uid: Some(customer_uid.clone()),
+                money: first.money,
+                name: first.name.clone(),
+                pg: onetime.pg.clone(),
+                terms: first.terms.clone(),
+            };
+            portone.onetime(&request, &card).await
+        })
         .await?;
-    let claim = match begun {
-        FirstBegun::Begun(claim) => claim,
-        FirstBegun::Exists(id) => {
+    drop(card);
+    let (claim, outcome, is_recorded) = match paid {
+        FirstPaid::Done {
+            claim,
+            outcome,
+            is_recorded,
+        } => (claim, outcome, is_recorded),
+        FirstPaid::Exists(id) => {
             return Err(not_done(format!(
                 "nothing was charged: the card has subscription {id}, which has not ended; add \
                  --another if it is to have one more"
             )));
         }
     };
-    let request = OnetimeRequest {
-        merchant_uid: claim.key.merchant_uid.clone(),
-        customer_uid: Some(customer_uid.clone()),
-        money: first.money,
-        name: first.name.clone(),
-        pg: onetime.pg.clone(),
-        terms: first.terms.clone(),
-    };
-    terminal::note(&format!(
-        "charging {} as {}",
-        first.money, claim.key.merchant_uid
-    ));
-    let paid = house
-        .engine
-        .pay_first(&claim, async |portone: &PortOne| {
-            portone.onetime(&request, &card).await
-        })
-        .await;
-    drop(card);
     let merchant_uid = &claim.key.merchant_uid;
-    let mut charged = Charged::of(
-        merchant_uid,
-        first.money,
-        Some(&customer_uid),
-        &paid.outcome,
-    );
+    let mut charged = Charged::of(merchant_uid, first.money, Some(&customer_uid), &outcome);
     charged.subscription_id = Some(claim.key.subscription.to_string());
     charged.warning = key::replaced_since(house, Some(&customer_uid), before.as_ref()).await;
-    if !paid.is_recorded {
+    if !is_recorded {
         charged.warning = Some(format!(
             "this could not be written down; billd will ask the gateway about {merchant_uid}"
         ));

@@ -3,7 +3,7 @@
 //! From here on the process leaves no core dump. Complaints name fields and lines, never contents:
 //! even a misspelt field name could be a card number.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Stdin, Write};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -144,6 +144,7 @@ fn prompted() -> Result<CardText, Failure> {
 
 /// A terminal that does not show what is typed, until this is dropped.
 struct Hidden {
+    stdin: Stdin,
     before: Termios,
 }
 
@@ -159,7 +160,7 @@ impl Hidden {
         hidden.local_modes.insert(LocalModes::ECHONL);
         tcsetattr(&stdin, OptionalActions::Flush, &hidden)
             .context("couldn't hide what is typed on the terminal")?;
-        Ok(Self { before })
+        Ok(Self { stdin, before })
     }
 
     fn ask(&self, question: &str) -> Result<SecretString, Failure> {
@@ -168,7 +169,7 @@ impl Hidden {
         stderr.flush().ok();
         let mut line = Zeroizing::new([0; LINE_BYTES_MAX]);
         let length =
-            rustix::io::read(std::io::stdin(), &mut *line).context("couldn't read the terminal")?;
+            rustix::io::read(&self.stdin, &mut *line).context("couldn't read the terminal")?;
         let typed = line.get(..length).unwrap_or_default();
         if length == 0 || typed.contains(&INTERRUPT) {
             return Err(not_done("nothing was done: the question was not answered"));
@@ -181,6 +182,6 @@ impl Hidden {
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.before).ok();
+        tcsetattr(&self.stdin, OptionalActions::Flush, &self.before).ok();
     }
 }
