@@ -11,7 +11,7 @@ use crate::support::{Book, portone};
 
 /// The card that all tests type in: what no output may hold.
 pub(crate) const NUMBER: &str = "4111-1111-1111-7293";
-pub(crate) const CARD: &str = r#"{"card_number": "4111-1111-1111-7293", "expiry": "2031-07", "birth": "820213", "pwd_2digit": "57"}"#;
+pub(crate) const CARD: &str = r#"{"card_number": "4111-1111-1111-7293", "expiry": "2031-07", "birth": "8202134571", "pwd_2digit": "57"}"#;
 
 /// A book, a gateway, and the binary between them.
 pub(crate) struct Shop {
@@ -86,7 +86,8 @@ async fn the_five_operations_of_the_guide_work_as_shell_commands() {
     assert_eq!(issued["replaced"], json!(false));
 
     // §4: a billing key and the first payment at once; the card as lines this time.
-    let lines = "card_number = 4111 1111 1111 7293\nexpiry=07/31\nbirth=820213\npwd_2digit=57\n";
+    let lines =
+        "card_number = 4111 1111 1111 7293\nexpiry=07/31\nbirth=8202134571\npwd_2digit=57\n";
     let paid = shop.json(
         0,
         lines,
@@ -394,14 +395,14 @@ async fn reserve(gateway: &Running, customer_uid: &str) {
     let body = json!({"customer_uid": customer_uid, "schedules": [
         {"merchant_uid": "reserved1", "schedule_at": at, "amount": 1000, "name": "x"}]});
     let url = format!("{}/subscribe/payments/schedule", gateway.base_url());
-    let token = token["response"]["access_token"].as_str().unwrap();
+    let token = token.pointer("/response/access_token").unwrap();
     let answer = http
         .post(url)
-        .bearer_auth(token)
+        .bearer_auth(token.as_str().unwrap())
         .json(&body)
         .send()
         .await
         .unwrap();
     let answer: Value = answer.json().await.unwrap();
-    assert_eq!(answer["code"], json!(0), "{answer}");
+    assert_eq!(answer.get("code"), Some(&json!(0)), "{answer}");
 }

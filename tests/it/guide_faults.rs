@@ -137,6 +137,15 @@ async fn a_charge_whose_process_was_killed_is_found_out() {
         while shop.gateway.summary().approvals == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        // A crash here would write the card into a core dump, if one were allowed.
+        if let Ok(limits) = std::fs::read_to_string(format!("/proc/{}/limits", child.id())) {
+            let core = limits.lines().find(|line| line.contains("core file"));
+            assert_eq!(
+                core.unwrap().split_whitespace().nth(4),
+                Some("0"),
+                "{core:?}"
+            );
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(shop.book.text(ends).await, "started");
@@ -348,11 +357,11 @@ async fn nothing_of_a_card_is_ever_written_anywhere() {
     for input in [
         r#"{"card_number": 4111111111117293, "expiry": "2031-07"}"#,
         r#"{"4111111111117293": "2031-07"}"#,
-        r#"{"card_number": "4111111111117293", "expiry": "2031-07", "birth": "8202135"}"#,
-        "4111111111117293 2031-07 820213 57",
-        "4111111111117293=820213",
-        r#"{"card_number": "41111111111172939999", "expiry": "2031-07", "birth": "820213"}"#,
-        r#"{"card_number": "4111111111117293", "expiry": "1999-07", "birth": "820213"}"#,
+        r#"{"card_number": "4111111111117293", "expiry": "2031-07", "birth": "82021345719"}"#,
+        "4111111111117293 2031-07 8202134571 57",
+        "4111111111117293=8202134571",
+        r#"{"card_number": "41111111111172939999", "expiry": "2031-07", "birth": "8202134571"}"#,
+        r#"{"card_number": "4111111111117293", "expiry": "1999-07", "birth": "8202134571"}"#,
     ] {
         assert!(matches!(run(input, charge), 7..=9), "{input}");
     }
@@ -369,23 +378,19 @@ async fn nothing_of_a_card_is_ever_written_anywhere() {
         let rows = format!("select coalesce(string_agg(t::text, E'\\n'), '') from billd.{table} t");
         written.push_str(&shop.book.text(&rows).await);
     }
-    assert!(
-        written.contains("trace") || written.contains("TRACE"),
-        "the log is on"
-    );
-    let digits: String = written.chars().filter(|c| *c != '-' && *c != ' ').collect();
+    assert!(written.contains("TRACE"), "the log is on");
+    let joined: String = written.chars().filter(|c| *c != '-' && *c != ' ').collect();
     for secret in [
         "4111111111117293",
-        "11117293",
-        "820213",
-        "2031-07",
-        "\"57\"",
+        "111111117293",
+        "8202134571",
+        "pwd_2digit\":\"57",
+        "=57",
     ] {
-        assert!(!written.contains(secret), "{secret} was written");
-        assert!(
-            !digits.contains(secret) || secret == "\"57\"",
-            "{secret} was written"
-        );
+        assert!(!joined.contains(secret), "{secret} was written");
+    }
+    for expiry in ["2031-07", "07/31", "1999-07"] {
+        assert!(!written.contains(expiry), "{expiry} was written");
     }
     let (code, output) = shop.run(&format!(
         "charge onetime --amount 1 --name x --card-number {NUMBER}"
