@@ -95,6 +95,17 @@ Examples:
         #[arg(long)]
         ready: bool,
     },
+    /// See it work, in half a minute: a database, a gateway and a book of its own, and a crash
+    #[cfg(feature = "demo")]
+    #[command(after_help = "\
+Needs nothing: PostgreSQL is started from the installed programs, or downloaded once. No card is
+charged, and everything is removed at the end. Exits with 1 if the gateway's ledger and billd's
+tables should disagree.
+
+Examples:
+  billd demo
+  billd demo --serve           then look around with psql, until Ctrl-C")]
+    Demo(Demo),
     /// Run a stateful PortOne V1 server that moves no money
     #[command(long_about = crate::sandbox::HELP, after_help = "\
 Examples:
@@ -110,6 +121,15 @@ pub struct Output {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of the demo.
+#[cfg(feature = "demo")]
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Demo {
+    /// Stay up at the end, to be looked at with psql
+    #[arg(long)]
+    pub serve: bool,
 }
 
 /// Options of the sandbox.

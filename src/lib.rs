@@ -3,6 +3,8 @@
 pub mod app;
 pub mod causes;
 pub mod cli;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod domain;
 #[cfg(feature = "demo")]
 pub mod embedded;

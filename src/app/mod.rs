@@ -1,6 +1,8 @@
 //! The composition root: the only place that names every concrete type.
 
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod figures;
 mod healthcheck;
 mod migrate;
@@ -111,6 +113,8 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Migrate(output) => migrate::migrate(&source, output).await,
         Command::Check(output) => check::check(&source, output).await,
         Command::Healthcheck { ready } => healthcheck::healthcheck(&source, ready).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::demo(options).await,
         Command::Sandbox(options) => sandbox::sandbox(options).await,
     }
 }
