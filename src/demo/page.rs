@@ -138,7 +138,9 @@ pub(super) fn table(columns: &[(&str, Side)], rows: &[Vec<String>]) {
             .collect();
         text(&paint(ink, aligned.join("   ").trim_end()));
     };
-    print(columns.iter().map(|(title, _)| *title).collect(), Ink::Dim);
+    if columns.iter().any(|(title, _)| !title.is_empty()) {
+        print(columns.iter().map(|(title, _)| *title).collect(), Ink::Dim);
+    }
     for row in rows {
         print(row.iter().map(String::as_str).collect(), Ink::Plain);
     }
