@@ -1,11 +1,17 @@
 //! The first four acts: the book, the first charges, the lost answer, the calendar.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
 use sqlx::Row;
 
 use crate::demo::book::BOOK;
-use crate::demo::page::{Ink, Side, Voice, gap, grouped, heading, paint, say, table, text};
+use crate::demo::page::{Ink, Side, Voice, gap, grouped, heading, paint, remark, say, table};
 use crate::demo::stage::Stage;
+use crate::sandbox::Running;
+
+/// The card whose first approval stays unheard.
+const LOST: &str = "drop-after-approval-once-junseo";
 
 /// 1. The book.
 pub(super) async fn the_book(stage: &mut Stage) -> anyhow::Result<()> {
@@ -13,7 +19,7 @@ pub(super) async fn the_book(stage: &mut Stage) -> anyhow::Result<()> {
     stage
         .set_clock(
             "2027-01-31 10:00",
-            "31 January 2027, 10:00 in Seoul. billd's clock can be moved, so two months take seconds.",
+            "31 January 2027, 10:00 in Seoul. The demo moves billd's clock, so months take seconds.",
         )
         .await?;
     stage.book.run(BOOK).await?;
@@ -45,8 +51,7 @@ pub(super) async fn the_book(stage: &mut Stage) -> anyhow::Result<()> {
         ("card (customer_uid)", Side::Left),
     ];
     table(&columns, &rows);
-    gap();
-    text(
+    remark(
         "The sandbox takes its cue from a card's name: decline-stolen-… is refused as stolen, and\n\
          of drop-after-approval-once-… it takes the money once without being able to say so.",
     );
@@ -59,7 +64,7 @@ pub(super) async fn due(stage: &mut Stage) -> anyhow::Result<()> {
     say(Voice::You, "billd run");
     stage.start_daemon().await?;
     stage.wait_until_quiet().await?;
-    text(
+    remark(
         "No balance and limits go on a ladder of days, an outage on one of hours. A stolen card is\n\
          never tried again.",
     );
@@ -68,25 +73,34 @@ pub(super) async fn due(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// 3. The lost answer.
 pub(super) async fn the_lost_answer(stage: &mut Stage) -> anyhow::Result<()> {
-    const LOST: &str = "drop-after-approval-once-junseo";
     heading("3 · The lost answer");
+    stage.book.set_clock("2027-01-31 10:10:01").await?;
+    say(Voice::Clock, "31 January 2027, 10:10");
+    let teller = Arc::clone(&stage.teller);
     stage
-        .set_clock("2027-01-31 10:10:01", "31 January 2027, 10:10")
+        .wait_for("the answer to get lost", async || Ok(teller.has_doubted()))
         .await?;
-    let ledger = stage.gateway.ledger();
-    let approvals = ledger.iter().filter(|one| one.customer_uid == LOST).count();
     say(
         Voice::Gateway,
         &format!(
-            "{approvals} approval of 임준서's card in its ledger. The connection broke before the answer."
+            "has taken the money all the same: {} approval in its ledger",
+            approvals_of_lost(&stage.gateway)
         ),
     );
+    stage.wait_until_quiet().await?;
+    let approvals = approvals_of_lost(&stage.gateway);
     ensure!(
         approvals == 1,
         "임준서's card was charged {approvals} times for one month"
     );
-    text("A script that takes the broken connection for a failure charges 임준서 twice.");
+    say(Voice::Gateway, &format!("still {approvals} approval"));
+    remark("A script that takes a broken connection for a failure charges 임준서 twice.");
     Ok(())
+}
+
+fn approvals_of_lost(gateway: &Running) -> usize {
+    let ledger = gateway.ledger();
+    ledger.iter().filter(|one| one.customer_uid == LOST).count()
 }
 
 /// 4. The calendar, the ladders and a new card.
@@ -130,28 +144,21 @@ pub(super) async fn the_calendar(stage: &mut Stage) -> anyhow::Result<()> {
             "28 February: there is no 31st, so the month's last day it is",
         )
         .await?;
-    stage.teller.be_brief();
-    stage
-        .set_clock(
-            "2027-03-28 10:15",
-            "28 March: who began on the 28th stays on the 28th",
-        )
-        .await?;
-    stage
-        .set_clock(
-            "2027-03-31 10:15",
-            "31 March: who began on the 31st is back on it",
-        )
-        .await?;
-    let (count, sum) = stage.teller.be_long();
-    say(
-        Voice::Daemon,
-        &paint(
-            Ink::Green,
-            &format!("{count} more are paid, {} KRW", grouped(sum)),
-        ),
-    );
+    let words = "28 March: who began on the 28th stays on the 28th";
+    in_brief(stage, "2027-03-28 10:15", words).await?;
+    let words = "31 March: who began on the 31st is back on it";
+    in_brief(stage, "2027-03-31 10:15", words).await?;
     the_31st(stage).await
+}
+
+/// Moves the clock, and tells of the payments in one line.
+async fn in_brief(stage: &mut Stage, clock: &str, words: &str) -> anyhow::Result<()> {
+    stage.teller.be_brief();
+    stage.set_clock(clock, words).await?;
+    let (count, sum) = stage.teller.be_long();
+    let words = format!("{count} paid, {} KRW in all", grouped(sum));
+    say(Voice::Daemon, &paint(Ink::Green, &words));
+    Ok(())
 }
 
 /// Shows the periods of a subscription that began on the 31st.

@@ -16,7 +16,7 @@ const SKIPPED: &str = include_str!("skipped.sql");
 const OVERVIEW: &str = "
     select coalesce(buyer_name, name), name, customer_uid, amount::text,
            to_char(next_charge_at at time zone time_zone, 'FMDD FMMonth YYYY, HH24:MI'), interval_unit
-    from billd.subscription order by next_charge_at, created_at, amount";
+    from billd.subscription order by buyer_name";
 
 /// What the book is like in the end.
 const OUTCOMES: &str = "
@@ -27,7 +27,7 @@ const OUTCOMES: &str = "
     from billd.subscription s
     left join billd.charge_attempt a on a.subscription_id = s.id
     where s.customer_uid not like 'rush-%'
-    group by s.id order by s.created_at, s.amount";
+    group by s.id order by s.buyer_name";
 
 const UNDER_WAY: &str = "
     select count(*) from billd.subscription

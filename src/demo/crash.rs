@@ -7,7 +7,7 @@ use anyhow::ensure;
 use tokio::time::Instant;
 
 use crate::demo::book::RUSH;
-use crate::demo::page::{Ink, Voice, heading, paint, say, text};
+use crate::demo::page::{Ink, Voice, gap, heading, paint, remark, say};
 use crate::demo::seconds;
 use crate::demo::stage::Stage;
 use crate::sandbox::{Fault, FaultKind, Latency, Route, Running};
@@ -48,7 +48,7 @@ pub(super) async fn the_crash(stage: &mut Stage) -> anyhow::Result<()> {
         seconds(took)
     );
     say(Voice::Tables, &paint(Ink::Green, &words));
-    text(
+    remark(
         "Most of that time is the dead daemon's lease: 5 s here, 90 s by default. Nobody had to act.",
     );
     Ok(())
@@ -114,9 +114,11 @@ async fn show_what_is_left(stage: &mut Stage) -> anyhow::Result<()> {
             "charges {moved} of them after all, with nobody there to hear; {LOST_COUNT} got lost on the way"
         ),
     );
-    text(&format!(
-        "The rows can't tell the {moved} from the {LOST_COUNT}. To start over would charge {moved} customers twice, and to\n         write all off would lose {moved} payments."
+    remark(&format!(
+        "The rows can't tell the {moved} from the {LOST_COUNT}. To charge all again would charge {moved} customers\n\
+         twice, to write all off would lose {moved} payments. So the next daemon asks first."
     ));
+    gap();
     stage.gateway.clear_faults();
     Ok(())
 }

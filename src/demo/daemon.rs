@@ -32,11 +32,11 @@ const SETTINGS: [(&str, &str); 13] = [
 ];
 
 /// Ends the daemon when its own owner was killed: the last line names the process, or nobody. An
-/// orphan would go on looking for a database that is gone.
+/// orphan would go on looking for a database that is gone. Its folder goes with it.
 const GUARD: &str = r#"
 daemon=0
 while read -r line; do daemon=$line; done
-[ "$daemon" -eq 0 ] || kill -KILL "$daemon"
+[ "$daemon" -eq 0 ] || { kill -KILL "$daemon"; rmdir "$1"; }
 "#;
 
 /// Where the daemon finds the other two.
@@ -60,7 +60,8 @@ pub(super) struct Daemon {
 impl Daemon {
     pub(super) async fn start(around: Around<'_>, teller: &Arc<Teller>) -> anyhow::Result<Self> {
         let program = env::current_exe().context("couldn't find the program that runs")?;
-        let mut guard = start_guard().context("couldn't start a shell that watches the daemon")?;
+        let mut guard =
+            start_guard(around.folder).context("couldn't start a shell that watches the daemon")?;
         let mut child = Command::new(program)
             .arg("run")
             .arg("--config-dir")
@@ -124,9 +125,10 @@ impl Daemon {
     }
 }
 
-fn start_guard() -> io::Result<ChildStdin> {
+fn start_guard(folder: &Path) -> io::Result<ChildStdin> {
     let mut shell = Command::new("/bin/sh")
         .args(["-c", GUARD, "billd-demo-guard"])
+        .arg(folder)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

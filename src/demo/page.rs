@@ -87,7 +87,7 @@ pub(super) fn paint(ink: Ink, text: &str) -> String {
 /// Opens an act.
 pub(super) fn heading(title: &str) {
     let rule = "─".repeat(WIDTH.saturating_sub(width(title).saturating_add(4)));
-    terminal::line("");
+    gap();
     terminal::line(&paint(Ink::Bold, &format!("── {title} {rule}")));
 }
 
@@ -96,6 +96,12 @@ pub(super) fn text(paragraph: &str) {
     for line in paragraph.lines() {
         terminal::line(&format!("   {line}"));
     }
+}
+
+/// What a part of the story shows, set off from its lines.
+pub(super) fn remark(paragraph: &str) {
+    gap();
+    text(paragraph);
 }
 
 /// An empty line.

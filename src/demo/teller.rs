@@ -26,6 +26,8 @@ struct Heard {
     address: Option<String>,
     /// Attempts whose outcome was told.
     told: HashSet<String>,
+    /// Whether an outcome was told that nobody knows.
+    has_doubted: bool,
     /// Paid attempts are only counted, not told one by one.
     brief: Option<(i64, i64)>,
     tail: VecDeque<String>,
@@ -59,6 +61,11 @@ impl Teller {
     /// Where the daemon serves its metrics.
     pub(super) fn address(&self) -> Option<String> {
         self.heard().address.clone()
+    }
+
+    /// Whether an outcome was told that nobody knows.
+    pub(super) fn has_doubted(&self) -> bool {
+        self.heard().has_doubted
     }
 
     /// Whether the outcomes of all these attempts have been told.
@@ -160,6 +167,9 @@ impl Teller {
                 follows(decision, &charge),
             );
             say(Voice::Daemon, line.trim_end());
+        }
+        if word == "unknown" {
+            self.heard().has_doubted = true;
         }
     }
 }

@@ -65,9 +65,12 @@ pub(super) async fn judge(stage: &mut Stage, started: Instant) -> anyhow::Result
         seconds(started.elapsed())
     ));
     for (question, query) in QUERIES {
-        let rows = stage.book.rows(query).await?.len();
+        let rows = match stage.book.rows(query).await?.len() {
+            1 => "1 row".to_owned(),
+            rows => format!("{rows} rows"),
+        };
         gap();
-        text(&paint(Ink::Dim, &format!("-- {question} ({rows} rows)")));
+        text(&paint(Ink::Dim, &format!("-- {question} ({rows} here)")));
         let lines: Vec<&str> = query.lines().map(str::trim).collect();
         text(&lines.join("\n"));
     }

@@ -5,5 +5,6 @@
 )]
 
 mod charge;
+mod demo;
 mod embedded;
 mod support;
