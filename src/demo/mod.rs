@@ -23,13 +23,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::demo::page::{Ink, gap, paint, text};
 use crate::demo::stage::Stage;
+use crate::terminal;
 
 /// Plays all acts. Fails if anything goes otherwise than the story says, and if `stop` comes before
 /// the end; whatever was started is gone then.
 pub async fn play(serve: bool, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut stage = tokio::select! {
         played = story(Instant::now()) => played?,
-        () = stop.cancelled() => bail!("stopped before the end; everything was removed"),
+        () = stop.cancelled() => {
+            terminal::progress_done();
+            bail!("stopped before the end; everything was removed")
+        }
     };
     if serve {
         verdict::invite(&stage)?;

@@ -61,7 +61,7 @@ pub(super) async fn judge(stage: &mut Stage, started: Instant) -> anyhow::Result
     compare(stage).await?;
     gap();
     text(&format!(
-        "Three questions to try; all of it took {}:",
+        "Two months and a crash in {}. Three questions to ask the tables next:",
         seconds(started.elapsed())
     ));
     for (question, query) in QUERIES {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// A folder for everything that the demo makes, so that what it leaves can be seen. PostgreSQL's
-/// user has to get into it where the tests run as root.
+/// A folder for everything that the demo makes, so that what it leaves can be seen. Like /tmp it is
+/// open to all: where the tests run as root, PostgreSQL and its watchdog are another user.
 fn scratch() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new()
         .prefix("billd-demo-test-")
-        .permissions(std::fs::Permissions::from_mode(0o755))
+        .permissions(std::fs::Permissions::from_mode(0o1777))
         .tempdir()
         .unwrap()
 }
