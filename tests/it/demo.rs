@@ -1,5 +1,7 @@
 //! The demo is the first thing that a newcomer runs: it must work, and leave nothing behind.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -9,12 +11,9 @@ use tempfile::TempDir;
 /// A folder for everything that the demo makes, so that what it leaves can be seen. Like /tmp it is
 /// open to all: where the tests run as root, PostgreSQL and its watchdog are another user.
 fn scratch() -> TempDir {
-    use std::os::unix::fs::PermissionsExt;
-    tempfile::Builder::new()
-        .prefix("billd-demo-test-")
-        .permissions(std::fs::Permissions::from_mode(0o1777))
-        .tempdir()
-        .unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    folder
 }
 
 fn demo(scratch: &Path) -> Command {
