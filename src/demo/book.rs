@@ -15,7 +15,7 @@ const SKIPPED: &str = include_str!("skipped.sql");
 /// The book as people see it.
 const OVERVIEW: &str = "
     select coalesce(buyer_name, name), name, customer_uid, amount::text,
-           to_char(next_charge_at at time zone time_zone, 'FMDD FMMonth YYYY, HH24:MI'), interval_unit
+           to_char(next_charge_at at time zone time_zone, 'FMDD FMMonth, HH24:MI'), interval_unit
     from billd.subscription order by buyer_name";
 
 /// What the book is like in the end.

@@ -129,13 +129,25 @@ impl Teller {
 
     /// Tells the outcome of a charge, or the answer to a question.
     async fn tell(&self, merchant_uid: &str, event: &Value) {
-        let Ok(charge) = self.book.charge(merchant_uid).await else {
-            return;
-        };
         let field = |name: &str| event.get(name).and_then(Value::as_str);
         let decision = field("decision").unwrap_or_default();
-        let is_final = matches!(decision, "advance" | "retry" | "give_up");
-        let (word, ink) = match (field("found"), field("outcome")) {
+        if let Ok(charge) = self.book.charge(merchant_uid).await {
+            self.tell_charge(&charge, field("found"), field("outcome"), decision);
+        }
+        // Only now: whoever waits for it goes on with the story.
+        if matches!(decision, "advance" | "retry" | "give_up") {
+            self.heard().told.insert(merchant_uid.to_owned());
+        }
+    }
+
+    fn tell_charge(
+        &self,
+        charge: &Charge,
+        found: Option<&str>,
+        outcome: Option<&str>,
+        decision: &str,
+    ) {
+        let (word, ink) = match (found, outcome) {
             (Some("paid"), _) => ("asked: paid", Ink::Green),
             (Some("not found"), _) => ("asked: nothing", Ink::Yellow),
             (Some(_), _) => ("asked: unclear", Ink::Yellow),
@@ -146,9 +158,6 @@ impl Teller {
         };
         let is_counted = {
             let mut heard = self.heard();
-            if is_final {
-                heard.told.insert(merchant_uid.to_owned());
-            }
             match heard.brief.as_mut() {
                 Some((count, sum)) if ink == Ink::Green => {
                     *count = count.saturating_add(1);
@@ -164,7 +173,7 @@ impl Teller {
                 left(&charge.name, 8),
                 right(&grouped(charge.amount), 8),
                 paint(ink, &left(word, 15)),
-                follows(decision, &charge),
+                follows(decision, charge),
             );
             say(Voice::Daemon, line.trim_end());
         }
@@ -179,7 +188,7 @@ fn follows(decision: &str, charge: &Charge) -> String {
     let why = reason(charge);
     match decision {
         "advance" => format!("→ next {}", charge.next_day),
-        "retry" => format!("{why} → again on {}", charge.next_time),
+        "retry" => format!("{why} → again {}", charge.next_time),
         "give_up" => format!("{why} → past due, waits for a person"),
         "ask" if charge.reason == "abandoned" => "→ ask once more, to be sure".to_owned(),
         "ask" => format!("{why} → not repeated: the gateway is asked first"),
