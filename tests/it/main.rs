@@ -4,6 +4,7 @@
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
+mod architecture;
 mod charge;
 mod crash;
 mod embedded;
