@@ -7,6 +7,7 @@
 mod architecture;
 mod charge;
 mod crash;
+mod docs;
 mod embedded;
 mod people;
 mod process;
