@@ -221,9 +221,11 @@ impl Embedded {
         }
         match timeout(START_LIMIT, self.launch_until_ready()).await {
             Ok(done) => done,
-            Err(_elapsed) => Err(EmbeddedError::Start {
-                log: self.log_tail(),
-            }),
+            Err(_elapsed) => {
+                let log = self.log_tail();
+                self.kill().await?;
+                Err(EmbeddedError::Start { log })
+            }
         }
     }
 
