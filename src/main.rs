@@ -1,3 +1,29 @@
-//! The process: parse, load, hand over, exit code.
+//! The process: parse, hand over, exit code. Nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use billd::app::{Exit, execute};
+use billd::cli::Cli;
+use billd::terminal;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            terminal::note(&format!("billd: couldn't start: {error}"));
+            return ExitCode::from(Exit::Failed.code());
+        }
+    };
+    match runtime.block_on(execute(cli)) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            terminal::note(&format!("billd: {:#}", failure.error));
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}

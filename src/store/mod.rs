@@ -14,11 +14,11 @@ mod schema;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub use attempts::{ClaimLimits, Claimed};
-pub use pulse::Pulse;
+pub use pulse::{Pulse, ServerClock};
 pub use recheck::Rechecked;
 pub use schema::SchemaState;
 
@@ -130,6 +130,24 @@ impl Store {
             pool,
             limit: connection.timeout,
         })
+    }
+
+    /// Connects once, outside the pool, and asks for the server's version. Unlike the pool, which
+    /// waits and tries again, this says at once what is wrong with an address or a password.
+    pub async fn server_version(&self) -> Result<String, StoreError> {
+        let options = self.pool.connect_options();
+        self.within(async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let version = sqlx::query_scalar!(
+                r#"-- store::server_version
+                select current_setting('server_version') as "version!""#
+            )
+            .fetch_one(&mut connection)
+            .await?;
+            connection.close().await?;
+            Ok(version)
+        })
+        .await
     }
 
     /// Closes the connections.

@@ -93,16 +93,6 @@ impl Store {
         })
     }
 
-    /// Asks whether the database answers at all.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        let statement = sqlx::query_scalar!(
-            r#"-- store::ping
-            select 1 as "one!""#
-        )
-        .fetch_one(&self.pool);
-        self.within(statement).await.map(|_one| ())
-    }
-
     /// Reads PostgreSQL's clock and how far billd's has been moved ahead of it.
     pub async fn server_clock(&self) -> Result<ServerClock, StoreError> {
         let statement = sqlx::query!(

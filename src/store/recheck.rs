@@ -242,11 +242,23 @@ async fn stop(
     .map(drop)
 }
 
-/// Brings the counters in line with the attempts there are, so that the next one gets a new number.
+/// Brings counters and cycle in line with the attempts there are, so that the next one gets a new
+/// number and finds its debt due.
 async fn keep(
     tx: &mut Transaction<'static, Postgres>,
     subscription: SubscriptionId,
 ) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- store::recheck, due again
+        update billd.billing_cycle c
+        set state = 'due'
+        from billd.subscription s
+        where s.id = $1 and c.subscription_id = s.id and c.period = s.period
+          and c.state = 'unresolved'",
+        subscription.0,
+    )
+    .execute(&mut **tx)
+    .await?;
     sqlx::query!(
         "-- store::recheck, go on
         update billd.subscription s

@@ -1,7 +1,12 @@
-//! Integration tests, one binary.
+//! Integration tests, one binary: a real PostgreSQL, the real engine, the sandbox over real HTTP.
 #![expect(
     clippy::unwrap_used,
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
+mod charge;
+mod crash;
 mod embedded;
+mod people;
+mod schema;
+mod support;

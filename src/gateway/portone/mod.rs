@@ -15,6 +15,7 @@ use reqwest::redirect::Policy;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use crate::causes::chain;
 use crate::domain::attempt::{
     ChargeOutcome, ChargeRequest, Lookup, NotSent, Unknown, UnknownReason, bounded_message,
 };
@@ -72,11 +73,6 @@ impl PortOne {
         })
     }
 
-    /// Asks for an access token, to see whether key and secret are right.
-    pub async fn check_credentials(&self) -> Result<(), GatewayError> {
-        self.tokens.get(&self.http, self.timeout).await.map(drop)
-    }
-
     /// How often an access token was asked for since the start.
     pub fn token_refreshes(&self) -> u64 {
         self.tokens.refreshes()
@@ -132,6 +128,10 @@ impl PortOne {
 type Asked = Result<Lookup, GatewayError>;
 
 impl Gateway for PortOne {
+    async fn prepare(&self) -> Result<(), GatewayError> {
+        self.tokens.get(&self.http, self.timeout).await.map(drop)
+    }
+
     async fn charge(&self, request: &ChargeRequest) -> ChargeOutcome {
         let deadline = in_time(self.timeout);
         let body = match wire::again(request) {
@@ -223,16 +223,4 @@ async fn bounded_body(mut answer: reqwest::Response) -> Result<Vec<u8>, reqwest:
         }
     }
     Ok(body)
-}
-
-/// An error and its causes in one line, for a row or a log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

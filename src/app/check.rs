@@ -1,0 +1,173 @@
+//! `billd check`: tries everything that `run` needs, and says so line by line.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::app::{Exit, Failure, open_store, require_schema};
+use crate::causes::chain;
+use crate::cli::Output;
+use crate::gateway::Gateway;
+use crate::gateway::portone::PortOne;
+use crate::settings::{Needs, Settings, Source};
+use crate::store::Store;
+use crate::terminal;
+
+/// A difference that is worth a word: certificates and tokens begin to suffer. Billing does not; it
+/// goes by the database's clock alone.
+const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+impl Check {
+    fn passed(name: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            name,
+            ok: true,
+            detail: detail.into(),
+            exit: Exit::Done,
+        }
+    }
+
+    fn failed(name: &'static str, exit: Exit, detail: impl Into<String>) -> Self {
+        Self {
+            name,
+            ok: false,
+            detail: detail.into(),
+            exit,
+        }
+    }
+}
+
+pub(super) async fn check(source: &Source, output: Output) -> Result<Exit, Failure> {
+    let mut checks = Vec::new();
+    match Settings::load(
+        source,
+        Needs {
+            database: true,
+            gateway: true,
+        },
+    ) {
+        Ok(settings) => {
+            checks.push(Check::passed("settings", "complete and consistent"));
+            database(&settings, &mut checks).await;
+            checks.push(gateway(&settings).await);
+        }
+        Err(error) => {
+            for fault in &error.faults {
+                checks.push(Check::failed("settings", Exit::Settings, fault.to_string()));
+            }
+        }
+    }
+    print(&checks, output)?;
+    Ok(checks
+        .iter()
+        .map(|check| check.exit)
+        .find(|exit| *exit != Exit::Done)
+        .unwrap_or(Exit::Done))
+}
+
+async fn database(settings: &Settings, checks: &mut Vec<Check>) {
+    let store = match open_store(settings).await {
+        Ok(store) => store,
+        Err(failure) => {
+            checks.push(Check::failed(
+                "database",
+                failure.exit,
+                format!("{:#}", failure.error),
+            ));
+            return;
+        }
+    };
+    checks.push(match store.server_version().await {
+        Ok(version) => Check::passed("database", format!("PostgreSQL {version}")),
+        Err(error) => Check::failed("database", Exit::Database, chain(&error)),
+    });
+    match require_schema(&store).await {
+        Ok(()) => {
+            checks.push(Check::passed("schema", "current"));
+            checks.push(clock(&store).await);
+        }
+        Err(failure) => {
+            checks.push(Check::failed(
+                "schema",
+                failure.exit,
+                format!("{:#}", failure.error),
+            ));
+        }
+    }
+    store.close().await;
+}
+
+async fn clock(store: &Store) -> Check {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that compares this machine's clock with the database's"
+    )]
+    let here = Timestamp::now();
+    let clock = match store.server_clock().await {
+        Ok(clock) => clock,
+        Err(error) => return Check::failed("clock", Exit::Database, chain(&error)),
+    };
+    let difference = here.duration_since(clock.server).unsigned_abs();
+    let shift = if clock.shift.is_zero() {
+        String::new()
+    } else {
+        format!(
+            "; billd's clock runs {} s AHEAD of PostgreSQL's (table billd.clock_shift)",
+            clock.shift.as_secs()
+        )
+    };
+    let detail = format!(
+        "{} ms between this machine and PostgreSQL{shift}",
+        difference.as_millis()
+    );
+    if difference > CLOCK_DIFFERENCE_MAX {
+        let advice = "set this machine's clock; billing goes by PostgreSQL's";
+        return Check::failed("clock", Exit::Failed, format!("{detail}; {advice}"));
+    }
+    Check::passed("clock", detail)
+}
+
+async fn gateway(settings: &Settings) -> Check {
+    let url = settings.gateway.base_url.as_str();
+    let endpoint = match settings.endpoint() {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Check::failed("gateway", Exit::Settings, error.to_string()),
+    };
+    let portone = match PortOne::new(endpoint) {
+        Ok(portone) => portone,
+        Err(error) => return Check::failed("gateway", Exit::Failed, chain(&error)),
+    };
+    match portone.prepare().await {
+        Ok(()) => Check::passed("gateway", format!("{url} accepts the key")),
+        Err(error) => Check::failed(
+            "gateway",
+            Exit::Gateway,
+            format!("{url}: {}", chain(&error)),
+        ),
+    }
+}
+
+fn print(checks: &[Check], output: Output) -> Result<(), anyhow::Error> {
+    if output.json {
+        let ok = checks.iter().all(|check| check.ok);
+        terminal::line(&serde_json::to_string(
+            &serde_json::json!({ "ok": ok, "checks": checks }),
+        )?);
+        return Ok(());
+    }
+    for check in checks {
+        let mark = if check.ok { "ok  " } else { "FAIL" };
+        terminal::line(&format!("{mark}  {:<9} {}", check.name, check.detail));
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `billd sandbox`: a PortOne V1 server that moves no money.
+
+use anyhow::Context;
+
+use crate::app::{Exit, Failure, stop_signals};
+use crate::cli;
+use crate::sandbox::{self, Latency, Options};
+use crate::terminal;
+
+pub(super) async fn sandbox(options: cli::Sandbox) -> Result<Exit, Failure> {
+    let (stop, _hurry) = stop_signals().context("couldn't listen for signals")?;
+    let latency = match options.latency_ms {
+        0 => Latency::None,
+        ms => Latency::Fixed(ms),
+    };
+    let running = sandbox::start(Options {
+        listen: options.listen,
+        latency,
+        ..Options::default()
+    })
+    .await
+    .with_context(|| format!("couldn't listen on {}", options.listen))?;
+    terminal::line(&format!("the sandbox listens on {}", running.base_url()));
+    terminal::line(&format!(
+        "  BILLD__GATEWAY__BASE_URL={}",
+        running.base_url()
+    ));
+    terminal::line(&format!("  BILLD__GATEWAY__IMP_KEY={}", sandbox::IMP_KEY));
+    terminal::line(&format!(
+        "  BILLD__GATEWAY__IMP_SECRET={}",
+        sandbox::IMP_SECRET
+    ));
+    stop.cancelled().await;
+    running.stop().await;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,128 @@
+//! `billd sweep` and `billd reconcile`: one pass, then exit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Exit, Failure, House, open_house, settings_for_work, stop_signals};
+use crate::cli::Output;
+use crate::engine::Swept;
+use crate::settings::Source;
+use crate::store::StoreError;
+use crate::terminal;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    paid: u64,
+    declined: u64,
+    not_sent: u64,
+    unknown: u64,
+    unknown_left: u64,
+    due_left: u64,
+    complete: bool,
+    duration_ms: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charging_stopped: Option<String>,
+}
+
+pub(super) async fn sweep(source: &Source, output: Output) -> Result<Exit, Failure> {
+    let settings = settings_for_work(source)?;
+    let (stop, hurry) = stop_signals().context("couldn't listen for signals")?;
+    let house = open_house(&settings).await?;
+    let started = Instant::now();
+    let showing = tokio::spawn(show_progress(house.engine.clone(), started));
+    let swept = house.engine.sweep(stop).await;
+    showing.abort();
+    finish(house, swept, hurry, started, output).await
+}
+
+pub(super) async fn reconcile(source: &Source, output: Output) -> Result<Exit, Failure> {
+    let settings = settings_for_work(source)?;
+    let (stop, hurry) = stop_signals().context("couldn't listen for signals")?;
+    let house = open_house(&settings).await?;
+    let started = Instant::now();
+    let swept = house.engine.reconcile(stop).await;
+    finish(house, swept, hurry, started, output).await
+}
+
+async fn finish(
+    house: House,
+    swept: Result<Swept, StoreError>,
+    hurry: CancellationToken,
+    started: Instant,
+    output: Output,
+) -> Result<Exit, Failure> {
+    terminal::progress_done();
+    let stopped = house
+        .engine
+        .health()
+        .reasons
+        .into_iter()
+        .find(|one| one.contains("charging"));
+    let quiet = house.engine.drain(hurry).await;
+    house.store.close().await;
+    let swept = swept?;
+    let complete = quiet && swept.unknown_left == 0 && swept.due_left == 0;
+    let report = Report {
+        paid: swept.counts.paid,
+        declined: swept.counts.declined,
+        not_sent: swept.counts.not_sent,
+        unknown: swept.counts.unknown,
+        unknown_left: swept.unknown_left,
+        due_left: swept.due_left,
+        complete,
+        duration_ms: started.elapsed().as_millis(),
+        charging_stopped: stopped,
+    };
+    print(&report, output)?;
+    Ok(if complete { Exit::Done } else { Exit::WorkLeft })
+}
+
+fn print(report: &Report, output: Output) -> Result<(), anyhow::Error> {
+    if output.json {
+        terminal::line(&serde_json::to_string(report)?);
+        return Ok(());
+    }
+    terminal::line(&format!(
+        "paid {}, declined {}, not sent {}, unknown {}; {} still unknown, {} still due",
+        report.paid,
+        report.declined,
+        report.not_sent,
+        report.unknown,
+        report.unknown_left,
+        report.due_left,
+    ));
+    if let Some(reason) = &report.charging_stopped {
+        terminal::line(reason);
+    }
+    if report.unknown_left > 0 {
+        terminal::line(
+            "unknown ones are asked about by every later sweep; `billd reconcile` asks now",
+        );
+    }
+    Ok(())
+}
+
+/// On a terminal, how far the sweep is; once a second.
+async fn show_progress<G: crate::gateway::Gateway>(
+    engine: crate::engine::Engine<G>,
+    started: Instant,
+) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let counts = engine.progress();
+        terminal::progress(&format!(
+            "{} s: paid {}, declined {}, not sent {}, unknown {}; {} under way",
+            started.elapsed().as_secs(),
+            counts.paid,
+            counts.declined,
+            counts.not_sent,
+            counts.unknown,
+            engine.in_flight(),
+        ));
+    }
+}

@@ -1,0 +1,147 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Recurring billing for merchants who charge through PortOne V1: never twice, never lost.
+#[derive(Debug, Parser)]
+#[command(name = "billd", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Folder of the settings files [default: ./config, if it exists]
+    #[arg(long, global = true, value_name = "DIR", env = "BILLD_CONFIG_DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// Which settings file of that folder: NAME.toml [default: production]
+    #[arg(long, global = true, value_name = "NAME", env = "BILLD_ENVIRONMENT")]
+    pub environment: Option<String>,
+}
+
+/// Documented once, shown by `--help`, tested against [`crate::app::Exit`].
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something unexpected failed
+  2  wrong usage
+  3  settings are missing or wrong; every fault is named
+  4  the database can't be reached
+  5  the schema is not this program's: run `billd migrate`, or a newer billd
+  6  the gateway can't be reached, or refuses the key
+  7  work is left: something is still due or unknown, or a stop cut calls short
+
+Settings come from config/default.toml (compiled in), config/NAME.toml and the environment, for
+instance BILLD__GATEWAY__IMP_KEY. `billd check` shows whether they work.
+
+Examples:
+  billd demo                                     see it work; needs nothing
+  DATABASE_URL=postgres://… billd migrate        prepare a database
+  billd check                                    try settings, database and gateway
+  billd run                                      charge what is due, from now on
+  psql -c \"insert into billd.subscription (customer_uid, name, amount)
+           values ('cust_1', '프리미엄 월간', 9900)\"";
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: charge what is due, ask about what is open, until it is told to stop
+    #[command(after_help = "\
+SIGTERM or SIGINT stops it in order: no new claims, calls under way end, outcomes are recorded.
+A second signal no longer waits for calls; what was answered is still recorded.
+
+Examples:
+  billd run
+  BILLD__LOG__FORMAT=json BILLD__HTTP__LISTEN=0.0.0.0:8080 billd run")]
+    Run,
+    /// Charge all that is due now and ask what is due to be asked, then exit
+    #[command(after_help = "\
+For scripts and an external cron; safe beside a running daemon and beside itself.
+
+Examples:
+  billd sweep
+  billd sweep --json | jq .paid")]
+    Sweep(Output),
+    /// Ask the gateway about every attempt whose fate is unknown, now, then exit
+    #[command(after_help = "\
+Examples:
+  billd reconcile
+  billd reconcile --json | jq .unknown_left")]
+    Reconcile(Output),
+    /// Create or update the tables of billd in the database
+    #[command(after_help = "\
+Safe to repeat, and to run by several at once. Needs no superuser: a role that may create a
+schema, or that owns the schema billd, is enough.
+
+Examples:
+  DATABASE_URL=postgres://billd@localhost/shop billd migrate")]
+    Migrate(Output),
+    /// Try settings, database, schema, clock and gateway; one line each
+    #[command(after_help = "\
+Charges nothing and changes nothing.
+
+Examples:
+  billd check
+  billd check --json | jq -e .ok")]
+    Check(Output),
+    /// Ask the daemon of this machine whether it lives; for containers
+    #[command(after_help = "\
+Examples:
+  billd healthcheck            lives
+  billd healthcheck --ready    can charge right now")]
+    Healthcheck {
+        /// Ask whether it can charge right now, not only whether it lives
+        #[arg(long)]
+        ready: bool,
+    },
+    /// Run a stateful PortOne V1 server that moves no money
+    #[command(long_about = crate::sandbox::HELP, after_help = "\
+Examples:
+  billd sandbox --listen 127.0.0.1:18081
+  BILLD__GATEWAY__BASE_URL=http://127.0.0.1:18081 BILLD__GATEWAY__IMP_KEY=sandbox_key \\
+    BILLD__GATEWAY__IMP_SECRET=sandbox_secret billd run")]
+    Sandbox(Sandbox),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Output {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of the sandbox.
+#[derive(Debug, Clone, Args)]
+pub struct Sandbox {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18081")]
+    pub listen: SocketAddr,
+    /// How long every answer takes, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub latency_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+        }
+    }
+}

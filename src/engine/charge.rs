@@ -1,0 +1,211 @@
+//! The way of a charge.
+//!
+//! The order of the four steps is the safety argument of this daemon. A crash between any two of
+//! them leaves a row that says how far we got:
+//!
+//! | crash after     | left behind                      | picked up by                     |
+//! |-----------------|----------------------------------|----------------------------------|
+//! | claim and begin | attempts `started`, never sent   | reconciliation, after the lease  |
+//! | charge          | attempts `started`, maybe paid   | reconciliation, after the lease  |
+//! | decide          | the same                         | the same                         |
+//! | record          | the outcome                      | nobody: it is done               |
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+
+use crate::domain::attempt::{ChargeOutcome, NotSent};
+use crate::domain::claim::{Answer, BadRow, Claim};
+use crate::domain::dunning::{Decision, GiveUpReason, decide};
+use crate::engine::lease::Lease;
+use crate::engine::{Inner, report};
+use crate::gateway::Gateway;
+use crate::store::{ClaimLimits, StoreError};
+
+impl<G: Gateway> Inner<G> {
+    /// Claims batch after batch until nothing more may be claimed, and sends what was claimed on
+    /// its way. Returns how many; the charges go on when this returns.
+    pub(super) async fn charge_due(self: Arc<Self>) -> Result<u64, StoreError> {
+        let mut claimed_in_all: u64 = 0;
+        loop {
+            // As many as can be sent at once, never more: a leased attempt must not wait in line.
+            let Some(mut slots) = self.free_slots().await else {
+                break;
+            };
+            let rows_max = self
+                .brake
+                .allows(u32::try_from(slots.num_permits()).unwrap_or(1));
+            if rows_max == 0 || !self.is_ready().await {
+                break;
+            }
+
+            // 1. Claim and begin: the intents are on disk before any money can move.
+            let lease = Lease::start(self.limits.lease);
+            let claimed = self.store.claim_due(self.claim_limits(rows_max)).await?;
+            let count = claimed.claims.len();
+            if count == 0 {
+                break;
+            }
+            self.metrics
+                .claim_rows
+                .observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+            claimed_in_all = claimed_in_all.saturating_add(u64::try_from(count).unwrap_or(0));
+
+            let mut send_at = Instant::now().checked_add(claimed.first_in);
+            for claim in claimed.claims {
+                let Some(slot) = slots.split(1) else { break };
+                let work = Arc::clone(&self).work(claim, lease, send_at, slot);
+                self.tasks.spawn(work);
+                send_at = send_at.and_then(|at| at.checked_add(self.rate_interval()));
+            }
+        }
+        Ok(claimed_in_all)
+    }
+
+    async fn work(
+        self: Arc<Self>,
+        claim: Result<Claim, BadRow>,
+        lease: Lease,
+        send_at: Option<Instant>,
+        slot: OwnedSemaphorePermit,
+    ) {
+        match claim {
+            Ok(claim) => {
+                self.pace(send_at).await;
+                self.charge(&claim, lease).await;
+            }
+            Err(bad) => self.set_aside(bad).await,
+        }
+        // Only now: what was claimed is durable, so another may be claimed in its place.
+        drop(slot);
+    }
+
+    /// One attempt, from the request to the record.
+    async fn charge(&self, claim: &Claim, lease: Lease) {
+        let started = Instant::now();
+
+        // 2. Charge: the only call in this daemon that moves money. It has no `Err`, so nothing
+        //    can skip step 4.
+        let outcome = if lease.outlives(self.limits.call) {
+            let _in_flight = InFlight::count(&self.metrics.in_flight);
+            self.gateway.charge(&claim.request).await
+        } else {
+            ChargeOutcome::NotSent(NotSent::LeaseTooShort)
+        };
+        let took = started.elapsed();
+        report::brake(self.brake.note(&outcome), self.metrics.as_ref());
+
+        // 3. Decide: pure.
+        let decision = decide(&self.policy, &outcome, claim.history);
+
+        // 4. Record: what happened and what follows, together with others, in one commit.
+        let answer = Answer {
+            key: claim.key.clone(),
+            outcome: Some(outcome),
+            decision,
+            next: Some(claim.next),
+            not_found: 0,
+        };
+        let recorded = self.recorder.record(answer.clone()).await;
+
+        self.metrics.time_call("again", took);
+        if claim.history.attempt_no.get() == 1 {
+            self.metrics.lag.observe(claim.late.as_secs_f64());
+        }
+        report::charge(claim, &answer, recorded, took, self);
+    }
+
+    /// A row that can't be asked for: nothing was sent, and a person has to mend it.
+    async fn set_aside(&self, bad: BadRow) {
+        self.metrics.bad_rows.inc();
+        let answer = Answer {
+            key: bad.key,
+            outcome: Some(ChargeOutcome::NotSent(NotSent::Unbuildable(bad.fault))),
+            decision: Decision::GiveUp(GiveUpReason::BadRow),
+            next: None,
+            not_found: 0,
+        };
+        let recorded = self.recorder.record(answer.clone()).await;
+        report::bad_row(&answer, recorded);
+    }
+
+    /// Waits for a free slot, then takes all that are free, up to a batch. `None` when stopping.
+    async fn free_slots(&self) -> Option<OwnedSemaphorePermit> {
+        let first = tokio::select! {
+            slot = Arc::clone(&self.slots).acquire_owned() => slot.ok()?,
+            () = self.stopping.cancelled() => return None,
+        };
+        if self.stopping.is_cancelled() {
+            return None;
+        }
+        let batch = usize::try_from(self.limits.batch).unwrap_or(1);
+        let more = self.slots.available_permits().min(batch.saturating_sub(1));
+        let mut slots = first;
+        let more = u32::try_from(more).unwrap_or(0);
+        if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(more) {
+            slots.merge(more);
+        }
+        Some(slots)
+    }
+
+    /// Whether a charge that is begun now would leave. If not, none is begun.
+    async fn is_ready(&self) -> bool {
+        let prepared = self.gateway.prepare().await;
+        let change = self.brake.ready(prepared.is_ok());
+        if let Err(error) = &prepared {
+            report::unready(change, error);
+        }
+        report::brake(change, &self.metrics);
+        prepared.is_ok()
+    }
+
+    /// Under a rate cap: waits for this request's place in the row. The places of all daemons come
+    /// from the database; one that was missed, for whatever delay, is not made up for by a burst.
+    async fn pace(&self, send_at: Option<Instant>) {
+        let Some(place) = send_at.filter(|_| self.limits.rate_per_second > 0) else {
+            return;
+        };
+        let at = {
+            let mut next = self
+                .next_send
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = place.max(*next).max(Instant::now());
+            *next = at.checked_add(self.rate_interval()).unwrap_or(at);
+            at
+        };
+        sleep_until(at).await;
+    }
+
+    fn claim_limits(&self, rows_max: u32) -> ClaimLimits {
+        ClaimLimits {
+            rows_max,
+            lease: self.limits.lease,
+            rate_per_second: self.limits.rate_per_second,
+        }
+    }
+
+    fn rate_interval(&self) -> Duration {
+        Duration::from_secs(1)
+            .checked_div(self.limits.rate_per_second)
+            .unwrap_or_default()
+    }
+}
+
+/// Counts a call under way, for as long as it lives.
+pub(super) struct InFlight<'a>(&'a prometheus_client::metrics::gauge::Gauge);
+
+impl<'a> InFlight<'a> {
+    pub(super) fn count(gauge: &'a prometheus_client::metrics::gauge::Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

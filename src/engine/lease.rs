@@ -1,0 +1,30 @@
+//! The right to work an attempt, measured on this machine.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A lease, counted on the local monotonic clock from the moment its claim was sent.
+///
+/// The database counts from a later moment, so this one always ends first: a slow claim shortens
+/// it and can't stretch it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lease {
+    started: Instant,
+    length: Duration,
+}
+
+impl Lease {
+    /// Starts counting. Call it before the claim is sent.
+    pub(super) fn start(length: Duration) -> Self {
+        Self {
+            started: Instant::now(),
+            length,
+        }
+    }
+
+    /// Whether something that takes this long would end within the lease.
+    pub(super) fn outlives(&self, call: Duration) -> bool {
+        self.length.saturating_sub(self.started.elapsed()) > call
+    }
+}

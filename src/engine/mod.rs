@@ -1,0 +1,379 @@
+//! The way of a charge: claim and begin, charge, decide, record; and asking what became of it.
+//!
+//! A tick carries no data: whoever rings the [`Doorbell`] only says "look", and the database knows
+//! what is due. Errors end here: a bad row never stops a sweep, a database or gateway that is away
+//! is waited for, and each is logged once.
+
+mod brake;
+mod charge;
+mod doorbell;
+mod lease;
+mod reconcile;
+mod recorder;
+mod report;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+pub use doorbell::Doorbell;
+
+use crate::causes::chain;
+use crate::domain::dunning::Policy;
+use crate::engine::brake::Brake;
+use crate::engine::recorder::{Recorder, RecorderLimits};
+use crate::gateway::Gateway;
+use crate::metrics::{Counts, Metrics, Tally};
+use crate::store::{Store, StoreError};
+
+/// Bounds of everything the engine does.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most charges under way at once.
+    pub charges_max: usize,
+    /// Most questions under way at once.
+    pub questions_max: usize,
+    /// Most rows per claim and per recorded batch.
+    pub batch: u32,
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// How much of the lease must be left for a call to start: the gateway's time-out and a margin.
+    pub call: Duration,
+    /// Charges per second over all daemons of this database; 0 for no cap.
+    pub rate_per_second: u32,
+    /// Least time between two charges of one subscription that catches up on missed periods.
+    pub catch_up_pace: Duration,
+    /// How long a stop waits for calls under way.
+    pub drain: Duration,
+}
+
+/// If nobody rings, the engine looks by itself this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// After a database error: long enough not to hammer a server that is coming up.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// A sweep ends after so many looks in a row that found something due but could claim nothing.
+const IDLE_LOOKS_MAX: u32 = 50;
+/// How long the last answers may take into a database that is slow or away, before they go to the
+/// log instead.
+const FLUSH_MAX: Duration = Duration::from_secs(15);
+/// Under a rate cap, budget comes back all the time: look often enough to use it evenly.
+const LOOK_UNDER_CAP: Duration = Duration::from_millis(100);
+
+/// The engine. Clones share everything.
+pub struct Engine<G> {
+    inner: Arc<Inner<G>>,
+}
+
+impl<G> Clone for Engine<G> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+struct Inner<G> {
+    store: Store,
+    gateway: G,
+    policy: Policy,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    doorbell: Arc<Doorbell>,
+    tally: Tally,
+    brake: Brake,
+    /// One permit per charge; given back only when the outcome is durable.
+    slots: Arc<Semaphore>,
+    /// One permit per question.
+    questions: Arc<Semaphore>,
+    tasks: TaskTracker,
+    recorder: Recorder,
+    recorder_gives_up: CancellationToken,
+    stopping: CancellationToken,
+    database_answers: AtomicBool,
+    last_look: Mutex<Instant>,
+    /// Under a rate cap: when this daemon's next request may leave at the earliest.
+    next_send: Mutex<Instant>,
+}
+
+/// Whether the engine can do its work, and if not, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// What stands in the way; empty if nothing does.
+    pub reasons: Vec<String>,
+}
+
+/// What one [`Engine::sweep`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Outcomes by kind, those of look-ups included.
+    pub counts: Counts,
+    /// Attempts whose fate is still unknown, over the whole book.
+    pub unknown_left: u64,
+    /// Subscriptions that are still due, because charging had to stop.
+    pub due_left: u64,
+}
+
+impl<G: Gateway> Engine<G> {
+    /// Puts an engine together; it does nothing until it is run.
+    pub fn new(
+        store: Store,
+        gateway: G,
+        policy: Policy,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        doorbell: Arc<Doorbell>,
+    ) -> Self {
+        let gives_up = CancellationToken::new();
+        let recorder_limits = RecorderLimits {
+            batch: usize::try_from(limits.batch).unwrap_or(1),
+            catch_up: limits.catch_up_pace,
+            lease: limits.lease,
+        };
+        let recorder = Recorder::start(
+            store.clone(),
+            recorder_limits,
+            Arc::clone(&metrics),
+            gives_up.clone(),
+        );
+        let inner = Inner {
+            store,
+            gateway,
+            policy,
+            limits,
+            metrics,
+            doorbell,
+            tally: Tally::default(),
+            brake: Brake::default(),
+            slots: Arc::new(Semaphore::new(limits.charges_max)),
+            questions: Arc::new(Semaphore::new(limits.questions_max)),
+            tasks: TaskTracker::new(),
+            recorder,
+            recorder_gives_up: gives_up,
+            stopping: CancellationToken::new(),
+            database_answers: AtomicBool::new(true),
+            last_look: Mutex::new(Instant::now()),
+            next_send: Mutex::new(Instant::now()),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Charges and asks until `stop`, then drains: no new claim, calls end, outcomes are recorded.
+    /// `hurry` cuts the wait for calls short, not the recording. Returns whether nothing was left
+    /// under way; what was is `started` in the database and will be asked about.
+    pub async fn run(&self, stop: CancellationToken, hurry: CancellationToken) -> bool {
+        let charging = tokio::spawn(Arc::clone(&self.inner).keep_charging());
+        let asking = tokio::spawn(Arc::clone(&self.inner).keep_asking());
+        stop.cancelled().await;
+        info!(
+            in_flight = self.in_flight(),
+            "stopping: no new claims, calls under way will end"
+        );
+        self.inner.stopping.cancel();
+        drop(charging.await);
+        drop(asking.await);
+        self.drain(hurry).await
+    }
+
+    /// One pass over everything: asks what is open and due to be asked, charges all that is due,
+    /// waits until it is recorded. `stop` ends it early and in order.
+    pub async fn sweep(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
+        let stopping = self.inner.stopping.clone();
+        let watch = tokio::spawn(async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        });
+        let swept = self.inner.sweep_all().await;
+        watch.abort();
+        swept
+    }
+
+    /// Asks about every open attempt now, however long it was to wait, and waits for the answers.
+    pub async fn reconcile(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
+        self.inner.store.ask_all_now().await?;
+        let stopping = self.inner.stopping.clone();
+        let watch = tokio::spawn(async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        });
+        let result = Arc::clone(&self.inner).ask_due().await;
+        self.inner.settle_down().await;
+        watch.abort();
+        result?;
+        self.inner.swept().await
+    }
+
+    /// Waits for what is under way and for the last record. See [`Engine::run`].
+    pub async fn drain(&self, hurry: CancellationToken) -> bool {
+        let inner = &self.inner;
+        inner.stopping.cancel();
+        inner.tasks.close();
+        let quiet = tokio::select! {
+            quiet = timeout(inner.limits.drain, inner.tasks.wait()) => quiet.is_ok(),
+            () = hurry.cancelled() => inner.tasks.is_empty(),
+        };
+        if !quiet {
+            warn!(
+                in_flight = inner.tasks.len(),
+                "stopping with calls under way; they stay `started` and will be asked about",
+            );
+        }
+        // Answers that have come in are still written, however great the hurry.
+        let written = timeout(FLUSH_MAX, inner.recorder.flushed()).await.is_ok();
+        inner.recorder_gives_up.cancel();
+        quiet && written
+    }
+
+    /// Whether the engine can do its work.
+    pub fn health(&self) -> Health {
+        let inner = &self.inner;
+        let mut reasons = Vec::new();
+        if inner.stopping.is_cancelled() {
+            reasons.push("stopping".to_owned());
+        }
+        if !inner.database_answers.load(Ordering::Relaxed) {
+            reasons.push("the database does not answer".to_owned());
+        }
+        let idle = inner
+            .last_look
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed();
+        if idle > inner.limits.lease {
+            reasons.push(format!("no look at what is due for {} s", idle.as_secs()));
+        }
+        if let Some(reason) = inner.brake.reason() {
+            reasons.push(format!("charging is stopped: {reason}"));
+        }
+        Health { reasons }
+    }
+
+    /// Charges and questions under way.
+    pub fn in_flight(&self) -> usize {
+        self.inner.tasks.len()
+    }
+
+    /// Outcomes so far, for a progress line.
+    pub fn progress(&self) -> Counts {
+        self.inner.tally.look()
+    }
+
+    /// The gateway this engine charges through.
+    pub fn gateway(&self) -> &G {
+        &self.inner.gateway
+    }
+}
+
+impl<G: Gateway> Inner<G> {
+    async fn keep_charging(self: Arc<Self>) {
+        while !self.stopping.is_cancelled() {
+            let started = Instant::now();
+            let pause = match Arc::clone(&self).charge_due().await {
+                Ok(claimed) => {
+                    self.note_database(true);
+                    report::sweep(claimed, started.elapsed(), &self.tally);
+                    let capped = self.limits.rate_per_second > 0 && claimed > 0;
+                    if capped { LOOK_UNDER_CAP } else { LOOK_EVERY }
+                }
+                Err(error) => {
+                    self.lost_database(&error);
+                    sleep(PAUSE_AFTER_ERROR).await;
+                    continue;
+                }
+            };
+            tokio::select! {
+                () = self.doorbell.charge_rung() => {}
+                () = sleep(pause) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    async fn keep_asking(self: Arc<Self>) {
+        while !self.stopping.is_cancelled() {
+            match Arc::clone(&self).ask_due().await {
+                Ok(asked) => debug!(asked, "looked for open attempts"),
+                Err(error) => {
+                    debug!(error = %error, "open attempts can't be read now");
+                    sleep(PAUSE_AFTER_ERROR).await;
+                    continue;
+                }
+            }
+            tokio::select! {
+                () = self.doorbell.ask_rung() => {}
+                () = sleep(LOOK_EVERY) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Passes until nothing is due that may be claimed.
+    async fn sweep_all(self: &Arc<Self>) -> Result<Swept, StoreError> {
+        Arc::clone(self).ask_due().await?;
+        let started = Instant::now();
+        let mut claimed_in_all: u64 = 0;
+        let mut idle_looks: u32 = 0;
+        while !self.stopping.is_cancelled() && idle_looks < IDLE_LOOKS_MAX {
+            let claimed = Arc::clone(self).charge_due().await?;
+            claimed_in_all = claimed_in_all.saturating_add(claimed);
+            if claimed > 0 {
+                idle_looks = 0;
+                continue;
+            }
+            self.settle_down().await;
+            if self.brake.reason().is_some() || self.store.pulse().await?.due == 0 {
+                break;
+            }
+            // A rate cap, another daemon's locks, or a row set aside for a second look.
+            Arc::clone(self).recheck_all().await?;
+            sleep(LOOK_UNDER_CAP).await;
+            idle_looks = idle_looks.saturating_add(1);
+        }
+        self.settle_down().await;
+        report::sweep(claimed_in_all, started.elapsed(), &self.tally);
+        self.swept().await
+    }
+
+    async fn swept(&self) -> Result<Swept, StoreError> {
+        let pulse = self.store.pulse().await?;
+        Ok(Swept {
+            counts: self.tally.take(),
+            unknown_left: pulse.unknown,
+            due_left: pulse.due,
+        })
+    }
+
+    /// Waits until nothing is under way.
+    async fn settle_down(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    fn note_database(&self, answers: bool) {
+        *self
+            .last_look
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if !self.database_answers.swap(answers, Ordering::Relaxed) {
+            info!("the database answers again");
+        }
+    }
+
+    fn lost_database(&self, error: &StoreError) {
+        let passing = error.is_passing();
+        let error = chain(error);
+        if !passing {
+            tracing::error!(error, "claiming failed; trying again");
+        } else if self.database_answers.swap(false, Ordering::Relaxed) {
+            warn!(error, "the database is away; charging waits for it");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Asking what became of an attempt: the way of a charge, with a question in the place of the call.
+//!
+//! Rescue means ask. An attempt that lost its daemon, or whose answer was lost, is looked up at the
+//! gateway and never simply sent again. Only when the gateway has repeatedly said, over the settle
+//! time, that it knows nothing of it may the *same* `merchant_uid` leave once more, after that
+//! intent, too, is durable. A crash at any line leaves the attempt open with an `ask_at`, so it is
+//! asked about again.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::domain::attempt::Lookup;
+use crate::domain::claim::{Answer, BadRow, OpenAttempt, Recorded};
+use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_again};
+use crate::engine::charge::InFlight;
+use crate::engine::lease::Lease;
+use crate::engine::{Inner, report};
+use crate::gateway::{Expected, Gateway};
+use crate::store::StoreError;
+
+/// Rows per look at what has to be derived again.
+const RECHECK_ROWS: u32 = 200;
+
+impl<G: Gateway> Inner<G> {
+    /// Asks about every open attempt whose lease or waiting time has ended. Returns how many
+    /// questions were put; the answers go on when this returns.
+    pub(super) async fn ask_due(self: Arc<Self>) -> Result<u64, StoreError> {
+        let mut asked: u64 = 0;
+        while !self.stopping.is_cancelled() {
+            let Some(mut slots) = self.free_questions().await else {
+                break;
+            };
+            let rows_max = u32::try_from(slots.num_permits()).unwrap_or(1);
+            let lease = Lease::start(self.limits.lease);
+            let open = self.store.claim_open(rows_max, self.limits.lease).await?;
+            if open.is_empty() {
+                break;
+            }
+            asked = asked.saturating_add(u64::try_from(open.len()).unwrap_or(0));
+            for attempt in open {
+                let Some(slot) = slots.split(1) else { break };
+                self.tasks
+                    .spawn(Arc::clone(&self).question(attempt, lease, slot));
+            }
+        }
+        Arc::clone(&self).recheck_all().await?;
+        Ok(asked)
+    }
+
+    /// Derives again what follows for the rows that ask for it.
+    pub(super) async fn recheck_all(self: Arc<Self>) -> Result<(), StoreError> {
+        loop {
+            let rechecked = self
+                .store
+                .recheck(RECHECK_ROWS, self.limits.catch_up_pace)
+                .await?;
+            for one in &rechecked {
+                report::rechecked(one);
+            }
+            if rechecked.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn question(
+        self: Arc<Self>,
+        attempt: Result<OpenAttempt, BadRow>,
+        lease: Lease,
+        slot: OwnedSemaphorePermit,
+    ) {
+        match attempt {
+            Ok(open) => self.ask(&open, lease).await,
+            Err(bad) => {
+                // It stays open and comes back; what it needs is a person.
+                self.metrics.bad_rows.inc();
+                report::bad_open_row(&bad);
+            }
+        }
+        drop(slot);
+    }
+
+    /// One question, from the look-up to the record.
+    async fn ask(&self, open: &OpenAttempt, lease: Lease) {
+        let claim = &open.claim;
+        let started = Instant::now();
+        if !lease.outlives(self.limits.call) {
+            return;
+        }
+        let lookup = {
+            let _in_flight = InFlight::count(&self.metrics.in_flight);
+            self.gateway.look_up(&Expected::of(&claim.request)).await
+        };
+        let took = started.elapsed();
+        self.metrics.time_call("findAll", took);
+
+        let not_found = match &lookup {
+            Ok(Lookup::NotFound) => open.question.not_found.saturating_add(1),
+            Ok(Lookup::Paid(_) | Lookup::Failed(_) | Lookup::Unclear(_)) | Err(_) => 0,
+        };
+        let question = Question {
+            not_found,
+            ..open.question
+        };
+        let (outcome, decision) = decide_lookup(
+            &self.policy,
+            lookup.as_ref().map_err(drop),
+            &question,
+            claim.history,
+        );
+
+        let answer = Answer {
+            key: claim.key.clone(),
+            outcome,
+            decision,
+            next: Some(claim.next),
+            not_found,
+        };
+        // Counted from before the record is sent: if this attempt is to leave again, that is when
+        // its new lease begins.
+        let lease = Lease::start(self.limits.lease);
+        let recorded = self.recorder.record(answer.clone()).await;
+        report::question(open, &answer, &lookup, recorded, took, self);
+
+        if answer.decision == Decision::SendAgain && recorded == Some(Recorded::Moved) {
+            self.send_again(open, lease).await;
+        }
+    }
+
+    /// The same `merchant_uid` once more; that it will be is durable.
+    async fn send_again(&self, open: &OpenAttempt, lease: Lease) {
+        let claim = &open.claim;
+        let started = Instant::now();
+        if !lease.outlives(self.limits.call) {
+            return;
+        }
+        let outcome = {
+            let _in_flight = InFlight::count(&self.metrics.in_flight);
+            self.gateway.charge(&claim.request).await
+        };
+        let took = started.elapsed();
+        let (outcome, decision) = decide_sent_again(&self.policy, outcome, claim.history);
+        let answer = Answer {
+            key: claim.key.clone(),
+            outcome,
+            decision,
+            next: Some(claim.next),
+            not_found: 0,
+        };
+        let recorded = self.recorder.record(answer.clone()).await;
+        self.metrics.time_call("again", took);
+        report::charge(claim, &answer, recorded, took, self);
+    }
+
+    async fn free_questions(&self) -> Option<OwnedSemaphorePermit> {
+        let first = tokio::select! {
+            slot = Arc::clone(&self.questions).acquire_owned() => slot.ok()?,
+            () = self.stopping.cancelled() => return None,
+        };
+        let mut slots = first;
+        let more = u32::try_from(self.questions.available_permits()).unwrap_or(0);
+        if let Ok(more) = Arc::clone(&self.questions).try_acquire_many_owned(more) {
+            slots.merge(more);
+        }
+        Some(slots)
+    }
+}

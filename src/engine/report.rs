@@ -1,0 +1,289 @@
+//! What the operator sees: one line per attempt and per sweep, each of which reads alone.
+//!
+//! `error!` means that a person must look; OPERATIONS.md says what to do for each. Never here: cards,
+//! tokens, buyers, raw bodies.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use crate::causes::chain;
+use crate::domain::attempt::{ChargeOutcome, Lookup, UnknownReason};
+use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
+use crate::domain::dunning::Decision;
+use crate::domain::ids::ImpUid;
+use crate::engine::Inner;
+use crate::engine::brake::Change;
+use crate::gateway::GatewayError;
+use crate::metrics::{Metrics, Tally};
+use crate::store::Rechecked;
+
+/// One line per sweep; an empty one is not worth the operator's eyes.
+pub(super) fn sweep(claimed: u64, took: Duration, tally: &Tally) {
+    if claimed == 0 {
+        debug!("nothing is due");
+        return;
+    }
+    let counts = tally.look();
+    info!(
+        claimed,
+        duration_ms = millis(took),
+        paid = counts.paid,
+        declined = counts.declined,
+        not_sent = counts.not_sent,
+        unknown = counts.unknown,
+        "sweep: {claimed} attempts begun",
+    );
+}
+
+/// One line per charge.
+pub(super) fn charge<G>(
+    claim: &Claim,
+    answer: &Answer,
+    recorded: Option<Recorded>,
+    took: Duration,
+    inner: &Inner<G>,
+) {
+    let (word, class) = words(answer.outcome.as_ref());
+    inner.metrics.count_outcome(word, class);
+    inner.tally.count(word);
+    let money = claim.request.money;
+    info!(
+        merchant_uid = %claim.key.merchant_uid,
+        subscription.id = %claim.key.subscription,
+        period = %claim.key.period,
+        attempt.no = claim.history.attempt_no.get(),
+        outcome = word,
+        class,
+        code = code(answer.outcome.as_ref()),
+        imp_uid = imp_uid(answer.outcome.as_ref()),
+        decision = decision(&answer.decision),
+        duration_ms = millis(took),
+        "{money} as {}: {word}{}",
+        claim.key.merchant_uid,
+        tail(answer),
+    );
+    alarms(answer, recorded, &inner.metrics);
+}
+
+/// One line per question, and louder ones where a person must look.
+pub(super) fn question<G>(
+    open: &OpenAttempt,
+    answer: &Answer,
+    lookup: &Result<Lookup, GatewayError>,
+    recorded: Option<Recorded>,
+    took: Duration,
+    inner: &Inner<G>,
+) {
+    if let Some(outcome) = &answer.outcome {
+        let (word, class) = words(Some(outcome));
+        inner.metrics.count_outcome(word, class);
+        inner.tally.count(word);
+    }
+    let key = &answer.key;
+    let found = match lookup {
+        Ok(Lookup::Paid(_)) => "paid".to_owned(),
+        Ok(Lookup::Failed(decline)) => format!("failed, {}", decline.class.as_str()),
+        Ok(Lookup::NotFound) => "not found".to_owned(),
+        Ok(Lookup::Unclear(doubt)) => format!("unclear, {}", doubt.detail),
+        Err(error) => format!("no answer, {}", chain(error)),
+    };
+    info!(
+        merchant_uid = %key.merchant_uid,
+        subscription.id = %key.subscription,
+        attempt.no = open.claim.history.attempt_no.get(),
+        asks = open.question.asks,
+        age_s = open.question.age.as_secs(),
+        found,
+        imp_uid = imp_uid(answer.outcome.as_ref()),
+        decision = decision(&answer.decision),
+        duration_ms = millis(took),
+        "asked what became of {}: {found}{}",
+        key.merchant_uid,
+        tail(answer),
+    );
+    if matches!(answer.decision, Decision::Park { .. }) && !open.parked {
+        error!(
+            merchant_uid = %key.merchant_uid,
+            subscription.id = %key.subscription,
+            found,
+            "parked: billd can't find out what became of {}; look it up in the PortOne console",
+            key.merchant_uid,
+        );
+    }
+    alarms(answer, recorded, &inner.metrics);
+}
+
+/// What the database said of the claim, and what must not happen at all.
+fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
+    let merchant_uid = answer.key.merchant_uid.as_str();
+    let subscription = answer.key.subscription;
+    if let Some(ChargeOutcome::Unknown(doubt)) = &answer.outcome
+        && doubt.reason == UnknownReason::Mismatch
+    {
+        error!(
+            merchant_uid,
+            subscription.id = %subscription,
+            detail = doubt.detail,
+            "mismatch: the gateway's answer is not for what {merchant_uid} asked for",
+        );
+    }
+    match recorded {
+        Some(Recorded::Moved | Recorded::Already) | None => {}
+        Some(Recorded::Stale {
+            paid_written: false,
+        }) => {
+            metrics.stale_fences.inc();
+            warn!(
+                merchant_uid,
+                subscription.id = %subscription,
+                "the claim on {merchant_uid} was lost to another daemon, which will find out",
+            );
+        }
+        Some(Recorded::Stale { paid_written: true }) => {
+            metrics.stale_fences.inc();
+            metrics.late_payments.inc();
+            error!(
+                merchant_uid,
+                subscription.id = %subscription,
+                "paid late: {merchant_uid} moved money after its claim was lost; see view billd.paid_twice",
+            );
+        }
+    }
+}
+
+/// A row that billd can't work with; nothing was sent for it.
+pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
+    error!(
+        merchant_uid = %answer.key.merchant_uid,
+        subscription.id = %answer.key.subscription,
+        recorded = recorded.is_some(),
+        "bad row: subscription {} can't be charged{}",
+        answer.key.subscription,
+        tail(answer),
+    );
+}
+
+/// An open attempt whose subscription billd can't read.
+pub(super) fn bad_open_row(bad: &BadRow) {
+    error!(
+        merchant_uid = %bad.key.merchant_uid,
+        subscription.id = %bad.key.subscription,
+        fault = bad.fault,
+        "bad row: {} can't be asked about until its subscription is mended",
+        bad.key.merchant_uid,
+    );
+}
+
+/// A subscription whose next step was derived again.
+pub(super) fn rechecked(one: &Rechecked) {
+    if one.broken {
+        error!(subscription.id = %one.subscription, found = one.found, "bad row: {} stopped", one.subscription);
+    } else {
+        info!(subscription.id = %one.subscription, found = one.found, "looked again at {}: {}", one.subscription, one.found);
+    }
+}
+
+/// No charge can be begun.
+pub(super) fn unready(change: Change, error: &GatewayError) {
+    if change != Change::None {
+        warn!(
+            error = chain(error),
+            "the gateway is not ready for charges: {}",
+            chain(error)
+        );
+    }
+}
+
+/// Charging has stopped or goes on.
+pub(super) fn brake(change: Change, metrics: &Metrics) {
+    match change {
+        Change::None => {}
+        Change::Engaged { reason, wait } => {
+            metrics.braked.set(1);
+            error!(
+                reason,
+                wait_s = wait.as_secs(),
+                "charging is stopped: {reason}"
+            );
+        }
+        Change::Released => {
+            metrics.braked.set(0);
+            info!("charging goes on");
+        }
+    }
+}
+
+/// The words for an outcome and its class.
+fn words(outcome: Option<&ChargeOutcome>) -> (&'static str, &'static str) {
+    match outcome {
+        Some(ChargeOutcome::Paid(_)) => ("paid", ""),
+        Some(ChargeOutcome::Declined(decline)) => ("declined", decline.class.as_str()),
+        Some(ChargeOutcome::NotSent(why)) => ("not_sent", why.as_str()),
+        Some(ChargeOutcome::Unknown(doubt)) => ("unknown", doubt.reason.as_str()),
+        None => ("unknown", ""),
+    }
+}
+
+fn imp_uid(outcome: Option<&ChargeOutcome>) -> Option<&str> {
+    match outcome? {
+        ChargeOutcome::Paid(payment) => Some(payment.imp_uid.as_str()),
+        ChargeOutcome::Declined(decline) => decline.imp_uid.as_ref().map(ImpUid::as_str),
+        ChargeOutcome::NotSent(_) | ChargeOutcome::Unknown(_) => None,
+    }
+}
+
+fn code(outcome: Option<&ChargeOutcome>) -> Option<&str> {
+    match outcome? {
+        ChargeOutcome::Declined(decline) => decline.code.as_deref(),
+        ChargeOutcome::Paid(_) | ChargeOutcome::NotSent(_) | ChargeOutcome::Unknown(_) => None,
+    }
+}
+
+fn decision(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Advance => "advance",
+        Decision::Retry { .. } => "retry",
+        Decision::GiveUp(_) => "give_up",
+        Decision::Ask { .. } => "ask",
+        Decision::SendAgain => "send_again",
+        Decision::Park { .. } => "park",
+    }
+}
+
+/// Why, and what follows, as the end of a sentence.
+fn tail(answer: &Answer) -> String {
+    let why = match &answer.outcome {
+        Some(ChargeOutcome::Paid(_)) | None => String::new(),
+        Some(ChargeOutcome::Declined(decline)) => format!(" ({})", decline.message),
+        Some(ChargeOutcome::NotSent(why)) => format!(" ({why})"),
+        Some(ChargeOutcome::Unknown(doubt)) => format!(" ({})", doubt.reason.as_str()),
+    };
+    let follows = match (&answer.decision, answer.next) {
+        (Decision::Advance, Some(next)) => format!("; next period {}", next.date),
+        (Decision::Advance, None) => String::new(),
+        (Decision::Retry { wait, .. }, _) => format!("; again in {}", span(*wait)),
+        (Decision::GiveUp(reason), _) => format!("; past due, {}", reason.as_str()),
+        (Decision::Ask { wait }, _) => format!("; asking in {}", span(*wait)),
+        (Decision::SendAgain, _) => "; sending the same merchant_uid again".to_owned(),
+        (Decision::Park { wait }, _) => {
+            format!("; waiting for a person, asking in {}", span(*wait))
+        }
+    };
+    format!("{why}{follows}")
+}
+
+/// A duration in its largest whole unit.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    units
+        .into_iter()
+        .find(|(unit, _)| seconds >= *unit && seconds.checked_rem(*unit) == Some(0))
+        .and_then(|(unit, letter)| Some(format!("{}{letter}", seconds.checked_div(unit)?)))
+        .unwrap_or_else(|| format!("{seconds}s"))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,75 @@
+//! Sums as the wire has them: a JSON number, whole for KRW, with cents for a few currencies.
+
+use serde::{Serialize, Serializer};
+
+/// A sum in hundredths of the currency's unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Amount(i64);
+
+impl Amount {
+    pub(super) const ZERO: Self = Self(0);
+
+    /// Reads `9900`, `9900.0` or `9.99`. More than two decimals are refused.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (whole, cents) = text.split_once('.').unwrap_or((text, ""));
+        let cents = cents.trim_end_matches('0');
+        if cents.len() > 2 || !cents.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let cents: i64 = format!("{cents:0<2}").parse().ok()?;
+        let hundredths = whole.parse::<i64>().ok()?.checked_mul(100)?;
+        let signed_cents = if whole.starts_with('-') {
+            cents.checked_neg()?
+        } else {
+            cents
+        };
+        Some(Self(hundredths.checked_add(signed_cents)?))
+    }
+
+    pub(super) fn is_positive(self) -> bool {
+        self.0 > 0
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The whole units; a currency with cents loses them.
+    pub(super) fn whole(self) -> i64 {
+        self.0.div_euclid(100)
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.rem_euclid(100) == 0 {
+            return serializer.serialize_i64(self.whole());
+        }
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let size = self.0.unsigned_abs();
+        let text = format!("{sign}{}.{:02}", size.div_euclid(100), size.rem_euclid(100));
+        serializer.serialize_f64(text.parse().map_err(serde::ser::Error::custom)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_come_back_as_they_were_sent() {
+        for (text, json) in [
+            ("9900", "9900"),
+            ("9900.00", "9900"),
+            ("9.99", "9.99"),
+            ("0.5", "0.5"),
+            ("-1", "-1"),
+        ] {
+            let amount = Amount::parse(text).unwrap();
+            assert_eq!(serde_json::to_string(&amount).unwrap(), json);
+        }
+        for wrong in ["", "x", "1.234", "1,000", "{}", "9223372036854775807"] {
+            assert_eq!(Amount::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The text behind `billd sandbox --help`.
+
+/// What the sandbox imitates, what a `customer_uid` can ask of it, and its admin API.
+pub const HELP: &str = "\
+A stateful PortOne V1 server for the demo, tests and staging. It moves no money.
+
+BEHAVIOUR BY customer_uid
+  Any customer_uid is approved, but for those that begin with one of these words. Followed by
+  `-once` or `-twice`, only the first charge or the first two of that very customer_uid are hit,
+  and every later one is approved: `decline-balance-once-42`.
+
+  Refused, HTTP 200, code 0, status `failed`, in the words of KG Inicis:
+  decline                   [1254] no balance
+  decline-balance           [1254] no balance
+  decline-limit             [1216] monthly limit
+  decline-daily             [1202] daily limit
+  decline-maintenance       [12E8] issuer under maintenance
+  decline-outage            [12A8] issuer out of order
+  decline-stolen            [1226] stolen or lost card
+  decline-expired           [1204] expired card
+  decline-stopped           [1201] stopped card
+  decline-no-key            [1195] billing key unknown to the provider
+  decline-password          [1221] too many wrong passwords
+  decline-identity          [1251] identity does not match
+  decline-call              [1299] call the card company
+  decline-config            [1208] merchant not registered
+  decline-merchant-limit    [12GL] merchant's monthly limit
+  decline-request           [1213] wrong amount
+  decline-timeout           [1210] issuer timed out: proves nothing
+  decline-duplicate         [550619] order number used before: proves nothing
+  decline-other             [129999] other error
+  decline-silent            a sentence without a code
+
+  Refused with `response` null:
+  decline-null              code -1, [2116] monthly limit
+  decline-key-file          code -1, TX9301, the merchant's key file
+  unknown-customer          code 1, no such customer
+
+  Neither paid nor failed:
+  pending                   status `ready`
+
+  Broken answers; `before` moves no money, all others do:
+  drop-before-approval      the connection breaks without an answer
+  drop-after-approval
+  error-before-approval     HTTP 500
+  error-after-approval
+  silent-before-approval    no answer, ever
+  silent-after-approval
+  cut-body                  the connection breaks in the middle of the answer
+  garbage                   HTTP 200 with bytes that are no JSON
+  wrong-amount              the answer speaks of twice the money
+  wrong-merchant-uid        the answer speaks of another merchant_uid
+
+ADMIN API (JSON, no token)
+  GET    /sandbox/ledger?after=N&limit=M   every approval, in the order in which money moved
+  GET    /sandbox/summary                  counters; merchant_uids_approved_twice must stay 0
+  GET    /sandbox/fault                    faults that are set, and how often each has struck
+  POST   /sandbox/fault                    sets one more
+  DELETE /sandbox/fault                    clears all
+  POST   /sandbox/tokens/expire            every access token is refused from now on
+  GET    /sandbox/clock                    the sandbox's time
+  POST   /sandbox/clock                    {\"advance_s\": 86400} moves it forward
+  GET    /sandbox/switches                 what is not known of PortOne V1, see below
+  POST   /sandbox/switches                 changes it; what is left out takes its default
+  POST   /sandbox/reset                    forgets everything
+
+FAULTS
+  {\"kind\": \"drop_after\", \"route\": \"again\", \"count\": 3, \"share\": 0.1, \"seed\": 7,
+   \"customer_uid\": \"vip*\"}; all but `kind` may be left out.
+  Kinds that do nothing:        drop_before error_500_before silence_before status_429 status_401
+                                maintenance
+  Kinds that act, then spoil:   drop_after error_500_after silence_after cut_body garbage html empty
+  Time:                         latency_ms with \"latency_ms\": 200 or {\"median\": 150, \"p99\": 2000}
+  Look-ups:                     lookup_lag with \"lag_s\": 60 hides a record for a while,
+                                lookup_not_found hides all, lookup_failed shows paid ones as failed
+  Routes:                       getToken again find findAll payment status
+
+SWITCHES (what PortOne V1 does here is not known; the default is the careful one)
+  failed_reusable           true    a merchant_uid that only failed may be charged again
+  concurrent_charges        false   true charges two requests that run at once under one merchant_uid
+  null_declines_recorded    true    a refusal with `response` null leaves a record for look-ups
+";

@@ -1,0 +1,340 @@
+//! A faithful, stateful PortOne V1 server: for the demo, for tests, and for a merchant's staging.
+//!
+//! It answers as the real gateway does, remembers what it charged, and breaks on demand. It depends
+//! on nothing else of this crate, so that no mistake of the daemon can hide in it. Its ledger is the
+//! judge: whatever the daemon believes, the ledger says which money moved, and how often.
+
+mod admin;
+mod amount;
+mod answer;
+mod behaviour;
+mod book;
+mod call;
+mod charge;
+mod clock;
+mod count;
+mod dice;
+mod fault;
+mod fields;
+mod help;
+mod look_up;
+mod payment;
+mod route;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod users;
+mod wire;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use self::book::LedgerEntry;
+pub use self::count::Summary;
+pub use self::dice::Latency;
+pub use self::fault::{Fault, FaultKind, SetFault};
+pub use self::help::HELP;
+pub use self::route::Route;
+
+use self::book::Book;
+use self::call::Call;
+use self::clock::Clock;
+use self::count::Counts;
+use self::dice::Dice;
+use self::fault::{Faults, Plan};
+use self::tokens::Tokens;
+use self::wire::{Exchange, Line};
+
+/// The API key of a sandbox that was not told another.
+pub const IMP_KEY: &str = "sandbox_key";
+/// The API secret of a sandbox that was not told another.
+pub const IMP_SECRET: &str = "sandbox_secret";
+
+/// How long open connections may take to end when the sandbox stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How to start a sandbox.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The only API key it accepts.
+    pub imp_key: String,
+    /// The secret that belongs to it.
+    pub imp_secret: String,
+    /// How long every request takes.
+    pub latency: Latency,
+    /// What is not known of PortOne V1.
+    pub switches: Switches,
+    /// Where the chance behind `latency` begins.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            imp_key: IMP_KEY.to_owned(),
+            imp_secret: IMP_SECRET.to_owned(),
+            latency: Latency::None,
+            switches: Switches::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// What nobody outside PortOne knows for certain; the defaults are the careful reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Switches {
+    /// Whether a `merchant_uid` that only failed may be charged again.
+    pub failed_reusable: bool,
+    /// Whether two requests that run at once under one `merchant_uid` both charge.
+    pub concurrent_charges: bool,
+    /// Whether a refusal with `response` null leaves a record that look-ups find.
+    pub null_declines_recorded: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            failed_reusable: true,
+            concurrent_charges: false,
+            null_declines_recorded: true,
+        }
+    }
+}
+
+/// What all requests share. Every lock is held for one step and never across a wait.
+#[derive(Debug)]
+struct Sandbox {
+    options: Options,
+    clock: Clock,
+    stop: CancellationToken,
+    switches: Mutex<Switches>,
+    tokens: Mutex<Tokens>,
+    book: Mutex<Book>,
+    faults: Mutex<Faults>,
+    counts: Mutex<Counts>,
+    dice: Mutex<Dice>,
+}
+
+/// A request that panicked must not take the sandbox with it: its state is whole between any two
+/// steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sandbox {
+    fn new(options: Options) -> Self {
+        let clock = Clock::start();
+        let now_us = clock.now_us();
+        Self {
+            clock,
+            stop: CancellationToken::new(),
+            switches: Mutex::new(options.switches),
+            tokens: Mutex::default(),
+            book: Mutex::new(Book::new(now_us)),
+            faults: Mutex::default(),
+            counts: Mutex::default(),
+            dice: Mutex::new(Dice::new(options.seed)),
+            options,
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.book)
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        lock(&self.tokens)
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    fn switches(&self) -> Switches {
+        *lock(&self.switches)
+    }
+
+    fn set_switches(&self, switches: Switches) {
+        *lock(&self.switches) = switches;
+    }
+
+    fn admits(&self, call: &Call) -> bool {
+        self.tokens()
+            .admit(call.authorization.as_deref(), self.clock.now_us())
+    }
+
+    /// Counts the request, and decides what goes wrong with it and how long it takes.
+    fn plan(&self, route: Route, call: &Call) -> (Plan, Duration) {
+        lock(&self.counts).request(route, self.clock.elapsed_us());
+        let latency = match self.options.latency {
+            Latency::None => Duration::ZERO,
+            latency @ (Latency::Fixed(_) | Latency::Spread { .. }) => {
+                latency.draw(&mut lock(&self.dice))
+            }
+        };
+        if self.faults().is_empty() {
+            return (Plan::default(), latency);
+        }
+        let customer_uid = call.fields.owned("customer_uid").or_else(|| {
+            let book = self.book();
+            let payment = match (call.part("merchant_uid"), call.part("imp_uid")) {
+                (Some(merchant_uid), _) => book.of_merchant_uid(merchant_uid).next(),
+                (None, Some(imp_uid)) => book.by_imp_uid(imp_uid),
+                (None, None) => None,
+            };
+            payment?.order.customer_uid.clone()
+        });
+        let plan = self.faults().plan(route, customer_uid.as_deref());
+        (plan, latency.saturating_add(plan.delay))
+    }
+
+    fn summary(&self) -> Summary {
+        let (tally, merchant_uids) = {
+            let book = self.book();
+            (book.tally, book.merchant_uids())
+        };
+        let counts = lock(&self.counts);
+        Summary {
+            requests: counts.requests.clone(),
+            approvals: tally.approvals,
+            declines: tally.declines,
+            refused_duplicates: tally.refused_duplicates,
+            refused_concurrent: tally.refused_concurrent,
+            merchant_uids,
+            merchant_uids_approved_twice: tally.merchant_uids_approved_twice,
+            again_per_second_max: counts.again_per_second_max,
+        }
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    fn reset(&self) {
+        self.clock.reset();
+        *lock(&self.switches) = self.options.switches;
+        *self.tokens() = Tokens::default();
+        *self.book() = Book::new(self.clock.now_us());
+        self.faults().clear();
+        *lock(&self.counts) = Counts::default();
+    }
+}
+
+/// A sandbox that serves. Dropped without [`Running::stop`], it ends with its runtime.
+#[derive(Debug)]
+pub struct Running {
+    sandbox: Arc<Sandbox>,
+    addr: SocketAddr,
+    server: JoinHandle<io::Result<()>>,
+}
+
+/// Starts a sandbox; it listens when this returns.
+pub async fn start(options: Options) -> io::Result<Running> {
+    let listener = TcpListener::bind(options.listen).await?;
+    let addr = listener.local_addr()?;
+    let sandbox = Arc::new(Sandbox::new(options));
+    let service = serve::router(Arc::clone(&sandbox)).into_make_service_with_connect_info::<Line>();
+    let stopped = sandbox.stop.clone().cancelled_owned();
+    let server = axum::serve(Exchange(listener), service).with_graceful_shutdown(stopped);
+    Ok(Running {
+        sandbox,
+        addr,
+        server: tokio::spawn(server.into_future()),
+    })
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What a client puts before every path.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The approvals after a sequence number; 0 is all of them.
+    pub fn ledger_after(&self, sequence: u64) -> Vec<LedgerEntry> {
+        self.sandbox.book().ledger(sequence, usize::MAX)
+    }
+
+    /// Every approval, in the order in which money moved.
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        self.ledger_after(0)
+    }
+
+    /// What happened so far.
+    pub fn summary(&self) -> Summary {
+        self.sandbox.summary()
+    }
+
+    /// Sets one more fault.
+    pub fn fault(&self, fault: Fault) {
+        self.sandbox.faults().set(fault);
+    }
+
+    /// The faults that are set, and how often each has struck.
+    pub fn faults(&self) -> Vec<SetFault> {
+        self.sandbox.faults().list()
+    }
+
+    /// Clears all faults.
+    pub fn clear_faults(&self) {
+        self.sandbox.faults().clear();
+    }
+
+    /// Refuses every access token that was handed out.
+    pub fn expire_tokens(&self) {
+        self.sandbox.tokens().expire();
+    }
+
+    /// Changes what is not known of PortOne V1.
+    pub fn set_switches(&self, switches: Switches) {
+        self.sandbox.set_switches(switches);
+    }
+
+    /// Moves the sandbox's clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.sandbox.advance(by);
+    }
+
+    /// Unix microseconds of the sandbox's clock.
+    pub fn now_us(&self) -> i64 {
+        self.sandbox.clock.now_us()
+    }
+
+    /// Forgets everything, faults and clock moves too.
+    pub fn reset(&self) {
+        self.sandbox.reset();
+    }
+
+    /// Serves until the listener fails, which it does not by itself.
+    pub async fn wait(&mut self) -> io::Result<()> {
+        (&mut self.server).await.map_err(io::Error::other)?
+    }
+
+    /// Stops listening, cuts what is silent, and lets the other answers end.
+    pub async fn stop(self) {
+        self.sandbox.stop.cancel();
+        let server = self.server.abort_handle();
+        if tokio::time::timeout(STOP_TIMEOUT, self.server)
+            .await
+            .is_err()
+        {
+            server.abort();
+        }
+    }
+}

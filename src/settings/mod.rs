@@ -1,0 +1,386 @@
+//! All settings, typed and judged.
+//!
+//! `config/default.toml`, which is compiled in, lists and explains every one; see
+//! [`Source`] for the layers above it. Nothing else in this program reads files of settings or the
+//! environment. Faults are told all at once: an operator mends a configuration in one go.
+
+mod fault;
+mod layers;
+mod reader;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
+use crate::gateway::portone::Endpoint;
+use crate::settings::reader::Reader;
+use crate::store::Connection;
+use crate::telemetry::Format;
+
+pub use fault::{Fault, SettingsError};
+pub use layers::Source;
+pub use table::{Row, table};
+
+/// Which secrets a command can't do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// `database.url`.
+    pub database: bool,
+    /// `gateway.imp_key` and `gateway.imp_secret`.
+    pub gateway: bool,
+}
+
+/// The settings. `config/default.toml` says what each means.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How to reach the database.
+    pub database: Database,
+    /// How to reach PortOne.
+    pub gateway: Gateway,
+    /// How much is charged at once, and for how long a claim holds.
+    pub engine: Engine,
+    /// What becomes of unknown outcomes.
+    pub reconcile: Reconcile,
+    /// What follows a refusal.
+    pub dunning: Dunning,
+    /// When to look for what is due.
+    pub scheduler: Scheduler,
+    /// Probes, metrics and the webhook.
+    pub http: Http,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// `database.*`
+#[derive(Clone)]
+pub struct Database {
+    /// `None` if it is not set and not needed.
+    pub url: Option<SecretString>,
+    /// Most connections.
+    pub connections_max: u32,
+    /// Of one statement, and of waiting for a connection.
+    pub timeout: Duration,
+}
+
+/// `gateway.*`
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// No slash at the end.
+    pub base_url: String,
+    /// `None` if it is not set and not needed.
+    pub imp_key: Option<SecretString>,
+    /// `None` if it is not set and not needed.
+    pub imp_secret: Option<SecretString>,
+    /// Of one call in all.
+    pub timeout: Duration,
+    /// Of making a connection.
+    pub connect_timeout: Duration,
+    /// Charges a second over all daemons; 0 for no cap.
+    pub rate_per_second: u32,
+}
+
+/// `engine.*`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Engine {
+    /// Most charges in flight.
+    pub concurrency: u32,
+    /// Most attempts in one claim.
+    pub batch: u32,
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// What must be left of it after the longest call.
+    pub lease_margin: Duration,
+    /// Shortest wait between two charges of one subscription that catches up.
+    pub catch_up_pace: Duration,
+    /// How long a stopping daemon waits for charges in flight.
+    pub drain: Duration,
+}
+
+/// `reconcile.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconcile {
+    /// How long a charge may still turn up after it was sent.
+    pub settle: Duration,
+    /// How many "not found" in a row count as none.
+    pub not_found_min: u16,
+    /// What follows then.
+    pub on_not_found: NotFoundPolicy,
+    /// How often one `merchant_uid` may be sent.
+    pub sends_max: u8,
+    /// Waits between questions.
+    pub asks: Ladder,
+    /// Most questions in flight.
+    pub concurrency: u32,
+}
+
+/// `dunning.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dunning {
+    /// After "limit or balance".
+    pub soft_funds: Ladder,
+    /// After "outage, try later".
+    pub soft_temp: Ladder,
+    /// After "call the card company".
+    pub issuer_call: Ladder,
+    /// After a refusal that did not exclude a charge.
+    pub unclear: Ladder,
+    /// After a refusal that no rule knows.
+    pub unspecified: Ladder,
+    /// After a refusal that needs a new card.
+    pub hard: Ladder,
+    /// After a refusal that is the merchant's own.
+    pub hold: Duration,
+    /// After a request that never left, the first time.
+    pub not_sent_first: Duration,
+    /// After a request that never left, at most.
+    pub not_sent_max: Duration,
+}
+
+/// `scheduler.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduler {
+    /// Six fields, in UTC.
+    pub sweep_cron: String,
+}
+
+/// `http.*`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    /// `None` is off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `log.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: Format,
+    /// In the syntax of `tracing`'s filters.
+    pub filter: String,
+}
+
+impl Settings {
+    /// Reads all layers and judges the result. Either all is well, or all faults come back.
+    pub fn load(source: &Source, needs: Needs) -> Result<Self, SettingsError> {
+        let mut faults = Vec::new();
+        let values = layers::read(source, &mut faults);
+        let mut reader = Reader::new(values, faults);
+        let settings = Self {
+            database: database(&mut reader, needs),
+            gateway: gateway(&mut reader, needs),
+            engine: engine(&mut reader),
+            reconcile: reconcile(&mut reader),
+            dunning: dunning(&mut reader),
+            scheduler: Scheduler {
+                sweep_cron: reader.cron("scheduler.sweep_cron"),
+            },
+            http: Http {
+                listen: reader.listen("http.listen"),
+            },
+            log: Log {
+                format: reader.format("log.format"),
+                filter: reader.filter("log.filter"),
+            },
+        };
+        settings.relate(&mut reader);
+        if reader.faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError {
+                faults: reader.faults,
+            })
+        }
+    }
+
+    /// What can't be true at once.
+    fn relate(&self, reader: &mut Reader) {
+        let Self {
+            gateway,
+            engine,
+            reconcile,
+            dunning,
+            ..
+        } = self;
+        reader.require(
+            gateway.connect_timeout < gateway.timeout,
+            &["gateway.connect_timeout", "gateway.timeout"],
+            "must be shorter than gateway.timeout, which it is a part of",
+        );
+        reader.require(
+            gateway.timeout.saturating_add(engine.lease_margin) < engine.lease,
+            &["engine.lease", "gateway.timeout", "engine.lease_margin"],
+            "must be longer than gateway.timeout and engine.lease_margin together, or no charge \
+             could ever start",
+        );
+        reader.require(
+            gateway.timeout < engine.drain,
+            &["engine.drain", "gateway.timeout"],
+            "must be longer than gateway.timeout, or stopping would cut off charges in flight",
+        );
+        reader.require(
+            dunning.not_sent_first <= dunning.not_sent_max,
+            &["dunning.not_sent_first", "dunning.not_sent_max"],
+            "must not be longer than dunning.not_sent_max, up to which it grows",
+        );
+        reader.require(
+            !reconcile.asks.is_empty(),
+            &["reconcile.asks"],
+            "must name at least one wait, for asking never ends",
+        );
+    }
+
+    /// How the store reaches the database; the missing URL if there is none.
+    pub fn connection(&self) -> Result<Connection, SettingsError> {
+        Ok(Connection {
+            url: present("database.url", self.database.url.as_ref())?,
+            connections_max: self.database.connections_max,
+            timeout: self.database.timeout,
+        })
+    }
+
+    /// Where PortOne is and who we are; the missing key or secret if there is none.
+    pub fn endpoint(&self) -> Result<Endpoint, SettingsError> {
+        // Charges and questions share the connections.
+        let calls_max = self
+            .engine
+            .concurrency
+            .saturating_add(self.reconcile.concurrency);
+        Ok(Endpoint {
+            base_url: self.gateway.base_url.clone(),
+            imp_key: present("gateway.imp_key", self.gateway.imp_key.as_ref())?,
+            imp_secret: present("gateway.imp_secret", self.gateway.imp_secret.as_ref())?,
+            timeout: self.gateway.timeout,
+            connect_timeout: self.gateway.connect_timeout,
+            connections_max: usize::try_from(calls_max).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// The merchant's rules for what follows an outcome.
+    pub fn policy(&self) -> Policy {
+        let Dunning {
+            soft_funds,
+            soft_temp,
+            issuer_call,
+            unclear,
+            unspecified,
+            hard,
+            hold,
+            not_sent_first,
+            not_sent_max,
+        } = self.dunning.clone();
+        Policy {
+            soft_funds,
+            soft_temp,
+            issuer_call,
+            unclear,
+            unspecified,
+            hard,
+            hold,
+            not_sent: Backoff {
+                first: not_sent_first,
+                max: not_sent_max,
+            },
+            asks: self.reconcile.asks.clone(),
+            settle: self.reconcile.settle,
+            not_found_min: self.reconcile.not_found_min,
+            on_not_found: self.reconcile.on_not_found,
+            sends_max: self.reconcile.sends_max,
+        }
+    }
+}
+
+fn present(key: &str, secret: Option<&SecretString>) -> Result<SecretString, SettingsError> {
+    secret.cloned().ok_or_else(|| SettingsError {
+        faults: vec![Fault::of_key(key, "is not set; set the variable")],
+    })
+}
+
+fn database(reader: &mut Reader, needs: Needs) -> Database {
+    Database {
+        url: reader.database_url("database.url", needs.database),
+        connections_max: reader.number("database.connections_max", 2..=200),
+        timeout: reader.duration("database.timeout", "1s", "5m"),
+    }
+}
+
+fn gateway(reader: &mut Reader, needs: Needs) -> Gateway {
+    Gateway {
+        base_url: reader.base_url("gateway.base_url"),
+        imp_key: reader.secret("gateway.imp_key", needs.gateway),
+        imp_secret: reader.secret("gateway.imp_secret", needs.gateway),
+        timeout: reader.duration("gateway.timeout", "100ms", "5m"),
+        connect_timeout: reader.duration("gateway.connect_timeout", "10ms", "1m"),
+        rate_per_second: reader.number("gateway.rate_per_second", 0..=10_000),
+    }
+}
+
+fn engine(reader: &mut Reader) -> Engine {
+    Engine {
+        concurrency: reader.number("engine.concurrency", 1..=4096),
+        batch: reader.number("engine.batch", 1..=1000),
+        lease: reader.duration("engine.lease", "1s", "1h"),
+        lease_margin: reader.duration("engine.lease_margin", "100ms", "5m"),
+        catch_up_pace: reader.duration("engine.catch_up_pace", "1s", "90d"),
+        drain: reader.duration("engine.drain", "1s", "1h"),
+    }
+}
+
+fn reconcile(reader: &mut Reader) -> Reconcile {
+    Reconcile {
+        settle: reader.duration("reconcile.settle", "0s", "30d"),
+        not_found_min: reader.number("reconcile.not_found_min", 1..=100),
+        on_not_found: reader.on_not_found("reconcile.on_not_found"),
+        sends_max: reader.number("reconcile.sends_max", 1..=10),
+        asks: reader.ladder("reconcile.asks"),
+        concurrency: reader.number("reconcile.concurrency", 1..=1000),
+    }
+}
+
+fn dunning(reader: &mut Reader) -> Dunning {
+    Dunning {
+        soft_funds: reader.ladder("dunning.soft_funds"),
+        soft_temp: reader.ladder("dunning.soft_temp"),
+        issuer_call: reader.ladder("dunning.issuer_call"),
+        unclear: reader.ladder("dunning.unclear"),
+        unspecified: reader.ladder("dunning.unspecified"),
+        hard: reader.ladder("dunning.hard"),
+        hold: reader.duration("dunning.hold", "1s", "90d"),
+        not_sent_first: reader.duration("dunning.not_sent_first", "1s", "1d"),
+        not_sent_max: reader.duration("dunning.not_sent_max", "1s", "1d"),
+    }
+}
+
+/// Says which database it is, but neither the password nor the parameters, which may hold one.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url.as_ref().map(|url| redacted(url.expose_secret()));
+        f.debug_struct("Database")
+            .field("url", &url)
+            .field("connections_max", &self.connections_max)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+fn redacted(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) => {
+            let host = url.host_str().unwrap_or_default();
+            let port = url
+                .port()
+                .map(|port| format!(":{port}"))
+                .unwrap_or_default();
+            let user = url.username();
+            let path = url.path();
+            format!("{}://{user}:[REDACTED]@{host}{port}{path}", url.scheme())
+        }
+        Err(_) => "[REDACTED]".to_owned(),
+    }
+}

@@ -1,0 +1,150 @@
+//! What the process says of itself: one line per event, on standard error.
+//!
+//! Both formats go to standard error, because commands print their results on standard output: a
+//! script that reads `billd … --json` must not find log lines in it. Whatever runs daemons collects
+//! both alike.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// For whom the lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people: one compact line per event, coloured on a terminal.
+    Pretty,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::Pretty, Self::Json];
+
+    /// The word for the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Why nothing is logged.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter can't be understood.
+    #[error("the log filter can't be understood")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// This process logs already.
+    #[error("logging has been started before")]
+    Started(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging for the whole process, once.
+pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::builder()
+        .parse(filter)
+        .map_err(TelemetryError::Filter)?;
+    let is_colored = format == Format::Pretty && stderr().is_terminal();
+    subscriber(format, filter, is_colored, stderr)
+        .try_init()
+        .map_err(TelemetryError::Started)
+}
+
+/// The timestamps of both formats are UTC with microseconds, the subscriber's own default.
+fn subscriber<W>(
+    format: Format,
+    filter: EnvFilter,
+    is_colored: bool,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        Format::Pretty => Box::new(builder.with_ansi(is_colored).compact().finish()),
+        Format::Json => Box::new(
+            builder
+                .with_ansi(false)
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .finish(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: Format, filter: &str) -> String {
+        let paper = Paper::default();
+        let writer = paper.clone();
+        let filter = EnvFilter::builder().parse(filter).unwrap();
+        let subscriber = subscriber(format, filter, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(merchant_uid = "abc1", duration_ms = 12, "charged abc1");
+            tracing::debug!("not at this level");
+        });
+        let bytes = paper.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_is_one_flat_object_a_line_with_utc_microseconds() {
+        let text = written(Format::Json, "info");
+        assert_eq!(text.lines().count(), 1);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], "charged abc1");
+        assert_eq!(line["merchant_uid"], "abc1");
+        assert_eq!(line["duration_ms"], 12);
+        assert_eq!(line["level"], "INFO");
+        let at = line["timestamp"].as_str().unwrap();
+        assert!(at.parse::<jiff::Timestamp>().is_ok(), "{at}");
+        assert_eq!(at.len(), "2026-01-31T00:00:00.000000Z".len());
+    }
+
+    #[test]
+    fn pretty_is_one_plain_line_off_a_terminal() {
+        let text = written(Format::Pretty, "info");
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("charged abc1"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn a_second_start_is_refused_without_a_panic() {
+        // Whether the first succeeds depends on what else this process has started.
+        drop(init(Format::Pretty, "off"));
+        assert!(matches!(
+            init(Format::Json, "off"),
+            Err(TelemetryError::Started(_))
+        ));
+        assert!(matches!(
+            init(Format::Json, "billd=loud"),
+            Err(TelemetryError::Filter(_))
+        ));
+    }
+}

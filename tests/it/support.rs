@@ -1,0 +1,250 @@
+//! What tests share: one PostgreSQL per run with a fresh database per test, a sandbox per test, and
+//! an engine between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use billd::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
+use billd::embedded::{Embedded, Options};
+use billd::engine::{Doorbell, Engine, Limits, Swept};
+use billd::gateway::portone::{Endpoint, PortOne};
+use billd::metrics::Metrics;
+use billd::sandbox::{self, Running};
+use billd::store::{Connection, Store};
+use secrecy::SecretString;
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+static SERVER: OnceCell<Embedded> = OnceCell::const_new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+const TEMPLATE: &str = "migrated";
+
+/// The one server of this test run; it dies with the process.
+pub(crate) async fn server() -> &'static Embedded {
+    SERVER
+        .get_or_init(|| async {
+            let server = Embedded::start(Options::default_for_user()).await.unwrap();
+            server.create_database(TEMPLATE).await.unwrap();
+            let store = Store::new(&connection(&server.url(TEMPLATE))).unwrap();
+            store.migrate().await.unwrap();
+            store.close().await;
+            server
+        })
+        .await
+}
+
+pub(crate) fn connection(url: &str) -> Connection {
+    Connection {
+        url: SecretString::from(url.to_owned()),
+        connections_max: 8,
+        timeout: Duration::from_secs(30),
+    }
+}
+
+/// A migrated database of one test's own.
+pub(crate) struct Book {
+    /// Its address.
+    pub(crate) url: String,
+    /// For the test's own eyes and hands: what an operator would type.
+    pub(crate) sql: PgPool,
+    /// What the product uses.
+    pub(crate) store: Store,
+}
+
+impl Book {
+    pub(crate) async fn new() -> Self {
+        let server = server().await;
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        server.create_database_from(&name, TEMPLATE).await.unwrap();
+        let url = server.url(&name);
+        Self {
+            sql: PgPool::connect_lazy(&url).unwrap(),
+            store: Store::new(&connection(&url)).unwrap(),
+            url,
+        }
+    }
+
+    /// Runs one statement.
+    pub(crate) async fn run(&self, statement: &str) -> u64 {
+        self.try_run(statement).await.unwrap()
+    }
+
+    /// Runs one statement that may be refused.
+    pub(crate) async fn try_run(&self, statement: &str) -> Result<u64, String> {
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(&self.sql)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(|error| error.to_string())
+    }
+
+    /// The only row of a query.
+    pub(crate) async fn row(&self, query: &str) -> PgRow {
+        sqlx::raw_sql(AssertSqlSafe(query.to_owned()))
+            .fetch_one(&self.sql)
+            .await
+            .unwrap()
+    }
+
+    /// The only value of a query, as text; null is "null".
+    pub(crate) async fn text(&self, query: &str) -> String {
+        let row = self.row(&format!("select ({query})::text")).await;
+        row.get::<Option<String>, _>(0)
+            .unwrap_or_else(|| "null".to_owned())
+    }
+
+    /// Adds one monthly subscription of 9,900 KRW for a card, due now.
+    pub(crate) async fn subscribe(&self, customer_uid: &str) {
+        self.run(&format!(
+            "insert into billd.subscription (customer_uid, name, amount)
+             values ('{customer_uid}', '프리미엄 월간', 9900)"
+        ))
+        .await;
+    }
+
+    /// Adds many, due now.
+    pub(crate) async fn subscribe_many(&self, count: u32, prefix: &str) {
+        self.run(&format!(
+            "insert into billd.subscription (customer_uid, name, amount)
+             select '{prefix}' || n, '프리미엄 월간', 9900 from generate_series(1, {count}) n"
+        ))
+        .await;
+    }
+
+    /// Moves billd's clock ahead.
+    pub(crate) async fn advance(&self, interval: &str) {
+        self.run(&format!(
+            "update billd.clock_shift set shift = shift + interval '{interval}'"
+        ))
+        .await;
+    }
+}
+
+/// A policy with waits that a test can step over with [`Book::advance`].
+pub(crate) fn policy() -> Policy {
+    let ladder = |text: &str| Ladder::parse(text).unwrap();
+    Policy {
+        soft_funds: ladder("1d,3d,5d,7d"),
+        soft_temp: ladder("1h,3h"),
+        issuer_call: ladder("1d"),
+        unclear: ladder("1d"),
+        unspecified: ladder("1d"),
+        hard: ladder(""),
+        hold: Duration::from_hours(1),
+        not_sent: Backoff {
+            first: Duration::from_secs(30),
+            max: Duration::from_hours(1),
+        },
+        asks: ladder("5s,30s,5m,1h,1d"),
+        settle: Duration::from_mins(15),
+        not_found_min: 3,
+        on_not_found: NotFoundPolicy::SendAgain,
+        sends_max: 3,
+    }
+}
+
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(crate) fn limits() -> Limits {
+    Limits {
+        charges_max: 64,
+        questions_max: 16,
+        batch: 500,
+        lease: Duration::from_secs(90),
+        call: TIMEOUT.saturating_add(Duration::from_secs(1)),
+        rate_per_second: 0,
+        catch_up_pace: Duration::from_hours(1),
+        drain: Duration::from_secs(30),
+    }
+}
+
+/// A book, a gateway and an engine between them.
+pub(crate) struct House {
+    pub(crate) book: Book,
+    pub(crate) sandbox: Running,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) engine: Engine<PortOne>,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::with(policy(), limits()).await
+    }
+
+    pub(crate) async fn with(policy: Policy, limits: Limits) -> Self {
+        let book = Book::new().await;
+        let sandbox = sandbox::start(sandbox::Options::default()).await.unwrap();
+        let metrics = Metrics::new();
+        let engine = engine(&book, &sandbox.base_url(), policy, limits, &metrics);
+        Self {
+            book,
+            sandbox,
+            metrics,
+            engine,
+        }
+    }
+
+    /// Another daemon on the same book and gateway.
+    pub(crate) fn another_engine(&self, limits: Limits) -> Engine<PortOne> {
+        engine(
+            &self.book,
+            &self.sandbox.base_url(),
+            policy(),
+            limits,
+            &Metrics::new(),
+        )
+    }
+
+    pub(crate) async fn sweep(&self) -> Swept {
+        self.engine.sweep(CancellationToken::new()).await.unwrap()
+    }
+
+    /// Charges what is due and asks what is open, as time goes by in steps, until nothing is open.
+    pub(crate) async fn sweep_until_nothing_is_open(&self, step: &str, steps_max: u32) {
+        for _ in 0..steps_max {
+            let swept = self.sweep().await;
+            if swept.unknown_left == 0 && swept.due_left == 0 {
+                return;
+            }
+            self.book.advance(step).await;
+        }
+        assert_eq!(
+            self.book.text("select count(*) from billd.attention").await,
+            "0"
+        );
+    }
+}
+
+pub(crate) fn engine(
+    book: &Book,
+    base_url: &str,
+    policy: Policy,
+    limits: Limits,
+    metrics: &Arc<Metrics>,
+) -> Engine<PortOne> {
+    let portone = portone(base_url, limits.charges_max);
+    Engine::new(
+        book.store.clone(),
+        portone,
+        policy,
+        limits,
+        Arc::clone(metrics),
+        Arc::new(Doorbell::default()),
+    )
+}
+
+pub(crate) fn portone(base_url: &str, connections_max: usize) -> PortOne {
+    PortOne::new(Endpoint {
+        base_url: base_url.to_owned(),
+        imp_key: SecretString::from(sandbox::IMP_KEY),
+        imp_secret: SecretString::from(sandbox::IMP_SECRET),
+        timeout: TIMEOUT,
+        connect_timeout: Duration::from_secs(1),
+        connections_max,
+    })
+    .unwrap()
+}
