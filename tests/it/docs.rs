@@ -83,17 +83,17 @@ fn every_alarm_of_the_engine_is_explained_to_the_operator() {
 #[test]
 fn the_readme_lists_every_setting_with_its_default() {
     let readme = read("README.md");
-    let rows: String = table()
+    let rows: Vec<String> = table()
         .iter()
         .map(|row| {
             let default = row
                 .default
                 .as_deref()
                 .map_or("(secret)".to_owned(), |text| format!("`{text}`"));
-            format!("| `{}` | {default} |\n", row.variable)
+            format!("| `{}` | {default} |", row.variable)
         })
         .collect();
-    let wanted = format!("| Variable | Default |\n|---|---|\n{rows}");
+    let wanted = format!("| Variable | Default |\n|---|---|\n{}\n", rows.join("\n"));
     let listed = readme
         .split("<!-- settings -->\n")
         .nth(1)
