@@ -125,7 +125,7 @@ pub struct Sandbox {
     /// Remember payments, keys and reservations in this file [default: forget them at the end]
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
-    /// Where webhooks go whose request names no notice_url [default: nowhere]
+    /// Where webhooks go if a charge names no address of its own [default: nowhere]
     #[arg(long, value_name = "URL")]
     pub notice_url: Option<String>,
     /// Send webhooks as forms instead of JSON
