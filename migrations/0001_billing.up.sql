@@ -125,7 +125,7 @@ create table billd.subscription (
     constraint product_type_is_real_or_digital check (product_type in ('real', 'digital')),
     constraint gateway_options_is_an_object check (jsonb_typeof(gateway_options) = 'object'),
     constraint gateway_options_has_only_fields_of_again check (
-        gateway_options - array[
+        jsonb_typeof(gateway_options) <> 'object' or gateway_options - array[
             'browser_ip', 'bypass', 'cash_receipt_type', 'extra', 'interest_free_by_merchant',
             'product_count', 'promotion_id', 'use_card_point'
         ] = '{}'::jsonb

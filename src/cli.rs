@@ -110,6 +110,7 @@ Examples:
     #[command(long_about = crate::sandbox::HELP, after_help = "\
 Examples:
   billd sandbox --listen 127.0.0.1:18081
+  billd sandbox --latency-ms 200 --data sandbox.jsonl
   BILLD__GATEWAY__BASE_URL=http://127.0.0.1:18081 BILLD__GATEWAY__IMP_KEY=sandbox_key \\
     BILLD__GATEWAY__IMP_SECRET=sandbox_secret billd run")]
     Sandbox(Sandbox),
@@ -141,6 +142,15 @@ pub struct Sandbox {
     /// How long every answer takes, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub latency_ms: u64,
+    /// Remember payments, keys and reservations in this file [default: forget them at the end]
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Where webhooks go if a charge names no address of its own [default: nowhere]
+    #[arg(long, value_name = "URL")]
+    pub notice_url: Option<String>,
+    /// Send webhooks as forms instead of JSON
+    #[arg(long)]
+    pub webhooks_as_form: bool,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! billd: a recurring-billing daemon for merchants who charge through PortOne V1.
+#![doc = include_str!("../docs/ARCHITECTURE.md")]
 
 pub mod app;
 pub mod causes;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::app::{Exit, Failure, open_store, require_schema};
 use crate::causes::chain;
 use crate::cli::Output;
+use crate::gateway::Gateway;
 use crate::gateway::portone::PortOne;
 use crate::settings::{Needs, Settings, Source};
 use crate::store::Store;
@@ -146,7 +147,7 @@ async fn gateway(settings: &Settings) -> Check {
         Ok(portone) => portone,
         Err(error) => return Check::failed("gateway", Exit::Failed, chain(&error)),
     };
-    match portone.check_credentials().await {
+    match portone.prepare().await {
         Ok(()) => Check::passed("gateway", format!("{url} accepts the key")),
         Err(error) => Check::failed(
             "gateway",

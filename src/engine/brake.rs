@@ -15,6 +15,8 @@ use crate::domain::decline::DeclineClass;
 
 /// So many in a row are no accident of one row.
 const FAULTS_MIN: u32 = 3;
+/// The one reason that goes away by itself.
+const NOT_READY: &str = "the gateway gives no access token";
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
@@ -94,8 +96,32 @@ impl Brake {
             Verdict::Fault(reason) => reason,
         };
         state.faults = state.faults.saturating_add(1);
-        let wait = match &state.engaged {
-            None if state.faults < FAULTS_MIN => return Change::None,
+        if state.engaged.is_none() && state.faults < FAULTS_MIN {
+            return Change::None;
+        }
+        state.engage(reason)
+    }
+
+    /// Takes note whether a charge could be begun at all. A gateway that was not ready and now is
+    /// needs no probe.
+    pub(super) fn ready(&self, is_ready: bool) -> Change {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_ready {
+            return state.engage(NOT_READY);
+        }
+        match &state.engaged {
+            Some(engaged) if engaged.reason == NOT_READY => {
+                state.engaged = None;
+                Change::Released
+            }
+            Some(_) | None => Change::None,
+        }
+    }
+}
+
+impl State {
+    fn engage(&mut self, reason: &'static str) -> Change {
+        let wait = match &self.engaged {
             None => WAIT_FIRST,
             // The rest of what was under way when charging stopped says nothing new.
             Some(engaged) if !engaged.probing => return Change::None,
@@ -103,7 +129,7 @@ impl Brake {
         };
         let now = Instant::now();
         let probe_at = now.checked_add(wait).unwrap_or(now);
-        state.engaged = Some(Engaged {
+        self.engaged = Some(Engaged {
             reason,
             wait,
             probe_at,
@@ -128,7 +154,7 @@ fn verdict(outcome: &ChargeOutcome) -> Verdict {
         ChargeOutcome::Paid(_) | ChargeOutcome::Declined(_) => Verdict::Works,
         ChargeOutcome::NotSent(why) => match why {
             NotSent::NoConnection(_) => Verdict::Fault("no connection to the gateway"),
-            NotSent::NoToken(_) => Verdict::Fault("the gateway gives no access token"),
+            NotSent::NoToken(_) => Verdict::Fault(NOT_READY),
             NotSent::Unauthorized => Verdict::Fault("the gateway refuses our access token"),
             NotSent::LeaseTooShort | NotSent::Unbuildable(_) => Verdict::Silent,
         },

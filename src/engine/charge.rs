@@ -10,7 +10,7 @@
 //! | decide          | the same                         | the same                         |
 //! | record          | the outcome                      | nobody: it is done               |
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -37,7 +37,7 @@ impl<G: Gateway> Inner<G> {
             let rows_max = self
                 .brake
                 .allows(u32::try_from(slots.num_permits()).unwrap_or(1));
-            if rows_max == 0 {
+            if rows_max == 0 || !self.is_ready().await {
                 break;
             }
 
@@ -73,9 +73,7 @@ impl<G: Gateway> Inner<G> {
     ) {
         match claim {
             Ok(claim) => {
-                if let Some(at) = send_at.filter(|_| self.limits.rate_per_second > 0) {
-                    sleep_until(at).await;
-                }
+                self.pace(send_at).await;
                 self.charge(&claim, lease).await;
             }
             Err(bad) => self.set_aside(bad).await,
@@ -150,6 +148,35 @@ impl<G: Gateway> Inner<G> {
             slots.merge(more);
         }
         Some(slots)
+    }
+
+    /// Whether a charge that is begun now would leave. If not, none is begun.
+    async fn is_ready(&self) -> bool {
+        let prepared = self.gateway.prepare().await;
+        let change = self.brake.ready(prepared.is_ok());
+        if let Err(error) = &prepared {
+            report::unready(change, error);
+        }
+        report::brake(change, &self.metrics);
+        prepared.is_ok()
+    }
+
+    /// Under a rate cap: waits for this request's place in the row. The places of all daemons come
+    /// from the database; one that was missed, for whatever delay, is not made up for by a burst.
+    async fn pace(&self, send_at: Option<Instant>) {
+        let Some(place) = send_at.filter(|_| self.limits.rate_per_second > 0) else {
+            return;
+        };
+        let at = {
+            let mut next = self
+                .next_send
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = place.max(*next).max(Instant::now());
+            *next = at.checked_add(self.rate_interval()).unwrap_or(at);
+            at
+        };
+        sleep_until(at).await;
     }
 
     fn claim_limits(&self, rows_max: u32) -> ClaimLimits {

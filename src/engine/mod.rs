@@ -97,6 +97,8 @@ struct Inner<G> {
     stopping: CancellationToken,
     database_answers: AtomicBool,
     last_look: Mutex<Instant>,
+    /// Under a rate cap: when this daemon's next request may leave at the earliest.
+    next_send: Mutex<Instant>,
 }
 
 /// Whether the engine can do its work, and if not, why.
@@ -156,6 +158,7 @@ impl<G: Gateway> Engine<G> {
             stopping: CancellationToken::new(),
             database_answers: AtomicBool::new(true),
             last_look: Mutex::new(Instant::now()),
+            next_send: Mutex::new(Instant::now()),
         };
         Self {
             inner: Arc::new(inner),
@@ -334,7 +337,7 @@ impl<G: Gateway> Inner<G> {
             idle_looks = idle_looks.saturating_add(1);
         }
         self.settle_down().await;
-        report::sweep(claimed_in_all, started.elapsed(), &Tally::default());
+        report::sweep(claimed_in_all, started.elapsed(), &self.tally);
         self.swept().await
     }
 

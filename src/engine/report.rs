@@ -184,6 +184,17 @@ pub(super) fn rechecked(one: &Rechecked) {
     }
 }
 
+/// No charge can be begun.
+pub(super) fn unready(change: Change, error: &GatewayError) {
+    if change != Change::None {
+        warn!(
+            error = chain(error),
+            "the gateway is not ready for charges: {}",
+            chain(error)
+        );
+    }
+}
+
 /// Charging has stopped or goes on.
 pub(super) fn brake(change: Change, metrics: &Metrics) {
     match change {

@@ -44,6 +44,10 @@ pub enum GatewayError {
 
 /// Whoever moves the money.
 pub trait Gateway: Send + Sync + 'static {
+    /// Gets ready what every charge needs, an access token for instance. `Err` means that a charge
+    /// begun now would not leave, so none should be begun.
+    fn prepare(&self) -> impl Future<Output = Result<(), GatewayError>> + Send;
+
     /// Asks for money, once. The only call in this program that moves any.
     ///
     /// There is no `Err`: what can't be proved is [`ChargeOutcome::Unknown`]. The request is never

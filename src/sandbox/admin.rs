@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::clock::{SECOND_US, seconds};
 use super::fault::SetFault;
@@ -54,8 +56,9 @@ async fn faults(State(sandbox): Shared) -> Json<Vec<SetFault>> {
 }
 
 async fn set_fault(State(sandbox): Shared, Json(fault): Json<Fault>) -> Json<Vec<SetFault>> {
+    let now_us = sandbox.clock.now_us();
     let mut faults = sandbox.faults();
-    faults.set(fault);
+    faults.set(fault, now_us);
     Json(faults.list())
 }
 
@@ -70,9 +73,25 @@ async fn switches(State(sandbox): Shared) -> Json<Switches> {
     Json(sandbox.switches())
 }
 
-async fn set_switches(State(sandbox): Shared, Json(switches): Json<Switches>) -> Json<Switches> {
-    sandbox.set_switches(switches);
-    Json(switches)
+/// Changes the switches that are named and leaves the others as they are.
+async fn set_switches(
+    State(sandbox): Shared,
+    Json(changes): Json<Map<String, Value>>,
+) -> Result<Json<Switches>, (StatusCode, String)> {
+    let merged = || {
+        let mut switches = serde_json::to_value(sandbox.switches())?;
+        if let Value::Object(switches) = &mut switches {
+            switches.extend(changes);
+        }
+        serde_json::from_value::<Switches>(switches)
+    };
+    match merged() {
+        Ok(switches) => {
+            sandbox.set_switches(switches);
+            Ok(Json(switches))
+        }
+        Err(error) => Err((StatusCode::BAD_REQUEST, error.to_string())),
+    }
 }
 
 async fn expire_tokens(State(sandbox): Shared) {

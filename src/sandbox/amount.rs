@@ -1,6 +1,7 @@
 //! Sums as the wire has them: a JSON number, whole for KRW, with cents for a few currencies.
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A sum in hundredths of the currency's unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +35,10 @@ impl Amount {
         Self(self.0.saturating_add(other.0))
     }
 
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The whole units; a currency with cents loses them.
     pub(super) fn whole(self) -> i64 {
         self.0.div_euclid(100)
@@ -49,6 +54,13 @@ impl Serialize for Amount {
         let size = self.0.unsigned_abs();
         let text = format!("{sign}{}.{:02}", size.div_euclid(100), size.rem_euclid(100));
         serializer.serialize_f64(text.parse().map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        Self::parse(&number.to_string()).ok_or_else(|| D::Error::custom("not a sum of money"))
     }
 }
 

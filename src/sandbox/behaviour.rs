@@ -94,6 +94,7 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
         "[550619][실시간빌링실패|상점주문번호 중복 오류]",
     ),
     decline("decline-other", "[129999][실시간빌링실패|기타 오류]"),
+    decline("decline-plain", "[1254]잔액부족"),
     decline("decline-silent", "결제승인에 실패하였습니다."),
     card(
         "decline-null",

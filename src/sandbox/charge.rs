@@ -1,140 +1,173 @@
-//! `POST /subscribe/payments/again`: the only route that moves money.
+//! The routes that move money: `again`, `onetime`, and what reservations share with them.
 
 use axum::http::StatusCode;
 
 use super::Sandbox;
 use super::answer::{Answer, Ending, Reply};
 use super::behaviour::Verdict;
-use super::book::Refusal;
+use super::book::{Book, Charge, Decision, Refusal};
 use super::call::Call;
-use super::fields::Fields;
-use super::payment::{Order, Payment};
+use super::customers;
+use super::fault::Lie;
+use super::order;
+use super::payment::{Order, Payment, Status, Usage};
+use super::webhook::Notice;
 
 /// PortOne's sentence for a `merchant_uid` that has taken money.
-const TAKEN: &str =
+pub(super) const TAKEN: &str =
     "이미 주문이 이루어진 건입니다. (동일한 merchant_uid로 결제 또는 취소된 기록이 있습니다)";
 /// The sandbox's own sentence: PortOne's is not known.
 const RUNNING: &str = "동일한 merchant_uid로 결제가 진행 중입니다.";
-const UNKNOWN_CUSTOMER: &str = "등록되지 않은 구매자입니다.";
+pub(super) const UNKNOWN_CUSTOMER: &str = "등록되지 않은 구매자입니다.";
 
-/// Longest values, in characters.
-const LENGTHS: [(&str, usize); 8] = [
-    ("customer_uid", 80),
-    ("merchant_uid", 40),
-    ("name", 40),
-    ("buyer_name", 16),
-    ("buyer_email", 64),
-    ("buyer_tel", 16),
-    ("buyer_addr", 128),
-    ("buyer_postcode", 8),
-];
-
-/// Reads an order, or says in PortOne's manner what is wrong with it.
-pub(super) fn order(fields: &Fields, required: &[&str]) -> Result<Order, Answer> {
-    let missing: Vec<_> = required
-        .iter()
-        .filter(|name| !fields.has(name))
-        .copied()
-        .collect();
-    if !missing.is_empty() {
-        let missing = missing.join(", ");
-        return Err(Answer::bad_request(&format!(
-            "{missing} 파라메터가 누락되었습니다."
-        )));
-    }
-    let wrong = |name: &str| Answer::bad_request(&format!("{name} 파라메터가 올바르지 않습니다."));
-    for (name, longest) in LENGTHS {
-        let value = fields.text(name);
-        if value.is_some_and(|value| value.chars().count() > longest) {
-            return Err(wrong(name));
-        }
-    }
-    let amount = fields
-        .amount("amount")
-        .filter(|amount| amount.is_positive());
-    Ok(Order {
-        merchant_uid: fields
-            .owned("merchant_uid")
-            .ok_or_else(|| wrong("merchant_uid"))?,
-        customer_uid: fields.owned("customer_uid"),
-        amount: amount.ok_or_else(|| wrong("amount"))?,
-        currency: fields.owned("currency"),
-        name: fields.owned("name"),
-        buyer_name: fields.owned("buyer_name"),
-        buyer_email: fields.owned("buyer_email"),
-        buyer_tel: fields.owned("buyer_tel"),
-        buyer_addr: fields.owned("buyer_addr"),
-        buyer_postcode: fields.owned("buyer_postcode"),
-        card_quota: fields.integer("card_quota").unwrap_or_default(),
-        custom_data: fields.owned("custom_data"),
-    })
-}
-
-/// Takes the turn of the request's `merchant_uid`, so that no other request charges under it.
-pub(super) fn enter(sandbox: &Sandbox, merchant_uid: &str) -> Result<(), Answer> {
+/// Takes the turn of a `merchant_uid`, so that no other request charges under it meanwhile.
+pub(super) fn enter(
+    sandbox: &Sandbox,
+    merchant_uid: &str,
+    failed_is_final: bool,
+) -> Result<(), Answer> {
     let switches = sandbox.switches();
-    let entered = sandbox.book().enter(
-        merchant_uid,
-        !switches.failed_reusable,
-        switches.concurrent_charges,
-    );
+    let concurrent = switches.concurrent_charges;
+    let entered = sandbox
+        .book()
+        .enter(merchant_uid, failed_is_final, concurrent);
     entered.map_err(|refusal| {
         let sentence = match refusal {
             Refusal::Taken => TAKEN,
             Refusal::Running => RUNNING,
         };
-        Answer::refuse(StatusCode::OK, 1, sentence)
+        let status = StatusCode::from_u16(switches.duplicate_http_status);
+        Answer::refuse(status.unwrap_or(StatusCode::OK), 1, sentence)
     })
 }
 
-/// Charges, as the card decides. The turn must have been taken.
-pub(super) fn again(sandbox: &Sandbox, call: &Call) -> Reply {
-    let order = match order(
-        &call.fields,
-        &["customer_uid", "merchant_uid", "amount", "name"],
-    ) {
+/// `POST /subscribe/payments/again`. The turn must have been taken.
+pub(super) fn again(sandbox: &Sandbox, call: &Call, _lie: Lie) -> Reply {
+    let needed = ["customer_uid", "merchant_uid", "amount", "name"];
+    let order =
+        order::require(&call.fields, &needed).and_then(|()| order::read(&call.fields, None));
+    let order = match order {
         Ok(order) => order,
         Err(answer) => return answer.into(),
     };
-    let now_us = sandbox.clock.now_us();
-    let requested_at_us = call.arrived_at_us;
-    let leaves_record = sandbox.switches().null_declines_recorded;
+    let key_required = sandbox.switches().key_required;
     let mut book = sandbox.book();
-    let behaviour = book.behaviour(order.customer_uid.as_deref().unwrap_or_default());
-    let (verdict, ending, charges) = behaviour
-        .map_or((Verdict::Approve, Ending::Answer, true), |behaviour| {
-            (behaviour.verdict, behaviour.ending, behaviour.charges)
-        });
-    let refused = match verdict {
-        Verdict::Unknown => Some((1, UNKNOWN_CUSTOMER)),
-        Verdict::DeclineNull(reason) => Some((-1, reason)),
-        Verdict::Approve | Verdict::Decline(_) | Verdict::Pending => None,
+    let customer_uid = order.customer_uid.as_deref().unwrap_or_default();
+    let decision = book.decide(customer_uid, key_required);
+    settle(
+        sandbox,
+        &mut book,
+        order,
+        Some(Usage::Payment),
+        decision,
+        call.arrived_at_us,
+    )
+}
+
+/// `POST /subscribe/payments/onetime`. The turn must have been taken.
+pub(super) fn onetime(sandbox: &Sandbox, call: &Call, _lie: Lie) -> Reply {
+    let needed = ["merchant_uid", "amount", "card_number", "expiry"];
+    let read = order::require(&call.fields, &needed).and_then(|()| {
+        let now_us = sandbox.clock.now_us();
+        let order = order::read(&call.fields, None)?;
+        let card = customers::card(&call.fields, now_us)?;
+        Ok((order, card, now_us))
+    });
+    let (order, card, now_us) = match read {
+        Ok(read) => read,
+        Err(answer) => return answer.into(),
     };
-    if let Some((code, message)) = refused {
-        if verdict != Verdict::Unknown && leaves_record {
-            book.charge(order, "payment", verdict, requested_at_us, now_us);
+    let keeps_key = sandbox.switches().failed_onetime_keeps_key;
+    let mut book = sandbox.book();
+    let mut decision = Book::decide_by_card(card.clone());
+    let Some(customer_uid) = order.customer_uid.clone() else {
+        let requested_at_us = call.arrived_at_us;
+        return settle(sandbox, &mut book, order, None, decision, requested_at_us);
+    };
+    let by_uid = book.decide(&customer_uid, false);
+    if by_uid.verdict != Verdict::Approve || by_uid.ending != Ending::Answer {
+        decision = by_uid;
+        decision.card_number = Some(card.clone());
+    }
+    if decision.verdict == Verdict::Approve || keeps_key {
+        let key = customers::key(&call.fields, "buyer", &customer_uid, card, &book, now_us);
+        book.put_key(key);
+    }
+    settle(
+        sandbox,
+        &mut book,
+        order,
+        Some(Usage::Issue),
+        decision,
+        call.arrived_at_us,
+    )
+}
+
+/// Writes down what the card decided, tells the merchant's server, and answers.
+pub(super) fn settle(
+    sandbox: &Sandbox,
+    book: &mut Book,
+    order: Order,
+    usage: Option<Usage>,
+    decision: Decision,
+    requested_at_us: i64,
+) -> Reply {
+    let Decision {
+        verdict,
+        ending,
+        charges,
+        card_number,
+    } = decision;
+    let charge = Charge {
+        order,
+        usage,
+        verdict,
+        card_number,
+        requested_at_us,
+        now_us: sandbox.clock.now_us(),
+    };
+    match verdict {
+        Verdict::Unknown => return Answer::refuse(StatusCode::OK, 1, UNKNOWN_CUSTOMER).into(),
+        Verdict::DeclineNull(reason) => {
+            if sandbox.switches().null_declines_recorded {
+                book.charge(charge);
+            }
+            return Answer::refuse(StatusCode::OK, -1, reason).into();
         }
-        return Answer::refuse(StatusCode::OK, code, message).into();
+        Verdict::Approve | Verdict::Decline(_) | Verdict::Pending => {}
     }
     if !charges {
-        // The cut comes before the money, so there is nothing to write down or to say.
+        // The break comes before the money, so there is nothing to write down or to say.
         let answer = Answer::bad_request("");
         return Reply { answer, ending };
     }
-    let payment = book.charge(order, "payment", verdict, requested_at_us, now_us);
+    let payment = book.charge(charge);
+    if payment.status == Status::Paid {
+        announce(sandbox, payment);
+    }
     Reply {
         answer: described(payment, ending),
         ending,
     }
 }
 
+/// Sends the webhook of a payment.
+pub(super) fn announce(sandbox: &Sandbox, payment: &Payment) {
+    let notice = Notice {
+        imp_uid: payment.imp_uid(),
+        merchant_uid: payment.order.merchant_uid.to_string(),
+        status: payment.status,
+        cancellation_id: None,
+    };
+    let notice_url = payment.order.notice_url.as_deref();
+    sandbox.webhooks.send(notice_url, &notice);
+}
+
 /// The record, but for the endings that lie about it.
 fn described(payment: &Payment, ending: Ending) -> Answer {
     let mut annotation = payment.annotation();
     match ending {
-        Ending::WrongAmount => {
-            annotation.amount = annotation.amount.plus(annotation.amount);
-        }
+        Ending::WrongAmount => annotation.amount = annotation.amount.plus(annotation.amount),
         Ending::WrongMerchantUid => annotation.merchant_uid = "somebodyelses",
         Ending::Answer
         | Ending::Cut

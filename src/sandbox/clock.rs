@@ -44,7 +44,13 @@ impl Clock {
     }
 
     pub(super) fn advance(&self, by: Duration) {
-        self.moved_us.fetch_add(micros(by), Ordering::AcqRel);
+        let (by_us, order) = (micros(by), Ordering::AcqRel);
+        // The closure always answers, so there is nothing that could fail.
+        self.moved_us
+            .fetch_update(order, Ordering::Acquire, |us| {
+                Some(us.saturating_add(by_us))
+            })
+            .ok();
     }
 
     /// Takes back every move.

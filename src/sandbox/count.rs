@@ -25,6 +25,10 @@ pub struct Summary {
     /// Different `merchant_uid`s under which money moved more than once. Anything but 0 is a
     /// double charge.
     pub merchant_uids_approved_twice: u64,
+    /// Webhooks that the merchant's server took.
+    pub webhooks_delivered: u64,
+    /// Webhooks that it did not take. They are not sent again.
+    pub webhooks_failed: u64,
     /// Most `again` requests within any one second.
     pub again_per_second_max: usize,
 }
@@ -39,7 +43,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn request(&mut self, route: Route, now_us: i64) {
+    /// Counts a request; says how many `again` the last second has seen, this one included.
+    pub(super) fn request(&mut self, route: Route, now_us: i64) -> usize {
         let count = self.requests.entry(route).or_default();
         *count = count.saturating_add(1);
         if route == Route::Again {
@@ -54,6 +59,7 @@ impl Counts {
             self.last_second.push_back(now_us);
             self.again_per_second_max = self.again_per_second_max.max(self.last_second.len());
         }
+        self.last_second.len()
     }
 }
 

@@ -74,6 +74,9 @@ pub struct Fault {
     /// For whom: a `customer_uid`, or the beginning of one followed by `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_uid: Option<String>,
+    /// For how many seconds of the sandbox's clock; `None` is until it is cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<u32>,
     /// How long [`FaultKind::LatencyMs`] takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Latency>,
@@ -92,6 +95,7 @@ impl Fault {
             share: None,
             seed: None,
             customer_uid: None,
+            for_s: None,
             latency_ms: None,
             lag_s: None,
         }
@@ -109,6 +113,13 @@ impl Fault {
     pub fn for_share(mut self, share: f64, seed: u64) -> Self {
         self.share = Some(share);
         self.seed = Some(seed);
+        self
+    }
+
+    /// Only for so many seconds of the sandbox's clock from now on.
+    #[must_use]
+    pub fn for_seconds(mut self, seconds: u32) -> Self {
+        self.for_s = Some(seconds);
         self
     }
 
@@ -161,13 +172,23 @@ pub(super) struct Plan {
 /// All faults that are set.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    set: Vec<(SetFault, Dice)>,
+    set: Vec<Armed>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    set: SetFault,
+    set_at_us: i64,
+    dice: Dice,
 }
 
 impl Faults {
-    pub(super) fn set(&mut self, fault: Fault) {
-        let dice = Dice::new(fault.seed.unwrap_or_default());
-        self.set.push((SetFault { fault, fired: 0 }, dice));
+    pub(super) fn set(&mut self, fault: Fault, now_us: i64) {
+        self.set.push(Armed {
+            dice: Dice::new(fault.seed.unwrap_or_default()),
+            set: SetFault { fault, fired: 0 },
+            set_at_us: now_us,
+        });
     }
 
     pub(super) fn clear(&mut self) {
@@ -175,7 +196,7 @@ impl Faults {
     }
 
     pub(super) fn list(&self) -> Vec<SetFault> {
-        self.set.iter().map(|(fault, _)| fault.clone()).collect()
+        self.set.iter().map(|armed| armed.set.clone()).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -184,53 +205,70 @@ impl Faults {
 
     /// Strikes: of the faults that break an answer only the first that fits, of latencies and lies
     /// all of them.
-    pub(super) fn plan(&mut self, route: Route, customer_uid: Option<&str>) -> Plan {
+    pub(super) fn plan(&mut self, route: Route, customer_uid: Option<&str>, now_us: i64) -> Plan {
         let mut plan = Plan::default();
-        for (SetFault { fault, fired }, dice) in &mut self.set {
+        for armed in &mut self.set {
             let is_broken = plan.before.is_some() || plan.after.is_some();
-            let strike = Strike::of(fault, dice);
-            let fits = match strike {
-                Strike::Delay(_) => true,
+            let fits = match Strike::of(armed.set.fault.kind) {
+                Strike::Delay => true,
                 Strike::Before(_) | Strike::After(_) => !is_broken,
-                Strike::Lie(_) => route.is_look_up(),
+                Strike::Lie => route.is_look_up(),
             };
-            if !fits || !applies(fault, route, customer_uid) {
-                continue;
-            }
-            if fault.share.is_some_and(|share| !dice.hits(share)) {
-                continue;
-            }
-            fault.count = fault.count.map(|left| left.saturating_sub(1));
-            *fired = fired.saturating_add(1);
-            match strike {
-                Strike::Delay(delay) => plan.delay = plan.delay.saturating_add(delay),
-                Strike::Before(before) => plan.before = Some(before),
-                Strike::After(ending) => plan.after = Some(ending),
-                Strike::Lie(lie) => {
-                    plan.lie = Lie {
-                        lag_us: plan.lie.lag_us.max(lie.lag_us),
-                        nothing: plan.lie.nothing || lie.nothing,
-                        failed: plan.lie.failed || lie.failed,
-                    }
-                }
+            if fits && armed.strikes(route, customer_uid, now_us) {
+                armed.strike(&mut plan);
             }
         }
         plan
     }
 }
 
+impl Armed {
+    /// Whether it hits this request, chance included.
+    fn strikes(&mut self, route: Route, customer_uid: Option<&str>, now_us: i64) -> bool {
+        let fault = &self.set.fault;
+        let is_over = fault.for_s.is_some_and(|for_s| {
+            let lasts_us = i64::from(for_s).saturating_mul(SECOND_US);
+            self.set_at_us.saturating_add(lasts_us) <= now_us
+        });
+        let applies = !is_over
+            && fault.count != Some(0)
+            && fault.route.is_none_or(|wanted| wanted == route)
+            && is_for(fault, customer_uid);
+        applies && fault.share.is_none_or(|share| self.dice.hits(share))
+    }
+
+    fn strike(&mut self, plan: &mut Plan) {
+        let SetFault { fault, fired } = &mut self.set;
+        fault.count = fault.count.map(|left| left.saturating_sub(1));
+        *fired = fired.saturating_add(1);
+        match Strike::of(fault.kind) {
+            Strike::Delay => {
+                let latency = fault.latency_ms.unwrap_or_default();
+                plan.delay = plan.delay.saturating_add(latency.draw(&mut self.dice));
+            }
+            Strike::Before(before) => plan.before = Some(before),
+            Strike::After(ending) => plan.after = Some(ending),
+            Strike::Lie => {
+                let lag_us = i64::from(fault.lag_s.unwrap_or_default()).saturating_mul(SECOND_US);
+                plan.lie.lag_us = plan.lie.lag_us.max(lag_us);
+                plan.lie.nothing |= fault.kind == FaultKind::LookupNotFound;
+                plan.lie.failed |= fault.kind == FaultKind::LookupFailed;
+            }
+        }
+    }
+}
+
 enum Strike {
-    Delay(Duration),
+    Delay,
     Before(Before),
     After(Ending),
-    Lie(Lie),
+    Lie,
 }
 
 impl Strike {
-    fn of(fault: &Fault, dice: &mut Dice) -> Self {
-        let lie = Lie::default();
-        match fault.kind {
-            FaultKind::LatencyMs => Self::Delay(fault.latency_ms.unwrap_or_default().draw(dice)),
+    fn of(kind: FaultKind) -> Self {
+        match kind {
+            FaultKind::LatencyMs => Self::Delay,
             FaultKind::DropBefore => Self::Before(Before::Drop),
             FaultKind::Error500Before => Self::Before(Before::Error500),
             FaultKind::SilenceBefore => Self::Before(Before::Silence),
@@ -244,32 +282,20 @@ impl Strike {
             FaultKind::Garbage => Self::After(Ending::Garbage),
             FaultKind::Html => Self::After(Ending::Html),
             FaultKind::Empty => Self::After(Ending::Empty),
-            FaultKind::LookupLag => Self::Lie(Lie {
-                lag_us: i64::from(fault.lag_s.unwrap_or_default()).saturating_mul(SECOND_US),
-                ..lie
-            }),
-            FaultKind::LookupNotFound => Self::Lie(Lie {
-                nothing: true,
-                ..lie
-            }),
-            FaultKind::LookupFailed => Self::Lie(Lie {
-                failed: true,
-                ..lie
-            }),
+            FaultKind::LookupLag | FaultKind::LookupNotFound | FaultKind::LookupFailed => Self::Lie,
         }
     }
 }
 
-fn applies(fault: &Fault, route: Route, customer_uid: Option<&str>) -> bool {
-    let for_whom = match (fault.customer_uid.as_deref(), customer_uid) {
+fn is_for(fault: &Fault, customer_uid: Option<&str>) -> bool {
+    match (fault.customer_uid.as_deref(), customer_uid) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(wanted), Some(customer_uid)) => match wanted.strip_suffix('*') {
             Some(beginning) => customer_uid.starts_with(beginning),
             None => customer_uid == wanted,
         },
-    };
-    for_whom && fault.count != Some(0) && fault.route.is_none_or(|wanted| wanted == route)
+    }
 }
 
 #[cfg(test)]
@@ -280,13 +306,20 @@ mod tests {
     fn a_fault_strikes_where_it_was_told_and_as_often() {
         let mut faults = Faults::default();
         let fault = Fault::new(FaultKind::DropAfter, Route::Again);
-        faults.set(fault.times(2).for_customer("vip*"));
-        let mut again = |customer| faults.plan(Route::Again, Some(customer)).after;
+        faults.set(fault.times(2).for_customer("vip*").for_seconds(60), 0);
+        assert_eq!(
+            faults.plan(Route::Again, Some("vip_1"), 60 * SECOND_US),
+            Plan::default()
+        );
+        let mut again = |customer| faults.plan(Route::Again, Some(customer), 0).after;
         assert_eq!(again("other"), None);
         assert_eq!(again("vip_1"), Some(Ending::Cut));
         assert_eq!(again("vip_2"), Some(Ending::Cut));
         assert_eq!(again("vip_3"), None);
-        assert_eq!(faults.plan(Route::FindAll, Some("vip_1")), Plan::default());
+        assert_eq!(
+            faults.plan(Route::FindAll, Some("vip_1"), 0),
+            Plan::default()
+        );
         assert_eq!(faults.list()[0].fired, 2);
     }
 

@@ -30,15 +30,7 @@ impl Fields {
 
     /// A text that is not empty; a number counts as its digits.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
-        match self.0.get(name)? {
-            Value::String(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
-            Value::Number(number) => Some(Cow::Owned(number.to_string())),
-            Value::Null
-            | Value::Bool(_)
-            | Value::String(_)
-            | Value::Array(_)
-            | Value::Object(_) => None,
-        }
+        text(self.0.get(name)?)
     }
 
     /// Whether the field was sent with any value but null and the empty text.
@@ -62,6 +54,34 @@ impl Fields {
         Amount::parse(&self.text(name)?)
     }
 
+    /// Every text of a list; a single text is a list of one.
+    pub(super) fn texts(&self, name: &str) -> Vec<Cow<'_, str>> {
+        match self.0.get(name) {
+            Some(Value::Array(list)) => list.iter().filter_map(text).collect(),
+            Some(value) => text(value).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Every object of a list, in JSON or as a form numbers them.
+    pub(super) fn objects(&self, name: &str) -> Vec<Self> {
+        let object = |value: &Value| match value {
+            Value::Object(fields) => Some(Self(fields.clone())),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => None,
+        };
+        match self.0.get(name) {
+            Some(Value::Array(list)) => list.iter().filter_map(object).collect(),
+            Some(Value::Object(numbered)) => numbered.values().filter_map(object).collect(),
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => {
+                Vec::new()
+            }
+        }
+    }
+
     pub(super) fn flag(&self, name: &str) -> bool {
         match self.0.get(name) {
             Some(Value::Bool(flag)) => *flag,
@@ -69,6 +89,16 @@ impl Fields {
             Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => {
                 false
             }
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            None
         }
     }
 }

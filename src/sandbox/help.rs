@@ -29,6 +29,7 @@ BEHAVIOUR BY customer_uid
   decline-timeout           [1210] issuer timed out: proves nothing
   decline-duplicate         [550619] order number used before: proves nothing
   decline-other             [129999] other error
+  decline-plain             [1254] no balance, in one pair of brackets
   decline-silent            a sentence without a code
 
   Refused with `response` null:
@@ -51,6 +52,32 @@ BEHAVIOUR BY customer_uid
   wrong-amount              the answer speaks of twice the money
   wrong-merchant-uid        the answer speaks of another merchant_uid
 
+TEST CARDS (for /subscribe/customers and onetime; any expiry that has not passed)
+  4111-1111-1111-1111, and every other number of 14 to 16 digits, is approved.
+  4000-0000-0000-0112 is not even registered, nor is a card whose expiry has passed.
+  4000-0000-0000-.... registers; its charges then do what the word above says:
+    1254  decline-balance
+    1216  decline-limit
+    1202  decline-daily
+    1226  decline-stolen
+    1204  decline-expired
+    1201  decline-stopped
+    1195  decline-no-key
+    1221  decline-password
+    1251  decline-identity
+    1299  decline-call
+    1208  decline-config
+    1213  decline-request
+    1210  decline-timeout
+    2116  decline-null
+    1200  decline-maintenance
+  Only masked numbers are kept.
+
+WEBHOOKS
+  Unsigned, once, to the request's notice_url or else to the one the sandbox was started with: for
+  approved charges, for reservations carried out (paid or failed), and for cancels that ask for
+  one with enable_webhook. A refused `again` sends none.
+
 ADMIN API (JSON, no token)
   GET    /sandbox/ledger?after=N&limit=M   every approval, in the order in which money moved
   GET    /sandbox/summary                  counters; merchant_uids_approved_twice must stay 0
@@ -61,22 +88,31 @@ ADMIN API (JSON, no token)
   GET    /sandbox/clock                    the sandbox's time
   POST   /sandbox/clock                    {\"advance_s\": 86400} moves it forward
   GET    /sandbox/switches                 what is not known of PortOne V1, see below
-  POST   /sandbox/switches                 changes it; what is left out takes its default
+  POST   /sandbox/switches                 changes it; what is left out stays as it is
   POST   /sandbox/reset                    forgets everything
 
 FAULTS
   {\"kind\": \"drop_after\", \"route\": \"again\", \"count\": 3, \"share\": 0.1, \"seed\": 7,
-   \"customer_uid\": \"vip*\"}; all but `kind` may be left out.
+   \"customer_uid\": \"vip*\", \"for_s\": 600}; all but `kind` may be left out. `for_s` is how long it
+  lasts by the sandbox's clock: a maintenance window, a look-up that lies for a while.
   Kinds that do nothing:        drop_before error_500_before silence_before status_429 status_401
                                 maintenance
   Kinds that act, then spoil:   drop_after error_500_after silence_after cut_body garbage html empty
   Time:                         latency_ms with \"latency_ms\": 200 or {\"median\": 150, \"p99\": 2000}
   Look-ups:                     lookup_lag with \"lag_s\": 60 hides a record for a while,
                                 lookup_not_found hides all, lookup_failed shows paid ones as failed
-  Routes:                       getToken again find findAll payment status
+  Routes:                       getToken again onetime find findAll payment payments status cancel
+                                customers customerPayments schedule unschedule retry
 
 SWITCHES (what PortOne V1 does here is not known; the default is the careful one)
   failed_reusable           true    a merchant_uid that only failed may be charged again
   concurrent_charges        false   true charges two requests that run at once under one merchant_uid
+  duplicate_http_status     200     under which HTTP status a taken merchant_uid is refused
+  again_per_second_limit    null    how many again a second are served before HTTP 429
   null_declines_recorded    true    a refusal with `response` null leaves a record for look-ups
+  key_required              false   true refuses a customer_uid that no billing key was issued for
+  failed_onetime_keeps_key  false   true stores the key of a `onetime` that was refused
+  nightly_cancel            false   true turns the day's payments to `cancelled` at 23:30 in Korea
+  partial_cancel_shows_cancelled
+                            false   true shows a partly cancelled payment as `cancelled`
 ";

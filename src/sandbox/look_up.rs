@@ -12,6 +12,7 @@ use super::call::Call;
 use super::clock::{SECOND_US, seconds};
 use super::fault::Lie;
 use super::fields::Fields;
+use super::order::wrong;
 use super::payment::{Annotation, Payment, Status};
 
 const NO_PAYMENT: &str = "존재하지 않는 결제정보입니다.";
@@ -22,6 +23,8 @@ const WINDOW_S_MAX: i64 = 90 * 24 * 60 * 60;
 /// Records of a page, unless asked otherwise.
 const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 1_000;
+/// Payments of one batch.
+const BATCH_MAX: usize = 100;
 /// What the lie about a paid record says.
 const LIE: &str = "[129999][실시간빌링실패|기타 오류]";
 
@@ -31,7 +34,7 @@ pub(super) struct Page<T> {
     total: usize,
     previous: usize,
     next: usize,
-    list: Vec<T>,
+    pub(super) list: Vec<T>,
 }
 
 /// Which page of a list is wanted, and in which order.
@@ -57,15 +60,7 @@ enum By {
 impl Paging {
     /// Reads `page`, `limit` and `sorting`, or says which of them is wrong.
     pub(super) fn read(query: &Fields) -> Result<Self, Answer> {
-        let number = |name: &str, default: usize, longest: usize| match query.text(name) {
-            None => Ok(default),
-            Some(text) => match text.parse() {
-                Ok(number) if (1..=longest).contains(&number) => Ok(number),
-                Ok(_) | Err(_) => Err(wrong(name)),
-            },
-        };
-        let page = number("page", 1, usize::MAX)?;
-        let limit = number("limit", LIMIT, LIMIT_MAX)?;
+        let mut paging = Self::unsorted(query)?;
         let sorting = query.text("sorting").unwrap_or(Cow::Borrowed("-started"));
         let (word, newest_first) = match sorting.strip_prefix('-') {
             Some(word) => (word, true),
@@ -77,10 +72,28 @@ impl Paging {
             "updated" => By::Updated,
             _ => return Err(wrong("sorting")),
         };
+        paging.sorting = Sorting { by, newest_first };
+        Ok(paging)
+    }
+
+    /// Reads `page` and `limit` only.
+    pub(super) fn unsorted(query: &Fields) -> Result<Self, Answer> {
+        let number = |name: &str, default: usize, longest: usize| match query.text(name) {
+            None => Ok(default),
+            Some(text) => match text.parse() {
+                Ok(number) if (1..=longest).contains(&number) => Ok(number),
+                Ok(_) | Err(_) => Err(wrong(name)),
+            },
+        };
+        let page = number("page", 1, usize::MAX)?;
+        let limit = number("limit", LIMIT, LIMIT_MAX)?;
         Ok(Self {
             page,
             limit,
-            sorting: Sorting { by, newest_first },
+            sorting: Sorting {
+                by: By::Started,
+                newest_first: true,
+            },
         })
     }
 
@@ -99,6 +112,18 @@ impl Paging {
         } else {
             records.sort_by_key(key);
         }
+    }
+
+    /// The wanted page of these records, in the wanted order.
+    pub(super) fn page_of(&self, mut records: Vec<Cow<'_, Payment>>) -> Result<Answer, Answer> {
+        self.sort(&mut records);
+        let page = self.cut(records)?;
+        Ok(Answer::ok(Page {
+            total: page.total,
+            previous: page.previous,
+            next: page.next,
+            list: annotations(&page.list),
+        }))
     }
 
     /// Cuts the page out, or refuses a page behind the last one.
@@ -123,16 +148,12 @@ impl Paging {
     }
 }
 
-pub(super) fn wrong(name: &str) -> Answer {
-    Answer::bad_request(&format!("{name} 파라메터가 올바르지 않습니다."))
-}
-
 fn not_found() -> Answer {
     Answer::refuse(StatusCode::NOT_FOUND, -1, NO_PAYMENT)
 }
 
 /// A record as the look-up shows it: later, never, or not as it is, if a fault says so.
-fn seen(payment: &Payment, lie: Lie, now_us: i64) -> Option<Cow<'_, Payment>> {
+pub(super) fn visible(payment: &Payment, lie: Lie, now_us: i64) -> Option<Cow<'_, Payment>> {
     if lie.nothing || payment.decided_at_us().saturating_add(lie.lag_us) > now_us {
         return None;
     }
@@ -189,7 +210,7 @@ fn find_by_number(
     let book = sandbox.book();
     let mut records: Vec<_> = book
         .of_merchant_uid(merchant_uid)
-        .filter_map(|payment| seen(payment, lie, now_us))
+        .filter_map(|payment| visible(payment, lie, now_us))
         .filter(|payment| status.is_none_or(|status| payment.status == status))
         .collect();
     if records.is_empty() {
@@ -206,11 +227,41 @@ pub(super) fn payment(sandbox: &Sandbox, call: &Call, lie: Lie) -> Reply {
     let found = book
         .by_imp_uid(call.part("imp_uid").unwrap_or_default())
         .filter(|_| call.query.flag("include_sandbox"))
-        .and_then(|payment| seen(payment, lie, now_us));
+        .and_then(|payment| visible(payment, lie, now_us));
     match found {
         Some(payment) => Answer::ok(payment.annotation()).into(),
         None => not_found().into(),
     }
+}
+
+/// `GET /payments?imp_uid[]=…&merchant_uid[]=…`: at most a hundred, 207 when some are missing.
+pub(super) fn batch(sandbox: &Sandbox, call: &Call, lie: Lie) -> Reply {
+    let imp_uids = call.query.texts("imp_uid");
+    let merchant_uids = call.query.texts("merchant_uid");
+    let wanted = imp_uids.len().saturating_add(merchant_uids.len());
+    if !(1..=BATCH_MAX).contains(&wanted) {
+        return wrong("imp_uid").into();
+    }
+    let now_us = sandbox.clock.now_us();
+    let book = sandbox.book();
+    let by_imp_uid = imp_uids.iter().map(|uid| book.by_imp_uid(uid));
+    let by_merchant_uid = merchant_uids
+        .iter()
+        .map(|uid| book.of_merchant_uid(uid).last());
+    let found: Vec<_> = by_imp_uid
+        .chain(by_merchant_uid)
+        .flatten()
+        .filter_map(|payment| visible(payment, lie, now_us))
+        .collect();
+    if found.is_empty() {
+        return not_found().into();
+    }
+    let status = if found.len() == wanted {
+        StatusCode::OK
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    Answer::with(status, annotations(&found)).into()
 }
 
 /// `GET /payments/status/{status}`: everything of a window of at most 90 days.
@@ -237,23 +288,16 @@ fn find_by_status(sandbox: &Sandbox, call: &Call, lie: Lie) -> Result<Answer, An
     }
     let window = from_s.saturating_mul(SECOND_US)..to_s.saturating_add(1).saturating_mul(SECOND_US);
     let book = sandbox.book();
-    let mut records: Vec<_> = book
+    let records: Vec<_> = book
         .all()
         .filter(|payment| window.contains(&payment.decided_at_us()))
-        .filter_map(|payment| seen(payment, lie, now_us))
+        .filter_map(|payment| visible(payment, lie, now_us))
         .filter(|payment| status.is_none_or(|status| payment.status == status))
         .collect();
-    paging.sort(&mut records);
-    let page = paging.cut(records)?;
-    Ok(Answer::ok(Page {
-        total: page.total,
-        previous: page.previous,
-        next: page.next,
-        list: annotations(&page.list),
-    }))
+    paging.page_of(records)
 }
 
-fn reply(answer: Result<Answer, Answer>) -> Reply {
+pub(super) fn reply(answer: Result<Answer, Answer>) -> Reply {
     match answer {
         Ok(answer) | Err(answer) => answer.into(),
     }

@@ -10,38 +10,50 @@ mod answer;
 mod behaviour;
 mod book;
 mod call;
+mod cancel;
+mod card;
 mod charge;
 mod clock;
 mod count;
+mod customers;
 mod dice;
 mod fault;
 mod fields;
 mod help;
+mod journal;
+mod key;
+mod ledger;
 mod look_up;
+mod night;
+mod options;
+mod order;
 mod payment;
 mod route;
+mod schedule;
 mod serve;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod users;
+mod webhook;
 mod wire;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::book::LedgerEntry;
 pub use self::count::Summary;
 pub use self::dice::Latency;
 pub use self::fault::{Fault, FaultKind, SetFault};
 pub use self::help::HELP;
+pub use self::ledger::LedgerEntry;
+pub use self::options::{IMP_KEY, IMP_SECRET, Options, Switches};
 pub use self::route::Route;
 
 use self::book::Book;
@@ -49,69 +61,17 @@ use self::call::Call;
 use self::clock::Clock;
 use self::count::Counts;
 use self::dice::Dice;
-use self::fault::{Faults, Plan};
+use self::fault::{Before, Faults, Plan};
+use self::journal::Event;
 use self::tokens::Tokens;
+use self::webhook::Webhooks;
 use self::wire::{Exchange, Line};
-
-/// The API key of a sandbox that was not told another.
-pub const IMP_KEY: &str = "sandbox_key";
-/// The API secret of a sandbox that was not told another.
-pub const IMP_SECRET: &str = "sandbox_secret";
 
 /// How long open connections may take to end when the sandbox stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How to start a sandbox.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The only API key it accepts.
-    pub imp_key: String,
-    /// The secret that belongs to it.
-    pub imp_secret: String,
-    /// How long every request takes.
-    pub latency: Latency,
-    /// What is not known of PortOne V1.
-    pub switches: Switches,
-    /// Where the chance behind `latency` begins.
-    pub seed: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            imp_key: IMP_KEY.to_owned(),
-            imp_secret: IMP_SECRET.to_owned(),
-            latency: Latency::None,
-            switches: Switches::default(),
-            seed: 0,
-        }
-    }
-}
-
-/// What nobody outside PortOne knows for certain; the defaults are the careful reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Switches {
-    /// Whether a `merchant_uid` that only failed may be charged again.
-    pub failed_reusable: bool,
-    /// Whether two requests that run at once under one `merchant_uid` both charge.
-    pub concurrent_charges: bool,
-    /// Whether a refusal with `response` null leaves a record that look-ups find.
-    pub null_declines_recorded: bool,
-}
-
-impl Default for Switches {
-    fn default() -> Self {
-        Self {
-            failed_reusable: true,
-            concurrent_charges: false,
-            null_declines_recorded: true,
-        }
-    }
-}
+/// Reservations have a resolution of a second; this keeps them within it.
+const SCHEDULE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What all requests share. Every lock is held for one step and never across a wait.
 #[derive(Debug)]
@@ -125,6 +85,7 @@ struct Sandbox {
     faults: Mutex<Faults>,
     counts: Mutex<Counts>,
     dice: Mutex<Dice>,
+    webhooks: Webhooks,
 }
 
 /// A request that panicked must not take the sandbox with it: its state is whole between any two
@@ -134,20 +95,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sandbox {
-    fn new(options: Options) -> Self {
+    /// Reads the data file, if there is one. Needs a runtime for the webhooks.
+    fn new(options: Options) -> io::Result<Self> {
         let clock = Clock::start();
-        let now_us = clock.now_us();
-        Self {
+        let book = match &options.data {
+            None => Book::new(clock.now_us()),
+            Some(path) => {
+                let (book, moved_us) = Book::open(path, clock.now_us())?;
+                clock.advance(Duration::from_micros(moved_us.unsigned_abs()));
+                book
+            }
+        };
+        let webhooks = Webhooks::new(
+            Handle::current(),
+            options.notice_url.clone(),
+            options.webhooks_as_form,
+        );
+        Ok(Self {
             clock,
             stop: CancellationToken::new(),
             switches: Mutex::new(options.switches),
             tokens: Mutex::default(),
-            book: Mutex::new(Book::new(now_us)),
+            book: Mutex::new(book),
             faults: Mutex::default(),
             counts: Mutex::default(),
             dice: Mutex::new(Dice::new(options.seed)),
+            webhooks,
             options,
-        }
+        })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -177,17 +152,28 @@ impl Sandbox {
 
     /// Counts the request, and decides what goes wrong with it and how long it takes.
     fn plan(&self, route: Route, call: &Call) -> (Plan, Duration) {
-        lock(&self.counts).request(route, self.clock.elapsed_us());
+        let elapsed_us = self.clock.elapsed_us();
+        let this_second = lock(&self.counts).request(route, elapsed_us);
         let latency = match self.options.latency {
             Latency::None => Duration::ZERO,
             latency @ (Latency::Fixed(_) | Latency::Spread { .. }) => {
                 latency.draw(&mut lock(&self.dice))
             }
         };
+        let limit = self.switches().again_per_second_limit;
+        if route == Route::Again && limit.is_some_and(|limit| limit < this_second) {
+            let plan = Plan {
+                before: Some(Before::Status429),
+                ..Plan::default()
+            };
+            return (plan, latency);
+        }
         if self.faults().is_empty() {
             return (Plan::default(), latency);
         }
-        let customer_uid = call.fields.owned("customer_uid").or_else(|| {
+        let named = call.fields.owned("customer_uid");
+        let named = named.or_else(|| call.part("customer_uid").map(Box::from));
+        let customer_uid = named.or_else(|| {
             let book = self.book();
             let payment = match (call.part("merchant_uid"), call.part("imp_uid")) {
                 (Some(merchant_uid), _) => book.of_merchant_uid(merchant_uid).next(),
@@ -196,7 +182,8 @@ impl Sandbox {
             };
             payment?.order.customer_uid.clone()
         });
-        let plan = self.faults().plan(route, customer_uid.as_deref());
+        let now_us = self.clock.now_us();
+        let plan = self.faults().plan(route, customer_uid.as_deref(), now_us);
         (plan, latency.saturating_add(plan.delay))
     }
 
@@ -205,6 +192,7 @@ impl Sandbox {
             let book = self.book();
             (book.tally, book.merchant_uids())
         };
+        let (webhooks_delivered, webhooks_failed) = self.webhooks.counts();
         let counts = lock(&self.counts);
         Summary {
             requests: counts.requests.clone(),
@@ -214,20 +202,32 @@ impl Sandbox {
             refused_concurrent: tally.refused_concurrent,
             merchant_uids,
             merchant_uids_approved_twice: tally.merchant_uids_approved_twice,
+            webhooks_delivered,
+            webhooks_failed,
             again_per_second_max: counts.again_per_second_max,
         }
     }
 
     fn advance(&self, by: Duration) {
         self.clock.advance(by);
+        let moved_us = self.clock.moved_us();
+        self.book().note(&Event::Clock { moved_us });
+        self.keep_time();
+    }
+
+    /// Does what the clock asks for.
+    fn keep_time(&self) {
+        schedule::run_due(self);
+        night::run(self);
     }
 
     fn reset(&self) {
         self.clock.reset();
         *lock(&self.switches) = self.options.switches;
         *self.tokens() = Tokens::default();
-        *self.book() = Book::new(self.clock.now_us());
+        self.book().reset(self.clock.now_us());
         self.faults().clear();
+        self.webhooks.reset();
         *lock(&self.counts) = Counts::default();
     }
 }
@@ -244,15 +244,26 @@ pub struct Running {
 pub async fn start(options: Options) -> io::Result<Running> {
     let listener = TcpListener::bind(options.listen).await?;
     let addr = listener.local_addr()?;
-    let sandbox = Arc::new(Sandbox::new(options));
+    let sandbox = Arc::new(Sandbox::new(options)?);
     let service = serve::router(Arc::clone(&sandbox)).into_make_service_with_connect_info::<Line>();
     let stopped = sandbox.stop.clone().cancelled_owned();
     let server = axum::serve(Exchange(listener), service).with_graceful_shutdown(stopped);
+    tokio::spawn(keep_time(Arc::clone(&sandbox)));
     Ok(Running {
         sandbox,
         addr,
         server: tokio::spawn(server.into_future()),
     })
+}
+
+/// Carries out reservations and keeps the evenings until the sandbox stops.
+async fn keep_time(sandbox: Arc<Sandbox>) {
+    loop {
+        tokio::select! {
+            () = sandbox.stop.cancelled() => return,
+            () = tokio::time::sleep(SCHEDULE_INTERVAL) => sandbox.keep_time(),
+        }
+    }
 }
 
 impl Running {
@@ -283,7 +294,8 @@ impl Running {
 
     /// Sets one more fault.
     pub fn fault(&self, fault: Fault) {
-        self.sandbox.faults().set(fault);
+        let now_us = self.now_us();
+        self.sandbox.faults().set(fault, now_us);
     }
 
     /// The faults that are set, and how often each has struck.
@@ -336,5 +348,7 @@ impl Running {
         {
             server.abort();
         }
+        // A charge that still waits may hold the book; its file must not wait with it.
+        self.sandbox.book().close();
     }
 }

@@ -1,12 +1,13 @@
 //! One payment record, and how PortOne writes it down.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
+use super::card::Card;
 use super::clock::seconds;
 
 /// What became of a payment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     #[default]
@@ -36,8 +37,19 @@ impl Status {
     }
 }
 
+/// What a `customer_uid` was used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Usage {
+    #[serde(rename = "issue")]
+    Issue,
+    #[serde(rename = "payment")]
+    Payment,
+    #[serde(rename = "payment.scheduled")]
+    Scheduled,
+}
+
 /// What the merchant asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) merchant_uid: Box<str>,
     pub(super) customer_uid: Option<Box<str>>,
@@ -51,24 +63,40 @@ pub(super) struct Order {
     pub(super) buyer_postcode: Option<Box<str>>,
     pub(super) card_quota: i64,
     pub(super) custom_data: Option<Box<str>>,
+    pub(super) notice_url: Option<Box<str>>,
+}
+
+impl Order {
+    pub(super) fn currency(&self) -> &str {
+        self.currency.as_deref().unwrap_or("KRW")
+    }
+}
+
+/// One giving back, whole or in part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Cancel {
+    pub(super) amount: Amount,
+    pub(super) at_us: i64,
+    pub(super) reason: Box<str>,
 }
 
 /// One record. Instants are unix microseconds, 0 when they did not happen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Payment {
     /// The digits of its `imp_uid`.
     pub(super) number: u64,
     pub(super) order: Order,
     pub(super) status: Status,
-    pub(super) usage: Option<&'static str>,
-    pub(super) cancelled: Amount,
+    pub(super) usage: Option<Usage>,
+    /// Masked; `None` shows the card that always stands behind the `customer_uid`.
+    pub(super) card_number: Option<Box<str>>,
     pub(super) started_at_us: i64,
     pub(super) paid_at_us: i64,
     pub(super) failed_at_us: i64,
     pub(super) cancelled_at_us: i64,
     pub(super) updated_at_us: i64,
     pub(super) fail_reason: Option<Box<str>>,
-    pub(super) cancel_reason: Option<Box<str>>,
+    pub(super) cancels: Vec<Cancel>,
 }
 
 impl Payment {
@@ -76,8 +104,32 @@ impl Payment {
         format!("imp_{}", self.number)
     }
 
-    pub(super) fn currency(&self) -> &str {
-        self.order.currency.as_deref().unwrap_or("KRW")
+    /// How much was given back.
+    pub(super) fn cancelled(&self) -> Amount {
+        let amounts = self.cancels.iter().map(|cancel| cancel.amount);
+        amounts.fold(Amount::ZERO, Amount::plus)
+    }
+
+    /// What names the last giving back.
+    pub(super) fn cancellation_id(&self, nth: usize) -> String {
+        format!("cancellation_{}_{nth}", self.number)
+    }
+
+    /// Everything given back, with the receipts.
+    fn refunds<'a>(&'a self, pg_tid: &str) -> Vec<Refund<'a>> {
+        let cancels = (1..).zip(&self.cancels);
+        let refunds = cancels.map(|(nth, cancel)| {
+            let pg_tid = format!("{pg_tid}C{nth}");
+            Refund {
+                amount: cancel.amount,
+                cancelled_at: seconds(cancel.at_us),
+                reason: &cancel.reason,
+                cancellation_id: self.cancellation_id(nth),
+                receipt_url: receipt_url(&pg_tid),
+                pg_tid,
+            }
+        });
+        refunds.collect()
     }
 
     /// The instant that a window of `/payments/status` is held against.
@@ -94,29 +146,31 @@ impl Payment {
     pub(super) fn annotation(&self) -> Annotation<'_> {
         let order = &self.order;
         let paid = self.status.took_money();
-        let card = Card::of(order.customer_uid.as_deref().unwrap_or_default());
+        let card = Card::of(
+            order.customer_uid.as_deref().unwrap_or_default(),
+            self.card_number.as_deref(),
+        );
         let pg_tid = format!("INIAPICARDINIBillTst{:020}", self.number);
-        let receipt_url = paid.then(|| {
-            format!("https://iniweb.inicis.com/mall/cr/cm/mCmReceipt_head.jsp?noTid={pg_tid}")
-        });
+        let cancel_history = self.refunds(&pg_tid);
         Annotation {
             imp_uid: self.imp_uid(),
             merchant_uid: &order.merchant_uid,
             pay_method: "card",
             channel: "api",
             pg_provider: "html5_inicis",
+            receipt_url: paid.then(|| receipt_url(&pg_tid)),
             pg_tid: paid.then_some(pg_tid),
             pg_id: "INIBillTst",
             sandbox: true,
             apply_num: paid.then(|| format!("{:08}", self.number.rem_euclid(100_000_000))),
-            card_code: card.issuer.0,
-            card_name: card.issuer.1,
+            card_code: card.code,
+            card_name: card.name,
             card_quota: order.card_quota,
-            card_number: card.masked_number(),
+            card_number: card.number,
             name: order.name.as_deref(),
             amount: order.amount,
-            cancel_amount: self.cancelled,
-            currency: self.currency(),
+            cancel_amount: self.cancelled(),
+            currency: order.currency(),
             buyer_name: order.buyer_name.as_deref(),
             buyer_email: order.buyer_email.as_deref(),
             buyer_tel: order.buyer_tel.as_deref(),
@@ -129,8 +183,12 @@ impl Payment {
             failed_at: seconds(self.failed_at_us),
             cancelled_at: seconds(self.cancelled_at_us),
             fail_reason: self.fail_reason.as_deref(),
-            cancel_reason: self.cancel_reason.as_deref(),
-            receipt_url,
+            cancel_reason: self.cancels.last().map(|cancel| &*cancel.reason),
+            cancel_receipt_urls: cancel_history
+                .iter()
+                .map(|refund| refund.receipt_url.clone())
+                .collect(),
+            cancel_history,
             customer_uid: order.customer_uid.as_deref(),
             customer_uid_usage: self.usage,
             ..Annotation::default()
@@ -138,42 +196,8 @@ impl Payment {
     }
 }
 
-/// The card behind a `customer_uid`: always the same one.
-struct Card {
-    issuer: (&'static str, &'static str),
-    digits: u64,
-}
-
-/// Issuers by the standard codes of the Korean clearing institute.
-const ISSUERS: [(&str, &str); 8] = [
-    ("361", "BC카드"),
-    ("381", "국민카드"),
-    ("374", "하나카드"),
-    ("365", "삼성카드"),
-    ("366", "신한카드"),
-    ("367", "현대카드"),
-    ("368", "롯데카드"),
-    ("371", "NH카드"),
-];
-
-impl Card {
-    fn of(customer_uid: &str) -> Self {
-        // FNV-1a: the same card for the same name, in every process.
-        let hash = customer_uid.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| {
-            (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let [first, ..] = ISSUERS;
-        let nth = usize::try_from(hash.rem_euclid(8)).unwrap_or_default();
-        Self {
-            issuer: ISSUERS.get(nth).copied().unwrap_or(first),
-            digits: hash.rem_euclid(10_000_000),
-        }
-    }
-
-    fn masked_number(&self) -> String {
-        let (front, back) = (self.digits.rem_euclid(1_000), self.digits.div_euclid(1_000));
-        format!("944{front:03}******{back:04}")
-    }
+fn receipt_url(pg_tid: &str) -> String {
+    format!("https://iniweb.inicis.com/mall/cr/cm/mCmReceipt_head.jsp?noTid={pg_tid}")
 }
 
 /// Every field of the schema's `PaymentAnnotation`.
@@ -231,11 +255,11 @@ pub(super) struct Annotation<'a> {
     cancel_receipt_urls: Vec<String>,
     cash_receipt_issued: bool,
     customer_uid: Option<&'a str>,
-    customer_uid_usage: Option<&'static str>,
+    customer_uid_usage: Option<Usage>,
     promotion: Option<&'static str>,
 }
 
-/// One giving back, whole or in part.
+/// One giving back, as an answer shows it.
 #[derive(Debug, Serialize)]
 pub(super) struct Refund<'a> {
     pg_tid: String,

@@ -7,62 +7,124 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodFilter, MethodRouter};
 
 use super::answer::{self, Answer, Ending, Reply};
 use super::call::Call;
 use super::fault::{Before, Lie};
 use super::route::Route;
 use super::wire::Line;
-use super::{Sandbox, admin, charge, look_up, users};
+use super::{Sandbox, admin, cancel, charge, customers, look_up, schedule, users};
 
 /// Answers one kind of request. Never waits: all waiting is done before it is called.
 type Endpoint = fn(&Sandbox, &Call, Lie) -> Reply;
 
 /// The whole surface.
 pub(super) fn router(sandbox: Arc<Sandbox>) -> Router {
-    let at = |route: Route, endpoint: Endpoint| {
-        async move |State(sandbox): State<Arc<Sandbox>>, call: Call| {
-            serve(sandbox, route, endpoint, call).await
-        }
-    };
     Router::new()
-        .route(
-            "/users/getToken",
-            post(at(Route::GetToken, users::get_token)),
-        )
-        .route(
-            "/subscribe/payments/again",
-            post(at(Route::Again, |sandbox, call, _| {
-                charge::again(sandbox, call)
-            })),
-        )
-        .route(
-            "/payments/findAll/{merchant_uid}",
-            get(at(Route::FindAll, look_up::find_all)),
-        )
-        .route(
-            "/payments/findAll/{merchant_uid}/{status}",
-            get(at(Route::FindAll, look_up::find_all)),
-        )
-        .route(
-            "/payments/find/{merchant_uid}",
-            get(at(Route::Find, look_up::find)),
-        )
-        .route(
-            "/payments/find/{merchant_uid}/{status}",
-            get(at(Route::Find, look_up::find)),
-        )
-        .route(
-            "/payments/status/{status}",
-            get(at(Route::Status, look_up::by_status)),
-        )
-        .route(
-            "/payments/{imp_uid}",
-            get(at(Route::Payment, look_up::payment)),
-        )
+        .route("/users/getToken", post(Route::GetToken, users::get_token))
+        .merge(payments())
+        .merge(keys())
+        .merge(reservations())
         .merge(admin::router())
         .with_state(sandbox)
+}
+
+fn payments() -> Router<Arc<Sandbox>> {
+    let find_all = || get(Route::FindAll, look_up::find_all);
+    let find = || get(Route::Find, look_up::find);
+    Router::new()
+        .route(
+            "/subscribe/payments/again",
+            post(Route::Again, charge::again),
+        )
+        .route(
+            "/subscribe/payments/onetime",
+            post(Route::Onetime, charge::onetime),
+        )
+        .route("/payments", get(Route::Payments, look_up::batch))
+        .route("/payments/{imp_uid}", get(Route::Payment, look_up::payment))
+        .route("/payments/findAll/{merchant_uid}", find_all())
+        .route("/payments/findAll/{merchant_uid}/{status}", find_all())
+        .route("/payments/find/{merchant_uid}", find())
+        .route("/payments/find/{merchant_uid}/{status}", find())
+        .route(
+            "/payments/status/{status}",
+            get(Route::Status, look_up::by_status),
+        )
+        .route("/payments/cancel", post(Route::Cancel, cancel::cancel))
+}
+
+fn keys() -> Router<Arc<Sandbox>> {
+    let of_one = Router::new()
+        .route(
+            "/",
+            get(Route::Customers, customers::show)
+                .merge(post(Route::Customers, customers::issue))
+                .merge(on(
+                    MethodFilter::DELETE,
+                    Route::Customers,
+                    customers::delete,
+                )),
+        )
+        .route(
+            "/payments",
+            get(Route::CustomerPayments, customers::payments),
+        )
+        .route(
+            "/schedules",
+            get(Route::Schedule, schedule::list_of_customer),
+        );
+    Router::new()
+        .route(
+            "/subscribe/customers",
+            get(Route::Customers, customers::batch),
+        )
+        .nest("/subscribe/customers/{customer_uid}", of_one)
+}
+
+fn reservations() -> Router<Arc<Sandbox>> {
+    let of_one = Router::new()
+        .route(
+            "/",
+            get(Route::Schedule, schedule::show).merge(on(
+                MethodFilter::PUT,
+                Route::Schedule,
+                schedule::change,
+            )),
+        )
+        .route("/reschedule", post(Route::Schedule, schedule::reschedule))
+        .route("/retry", post(Route::Retry, schedule::retry));
+    let of_customer = get(Route::Schedule, schedule::list_of_customer);
+    Router::new()
+        .route(
+            "/subscribe/payments/schedule",
+            get(Route::Schedule, schedule::list).merge(post(Route::Schedule, schedule::create)),
+        )
+        .route(
+            "/subscribe/payments/schedule/customers/{customer_uid}",
+            of_customer,
+        )
+        .route(
+            "/subscribe/payments/unschedule",
+            post(Route::Unschedule, schedule::revoke),
+        )
+        .nest("/subscribe/payments/schedule/{merchant_uid}", of_one)
+}
+
+fn get(route: Route, endpoint: Endpoint) -> MethodRouter<Arc<Sandbox>> {
+    on(MethodFilter::GET, route, endpoint)
+}
+
+fn post(route: Route, endpoint: Endpoint) -> MethodRouter<Arc<Sandbox>> {
+    on(MethodFilter::POST, route, endpoint)
+}
+
+fn on(method: MethodFilter, route: Route, endpoint: Endpoint) -> MethodRouter<Arc<Sandbox>> {
+    let handler = async move |State(sandbox): State<Arc<Sandbox>>, call: Call| {
+        serve(sandbox, route, endpoint, call).await
+    };
+    axum::routing::on(method, handler)
 }
 
 async fn serve(sandbox: Arc<Sandbox>, route: Route, endpoint: Endpoint, call: Call) -> Response {
@@ -121,12 +183,22 @@ struct Turn<'a> {
 impl<'a> Turn<'a> {
     fn take(sandbox: &'a Sandbox, route: Route, call: &Call) -> Result<Self, Answer> {
         let merchant_uid = if route.is_charge() {
-            call.fields.owned("merchant_uid")
+            let in_path = call.part("merchant_uid").map(Box::from);
+            in_path.or_else(|| call.fields.owned("merchant_uid"))
         } else {
             None
         };
         if let Some(merchant_uid) = &merchant_uid {
-            charge::enter(sandbox, merchant_uid)?;
+            // Trying a failed reservation again under its number is what `retry` is for.
+            let failed_is_final = route != Route::Retry && !sandbox.switches().failed_reusable;
+            let entered = charge::enter(sandbox, merchant_uid, failed_is_final);
+            entered.map_err(|refused| {
+                if route == Route::Retry {
+                    schedule::not_ended()
+                } else {
+                    refused
+                }
+            })?;
         }
         Ok(Self {
             sandbox,

@@ -138,38 +138,39 @@ fn unknown(path: &str, layer: &str) -> Fault {
 }
 
 /// The variables that are meant for us, `DATABASE_URL` among them under its long name.
+///
+/// A name that is no setting stops here: `BILLD__GATEWAY` would hide the whole section.
 fn own_variables(source: &Source, faults: &mut Vec<Fault>) -> HashMap<String, String> {
     let mut own = HashMap::new();
     for (name, value) in &source.variables {
         let Some(name) = name.to_str() else { continue };
-        let is_ours = name.starts_with(VARIABLE_PREFIX)
-            || name == ENVIRONMENT_VARIABLE
-            || name == PLAIN_DATABASE_URL;
-        if !is_ours {
-            faults.extend(near_miss(name));
-            continue;
-        }
-        match value.to_str() {
-            Some(value) => {
-                own.insert(name.to_owned(), value.to_owned());
+        let key = name.strip_prefix(VARIABLE_PREFIX).map(key_of);
+        let is_ours = [ENVIRONMENT_VARIABLE, PLAIN_DATABASE_URL].contains(&name);
+        if let Some(key) = key.filter(|key| table::row(key).is_none()) {
+            faults.push(unknown(&key, FROM_ENVIRONMENT));
+        } else if name.starts_with(VARIABLE_PREFIX) || is_ours {
+            match value.to_str() {
+                // Keys have no case in the environment, so two spellings of one would win by chance.
+                Some(value) => {
+                    if own.insert(name.to_uppercase(), value.to_owned()).is_some() {
+                        faults.push(Fault::elsewhere(name, "is set twice, in capitals and not"));
+                    }
+                }
+                None => faults.push(Fault::elsewhere(name, "is not valid UTF-8")),
             }
-            None => faults.push(Fault::elsewhere(name, "is not valid UTF-8")),
-        }
-    }
-    // Keys have no case in the environment, so two spellings of one would win by chance.
-    let mut spellings: BTreeMap<String, Vec<&String>> = BTreeMap::new();
-    for name in own.keys() {
-        spellings.entry(name.to_uppercase()).or_default().push(name);
-    }
-    for (name, spelt) in &spellings {
-        if spelt.len() > 1 {
-            faults.push(Fault::elsewhere(name, "is set twice, in capitals and not"));
+        } else {
+            faults.extend(near_miss(name));
         }
     }
     if let Some(url) = own.remove(PLAIN_DATABASE_URL).filter(|url| !url.is_empty()) {
         own.entry(variable_of("database.url")).or_insert(url);
     }
     own
+}
+
+/// The key that a variable spells, without the prefix.
+fn key_of(name: &str) -> String {
+    name.to_lowercase().replace("__", ".")
 }
 
 /// `BILLD_GATEWAY_IMP_KEY` for `BILLD__GATEWAY__IMP_KEY`: it would be ignored without a word.

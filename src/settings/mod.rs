@@ -202,7 +202,6 @@ impl Settings {
     /// What can't be true at once.
     fn relate(&self, reader: &mut Reader) {
         let Self {
-            database,
             gateway,
             engine,
             reconcile,
@@ -224,16 +223,6 @@ impl Settings {
             gateway.timeout < engine.drain,
             &["engine.drain", "gateway.timeout"],
             "must be longer than gateway.timeout, or stopping would cut off charges in flight",
-        );
-        reader.require(
-            database.timeout < engine.lease,
-            &["database.timeout", "engine.lease"],
-            "must be shorter than engine.lease, or a claim could be over before it is known",
-        );
-        reader.require(
-            gateway.timeout <= reconcile.settle,
-            &["reconcile.settle", "gateway.timeout"],
-            "must not be shorter than gateway.timeout, or a charge in flight could count as none",
         );
         reader.require(
             dunning.not_sent_first <= dunning.not_sent_max,
@@ -326,8 +315,8 @@ fn gateway(reader: &mut Reader, needs: Needs) -> Gateway {
         base_url: reader.base_url("gateway.base_url"),
         imp_key: reader.secret("gateway.imp_key", needs.gateway),
         imp_secret: reader.secret("gateway.imp_secret", needs.gateway),
-        timeout: reader.duration("gateway.timeout", "1s", "5m"),
-        connect_timeout: reader.duration("gateway.connect_timeout", "1s", "1m"),
+        timeout: reader.duration("gateway.timeout", "100ms", "5m"),
+        connect_timeout: reader.duration("gateway.connect_timeout", "10ms", "1m"),
         rate_per_second: reader.number("gateway.rate_per_second", 0..=10_000),
     }
 }
@@ -337,7 +326,7 @@ fn engine(reader: &mut Reader) -> Engine {
         concurrency: reader.number("engine.concurrency", 1..=4096),
         batch: reader.number("engine.batch", 1..=1000),
         lease: reader.duration("engine.lease", "1s", "1h"),
-        lease_margin: reader.duration("engine.lease_margin", "1s", "5m"),
+        lease_margin: reader.duration("engine.lease_margin", "100ms", "5m"),
         catch_up_pace: reader.duration("engine.catch_up_pace", "1s", "90d"),
         drain: reader.duration("engine.drain", "1s", "1h"),
     }
@@ -345,7 +334,7 @@ fn engine(reader: &mut Reader) -> Engine {
 
 fn reconcile(reader: &mut Reader) -> Reconcile {
     Reconcile {
-        settle: reader.duration("reconcile.settle", "1s", "30d"),
+        settle: reader.duration("reconcile.settle", "0s", "30d"),
         not_found_min: reader.number("reconcile.not_found_min", 1..=100),
         on_not_found: reader.on_not_found("reconcile.on_not_found"),
         sends_max: reader.number("reconcile.sends_max", 1..=10),
@@ -384,9 +373,13 @@ fn redacted(url: &str) -> String {
     match Url::parse(url) {
         Ok(url) => {
             let host = url.host_str().unwrap_or_default();
+            let port = url
+                .port()
+                .map(|port| format!(":{port}"))
+                .unwrap_or_default();
             let user = url.username();
             let path = url.path();
-            format!("{}://{user}:[REDACTED]@{host}{path}", url.scheme())
+            format!("{}://{user}:[REDACTED]@{host}{port}{path}", url.scheme())
         }
         Err(_) => "[REDACTED]".to_owned(),
     }

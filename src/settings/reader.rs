@@ -104,7 +104,9 @@ impl Reader {
 
     /// A wait between two others, both written as in the settings.
     pub(super) fn duration(&mut self, key: &str, min: &str, max: &str) -> Duration {
-        let value = self.text_of(key);
+        let Some(value) = self.scalar(key) else {
+            return Duration::ZERO;
+        };
         let bounds = wait(min)..=wait(max);
         let given = wait(&value);
         if given.is_some() && bounds.contains(&given) {
@@ -123,7 +125,9 @@ impl Reader {
     }
 
     pub(super) fn ladder(&mut self, key: &str) -> Ladder {
-        let value = self.text_of(key);
+        let Some(value) = self.scalar(key) else {
+            return Ladder::default();
+        };
         Ladder::parse(&value).unwrap_or_else(|error| {
             let problem = format!(
                 "{} is not a list of waits such as 1d,3d,5d: {error}",
@@ -161,7 +165,7 @@ impl Reader {
         chosen.copied()
     }
 
-    /// An address that takes the key and the secret, so: HTTPS, or this machine.
+    /// An address that takes the key and the secret, so: HTTPS, or nearby.
     pub(super) fn base_url(&mut self, key: &str) -> String {
         let text = self.text(key);
         if self.has_fault(key) {
@@ -176,9 +180,9 @@ impl Reader {
                 format!("{} has a part after the path; leave it out", shown(&text))
             }
             Ok(url) if url.scheme() == "https" && url.has_host() => String::new(),
-            Ok(url) if url.scheme() == "http" && is_this_machine(&url) => String::new(),
+            Ok(url) if url.scheme() == "http" && is_close(&url) => String::new(),
             Ok(url) if url.scheme() == "http" => format!(
-                "{} would send the API secret in the clear; use https, or a sandbox on this machine",
+                "{} would send the API secret in the clear; use https; http is for a sandbox on this machine or in its container network",
                 shown(&text)
             ),
             Ok(_) | Err(_) => format!(
@@ -281,7 +285,22 @@ impl Reader {
         self.faults.iter().any(|fault| fault.name == key)
     }
 
-    /// The value as text, whatever its type in the file; empty if there is none.
+    /// A single value as text. A list or a section must not pass for the empty text, which is a valid
+    /// ladder.
+    fn scalar(&mut self, key: &str) -> Option<String> {
+        let text = self
+            .values
+            .get(key)
+            .map(|value| value.clone().into_string());
+        match text {
+            Some(Ok(text)) => return Some(text),
+            Some(Err(_)) => self.fault(key, "is a list or a section; write one text, \"1d,3d,5d\""),
+            None => self.fault(key, "is not set"),
+        }
+        None
+    }
+
+    /// The value as a fault shows it; empty if it is none or not a single one.
     fn text_of(&self, key: &str) -> String {
         let value = self.values.get(key).cloned();
         value
@@ -297,18 +316,31 @@ impl Reader {
     }
 }
 
+/// A time limit may be shorter than a rung of a ladder: `500ms`, or nothing at all, `0s`.
 fn wait(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if text == "0s" {
+        return Some(Duration::ZERO);
+    }
+    let millis = text
+        .strip_suffix("ms")
+        .filter(|number| !number.starts_with('+'));
+    if let Some(millis) = millis {
+        return millis.parse().ok().map(Duration::from_millis);
+    }
     if text.contains(',') {
         return None;
     }
     Ladder::parse(text).ok()?.rung(0)
 }
 
-fn is_this_machine(url: &Url) -> bool {
+/// This machine, or a service of the same container network, which goes by a name without a dot.
+/// PortOne's own address is neither.
+fn is_close(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => !host.is_empty() && !host.contains('.'),
+    }
 }

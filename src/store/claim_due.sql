@@ -4,12 +4,15 @@
 with clock as materialized (
     select billd.now() as now
 ),
--- With a cap: how many requests may leave within the next second, over all daemons. The row lock
--- makes daemons take turns; without a cap nothing is locked.
+-- With a cap: the places in the row, over all daemons, that lie within the next fifth of a second. A
+-- daemon that is slow to use its places can so crowd those of others by a fifth of the cap at most.
+-- The row lock makes daemons take turns; without a cap nothing is locked.
 budget as materialized (
     select
         greatest(r.next_free_at, c.now) as first_at,
-        greatest(0, floor(extract(epoch from c.now + interval '1 second' - greatest(r.next_free_at, c.now)) * $3::int))::int as slots
+        greatest(0, 1 + floor(
+            extract(epoch from c.now + interval '200 ms' - greatest(r.next_free_at, c.now)) * $3::int
+        ))::int as slots
     from billd.rate_limit r, clock c
     where $3::int > 0
     for update of r

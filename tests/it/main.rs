@@ -4,7 +4,13 @@
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
+mod architecture;
 mod charge;
+mod crash;
 mod demo;
+mod docs;
 mod embedded;
+mod people;
+mod process;
+mod schema;
 mod support;

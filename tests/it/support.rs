@@ -13,7 +13,7 @@ use billd::metrics::Metrics;
 use billd::sandbox::{self, Running};
 use billd::store::{Connection, Store};
 use secrecy::SecretString;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 const TEMPLATE: &str = "migrated";
 
 /// The one server of this test run; it dies with the process.
-async fn server() -> &'static Embedded {
+pub(crate) async fn server() -> &'static Embedded {
     SERVER
         .get_or_init(|| async {
             let server = Embedded::start(Options::default_for_user()).await.unwrap();
@@ -37,12 +37,20 @@ async fn server() -> &'static Embedded {
         .await
 }
 
-fn connection(url: &str) -> Connection {
+pub(crate) fn connection(url: &str) -> Connection {
     Connection {
         url: SecretString::from(url.to_owned()),
         connections_max: 8,
         timeout: Duration::from_secs(30),
     }
+}
+
+/// The only value of a query, as text; null is "null".
+pub(crate) async fn text(sql: &PgPool, query: &str) -> String {
+    let query = AssertSqlSafe(format!("select ({query})::text"));
+    let row = sqlx::raw_sql(query).fetch_one(sql).await.unwrap();
+    row.get::<Option<String>, _>(0)
+        .unwrap_or_else(|| "null".to_owned())
 }
 
 /// A migrated database of one test's own.
@@ -60,7 +68,11 @@ impl Book {
         let server = server().await;
         let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         server.create_database_from(&name, TEMPLATE).await.unwrap();
-        let url = server.url(&name);
+        Self::on(server.url(&name))
+    }
+
+    /// The book in a database of the caller's.
+    pub(crate) fn on(url: String) -> Self {
         Self {
             sql: PgPool::connect_lazy(&url).unwrap(),
             store: Store::new(&connection(&url)).unwrap(),
@@ -82,19 +94,9 @@ impl Book {
             .map_err(|error| error.to_string())
     }
 
-    /// The only row of a query.
-    pub(crate) async fn row(&self, query: &str) -> PgRow {
-        sqlx::raw_sql(AssertSqlSafe(query.to_owned()))
-            .fetch_one(&self.sql)
-            .await
-            .unwrap()
-    }
-
     /// The only value of a query, as text; null is "null".
     pub(crate) async fn text(&self, query: &str) -> String {
-        let row = self.row(&format!("select ({query})::text")).await;
-        row.get::<Option<String>, _>(0)
-            .unwrap_or_else(|| "null".to_owned())
+        text(&self.sql, query).await
     }
 
     /// Adds one monthly subscription of 9,900 KRW for a card, due now.
@@ -166,7 +168,6 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct House {
     pub(crate) book: Book,
     pub(crate) sandbox: Running,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) engine: Engine<PortOne>,
 }
 
@@ -178,25 +179,17 @@ impl House {
     pub(crate) async fn with(policy: Policy, limits: Limits) -> Self {
         let book = Book::new().await;
         let sandbox = sandbox::start(sandbox::Options::default()).await.unwrap();
-        let metrics = Metrics::new();
-        let engine = engine(&book, &sandbox.base_url(), policy, limits, &metrics);
+        let engine = engine(&book, &sandbox.base_url(), policy, limits);
         Self {
             book,
             sandbox,
-            metrics,
             engine,
         }
     }
 
     /// Another daemon on the same book and gateway.
     pub(crate) fn another_engine(&self, limits: Limits) -> Engine<PortOne> {
-        engine(
-            &self.book,
-            &self.sandbox.base_url(),
-            policy(),
-            limits,
-            &Metrics::new(),
-        )
+        engine(&self.book, &self.sandbox.base_url(), policy(), limits)
     }
 
     pub(crate) async fn sweep(&self) -> Swept {
@@ -224,23 +217,26 @@ pub(crate) fn engine(
     base_url: &str,
     policy: Policy,
     limits: Limits,
-    metrics: &Arc<Metrics>,
 ) -> Engine<PortOne> {
-    let portone = PortOne::new(Endpoint {
-        base_url: base_url.to_owned(),
-        imp_key: SecretString::from(sandbox::IMP_KEY),
-        imp_secret: SecretString::from(sandbox::IMP_SECRET),
-        timeout: TIMEOUT,
-        connect_timeout: Duration::from_secs(1),
-        connections_max: limits.charges_max,
-    })
-    .unwrap();
+    let portone = portone(base_url, limits.charges_max);
     Engine::new(
         book.store.clone(),
         portone,
         policy,
         limits,
-        Arc::clone(metrics),
+        Metrics::new(),
         Arc::new(Doorbell::default()),
     )
+}
+
+pub(crate) fn portone(base_url: &str, connections_max: usize) -> PortOne {
+    PortOne::new(Endpoint {
+        base_url: base_url.to_owned(),
+        imp_key: SecretString::from(sandbox::IMP_KEY),
+        imp_secret: SecretString::from(sandbox::IMP_SECRET),
+        timeout: TIMEOUT,
+        connect_timeout: Duration::from_secs(1),
+        connections_max,
+    })
+    .unwrap()
 }

@@ -41,7 +41,13 @@ fn accepted(body: &[u8], expected: &Expected) -> ChargeOutcome {
         return unknown(UnknownReason::Unreadable, &excerpt(body));
     };
     if outside.code != 0 {
-        return refused(outside.code, &outside.message.unwrap_or_default());
+        let message = outside.message.unwrap_or_default();
+        // A refusal brings no payment. One that does contradicts itself.
+        return if outside.response.is_none() {
+            refused(outside.code, &message)
+        } else {
+            unclear_refusal(outside.code, &message)
+        };
     }
     match serde_json::from_slice::<Envelope<PaymentAnnotation>>(body) {
         Ok(Envelope {
@@ -73,10 +79,7 @@ fn refused(code: i64, message: &str) -> ChargeOutcome {
         | DeclineClass::Request => false,
     };
     if proves_nothing {
-        return unknown(
-            UnknownReason::UnclearDecline,
-            &format!("code {code}: {message}"),
-        );
+        return unclear_refusal(code, message);
     }
     ChargeOutcome::Declined(Decline {
         class: classified.class,
@@ -85,6 +88,13 @@ fn refused(code: i64, message: &str) -> ChargeOutcome {
         message: bounded_message(message),
         imp_uid: None,
     })
+}
+
+fn unclear_refusal(code: i64, message: &str) -> ChargeOutcome {
+    unknown(
+        UnknownReason::UnclearDecline,
+        &format!("code {code}: {message}"),
+    )
 }
 
 /// `code` 0 with a payment: only its status, number, sum and card say what happened.
@@ -117,10 +127,13 @@ pub(super) fn look_up(
 ) -> Result<Lookup, GatewayError> {
     let unreadable =
         || GatewayError::Unreadable(format!("HTTP {status} to a look-up: {}", excerpt(body)));
+    // Whatever the body is: the access token has to be renewed.
+    if status == 401 {
+        return Err(GatewayError::Refused(excerpt(body)));
+    }
     let outside: Outside = serde_json::from_slice(body).map_err(|_not_json| unreadable())?;
     match (status, outside.code) {
         (404, code) if code != 0 => Ok(Lookup::NotFound),
-        (401, _) => Err(GatewayError::Refused(outside.message.unwrap_or_default())),
         (200, 0) => {
             let page = serde_json::from_slice::<Envelope<Page>>(body)
                 .ok()
@@ -134,32 +147,43 @@ pub(super) fn look_up(
 
 /// One record that moved money wins over any number that did not.
 fn records(page: &Page, expected: &Expected) -> Lookup {
-    let moved =
-        |payment: &&PaymentAnnotation| matches!(payment.status.as_str(), "paid" | "cancelled");
-    if let Some(payment) = page.list.iter().find(moved) {
+    let with_status = |status: &'static str| page.list.iter().filter(move |it| it.status == status);
+    let is_ours = |it: &PaymentAnnotation| it.merchant_uid == expected.merchant_uid.as_str();
+    if !page.list.iter().all(is_ours) {
+        return unclear(UnknownReason::Mismatch, "a record of another merchant_uid");
+    }
+    if with_status("paid").count() > 1 {
+        return unclear(UnknownReason::Mismatch, "more than one paid record");
+    }
+    // What is still paid says more than what was given back before.
+    if let Some(payment) = with_status("paid").chain(with_status("cancelled")).next() {
         if let Some(difference) = difference(payment, expected) {
-            return Lookup::Unclear(doubt(UnknownReason::Mismatch, &difference));
+            return unclear(UnknownReason::Mismatch, &difference);
         }
         return match receipt(payment, expected) {
             Some(receipt) => Lookup::Paid(receipt),
-            None => Lookup::Unclear(doubt(UnknownReason::Unreadable, "no usable imp_uid")),
+            None => unclear(UnknownReason::Unreadable, "no usable imp_uid"),
         };
     }
     if let Some(open) = page.list.iter().find(|payment| payment.status != "failed") {
-        let detail = format!("status {}", open.status);
-        return Lookup::Unclear(doubt(UnknownReason::NotFinal, &detail));
+        return unclear(UnknownReason::NotFinal, &format!("status {}", open.status));
     }
-    match page.list.first() {
+    if page.next != 0 {
+        return unclear(UnknownReason::NotFinal, "more records than one page");
+    }
+    // A refusal that may hide a charge is not made up for by a plainer one beside it.
+    let declines: Vec<Decline> = page.list.iter().map(decline).collect();
+    let doubtful = declines
+        .iter()
+        .find(|decline| decline.class == DeclineClass::Unclear);
+    match doubtful.or(declines.first()) {
         None => Lookup::NotFound,
-        Some(_) if page.next != 0 => Lookup::Unclear(doubt(
-            UnknownReason::NotFinal,
-            "more failed records than one page",
-        )),
-        Some(payment) if payment.merchant_uid != expected.merchant_uid.as_str() => Lookup::Unclear(
-            doubt(UnknownReason::Mismatch, "a record of another merchant_uid"),
-        ),
-        Some(payment) => Lookup::Failed(decline(payment)),
+        Some(decline) => Lookup::Failed(decline.clone()),
     }
+}
+
+fn unclear(reason: UnknownReason, detail: &str) -> Lookup {
+    Lookup::Unclear(doubt(reason, detail))
 }
 
 /// Says in what a payment differs from what was asked for; `None` if in nothing.

@@ -73,11 +73,6 @@ impl PortOne {
         })
     }
 
-    /// Asks for an access token, to see whether key and secret are right.
-    pub async fn check_credentials(&self) -> Result<(), GatewayError> {
-        self.tokens.get(&self.http, self.timeout).await.map(drop)
-    }
-
     /// How often an access token was asked for since the start.
     pub fn token_refreshes(&self) -> u64 {
         self.tokens.refreshes()
@@ -133,6 +128,10 @@ impl PortOne {
 type Asked = Result<Lookup, GatewayError>;
 
 impl Gateway for PortOne {
+    async fn prepare(&self) -> Result<(), GatewayError> {
+        self.tokens.get(&self.http, self.timeout).await.map(drop)
+    }
+
     async fn charge(&self, request: &ChargeRequest) -> ChargeOutcome {
         let deadline = in_time(self.timeout);
         let body = match wire::again(request) {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::{Fault, FaultKind, Route};
 use super::{Bench, order, read};
@@ -178,4 +179,51 @@ async fn stopping_ends_the_silent_and_frees_the_port() {
     assert!(started.elapsed() < Duration::from_secs(1));
     assert!(silent.await.unwrap().is_err());
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());
+}
+
+#[tokio::test]
+async fn switches_change_one_by_one_and_a_limit_answers_429() {
+    let bench = Bench::start().await;
+    let switch = async |change: Value| bench.post("/sandbox/switches", &change).await;
+    assert_eq!(switch(json!({"duplicate_http_status": 409})).await.0, 200);
+    let switches = switch(json!({"again_per_second_limit": 2})).await.1;
+    assert_eq!(switches["duplicate_http_status"], 409);
+    assert_eq!(switches["failed_reusable"], true);
+    assert_eq!(switch(json!({"failed_reusabel": true})).await.0, 400);
+    assert_eq!(bench.again("m1", "c1").await.0, 200);
+    assert_eq!(bench.again("m1", "c1").await.0, 409);
+    assert_eq!(bench.again("m2", "c1").await.0, 429);
+    assert_eq!(bench.running.ledger().len(), 1);
+}
+
+#[tokio::test]
+async fn a_maintenance_window_ends_by_the_clock() {
+    let bench = Bench::start().await;
+    let window = Fault::new(FaultKind::Maintenance, Route::Again).for_seconds(600);
+    bench.running.fault(window);
+    assert_eq!(bench.again("m1", "c1").await.0, 503);
+    bench.running.advance(Duration::from_mins(10));
+    assert_eq!(bench.again("m1", "c1").await.0, 200);
+}
+
+/// A library could hide a cut behind a status of its own, so this one looks at the bytes.
+#[tokio::test]
+async fn a_cut_connection_carries_not_one_byte() {
+    let bench = Bench::start().await;
+    let body = order("m1", "drop-after-approval").to_string();
+    let request = format!(
+        "POST /subscribe/payments/again HTTP/1.1\r\nhost: sandbox\r\nauthorization: {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        bench.token,
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(bench.running.addr())
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    let end = stream.read_to_end(&mut seen).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(seen, b"");
+    assert_eq!(bench.running.ledger().len(), 1);
 }

@@ -2,6 +2,9 @@
 
 mod faults;
 mod heart;
+mod keys;
+mod memory;
+mod schedules;
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,168 @@
+use std::path::Path;
+
+use super::{NEEDS_ALL, SECRETS, source};
+use crate::settings::*;
+
+/// A folder with one file in it, gone at the end of the test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn with(name: &str, file: &str, text: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("billd-settings-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join(file), text).unwrap();
+        Self(path)
+    }
+
+    fn load(&self, environment: Option<&str>) -> Result<Settings, SettingsError> {
+        let source = Source {
+            config_dir: Some(self.0.clone()),
+            environment: environment.map(str::to_owned),
+            ..source(&SECRETS)
+        };
+        Settings::load(&source, NEEDS_ALL)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn every_shipped_file_is_accepted_and_holds_no_secret() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        let source = Source {
+            config_dir: Some(dir.clone()),
+            environment: Some(path.file_stem().unwrap().to_str().unwrap().to_owned()),
+            ..source(&SECRETS)
+        };
+        let settings = Settings::load(&source, NEEDS_ALL);
+        assert!(settings.is_ok(), "{}: {settings:?}", path.display());
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
+
+#[test]
+fn the_production_file_is_read_if_nobody_names_another() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let source = Source {
+        config_dir: Some(dir),
+        ..source(&SECRETS)
+    };
+    let settings = Settings::load(&source, NEEDS_ALL).unwrap();
+    assert_eq!(settings.log.format, Format::Json);
+}
+
+#[test]
+fn a_secret_in_a_file_is_refused_without_showing_it() {
+    let folder = Folder::with(
+        "secret",
+        "production.toml",
+        "[gateway]\nimp_key = \"topsecret\"\n",
+    );
+    let error = folder.load(None).map(drop);
+    // The variable wins over the file, so only without it the file is what counts.
+    assert_eq!(error, Ok(()));
+    let source = Source {
+        config_dir: Some(folder.0.clone()),
+        ..source(&[])
+    };
+    let error = Settings::load(&source, Needs::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("BILLD__GATEWAY__IMP_KEY"), "{error}");
+    assert!(!error.contains("topsecret"), "{error}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
+    let folder = Folder::with(
+        "order",
+        "staging.toml",
+        "[engine]\nconcurrency = 10\nbatch = 20\n",
+    );
+    let source = Source {
+        config_dir: Some(folder.0.clone()),
+        ..source(&[
+            ("BILLD__ENGINE__CONCURRENCY", "11"),
+            ("BILLD_ENVIRONMENT", "staging"),
+        ])
+    };
+    let engine = Settings::load(&source, Needs::default()).unwrap().engine;
+    assert_eq!(engine.concurrency, 11);
+    assert_eq!(engine.batch, 20);
+    assert_eq!(engine.drain, Duration::from_secs(75));
+}
+
+#[test]
+fn a_misspelt_key_in_a_file_is_named_with_what_was_meant() {
+    let folder = Folder::with(
+        "misspelt",
+        "production.toml",
+        "[gatewy]\ntimeout = \"5s\"\n",
+    );
+    let error = folder.load(None).unwrap_err().to_string();
+    assert!(error.contains("gatewy.timeout"), "{error}");
+    assert!(error.contains("did you mean gateway.timeout?"), "{error}");
+    assert!(error.contains("production.toml"), "{error}");
+}
+
+#[test]
+fn a_section_that_is_given_a_value_is_named() {
+    let folder = Folder::with("section", "production.toml", "gateway = 5\n");
+    let error = folder.load(None).unwrap_err();
+    assert_eq!(error.faults.len(), 1, "{error}");
+    assert!(error.to_string().contains("is a section"), "{error}");
+}
+
+/// An empty ladder means no further attempt, so nothing else may be taken for it.
+#[test]
+fn a_list_is_not_taken_for_an_empty_ladder() {
+    for value in ["[\"1d\"]", "{ a = 1 }"] {
+        let text = format!("[dunning]\nsoft_funds = {value}\n");
+        let error = Folder::with("list", "production.toml", &text).load(None);
+        let error = error.map(drop).unwrap_err();
+        assert_eq!(error.faults.len(), 1, "{error}");
+        assert!(
+            error.faults[0].name.starts_with("dunning.soft_funds"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_one_line_without_its_text() {
+    let folder = Folder::with(
+        "broken",
+        "production.toml",
+        "[gateway]\nimp_secret = topsecret\n",
+    );
+    let error = folder.load(None).unwrap_err();
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    assert!(error.to_string().contains("line 2"), "{error}");
+    assert!(!error.to_string().contains("topsecret"), "{error}");
+}
+
+#[test]
+fn a_named_file_or_folder_that_is_missing_is_a_fault() {
+    let folder = Folder::with("missing", "production.toml", "");
+    assert!(folder.load(None).is_ok());
+    let error = folder.load(Some("staging")).unwrap_err().to_string();
+    assert!(error.contains("staging.toml: does not exist"), "{error}");
+    let error = folder.load(Some("../etc")).unwrap_err().to_string();
+    assert!(error.contains("BILLD_ENVIRONMENT"), "{error}");
+
+    let nowhere = Source {
+        config_dir: Some(folder.0.join("nowhere")),
+        ..source(&SECRETS)
+    };
+    let error = Settings::load(&nowhere, NEEDS_ALL).unwrap_err().to_string();
+    assert!(error.contains("is not a folder"), "{error}");
+}
