@@ -65,8 +65,8 @@ pub(super) async fn due(stage: &mut Stage) -> anyhow::Result<()> {
     stage.start_daemon().await?;
     stage.wait_until_quiet().await?;
     remark(
-        "No balance and limits go on a ladder of days, an outage on one of hours. A stolen card is\n\
-         never tried again.",
+        "An empty account or a limit is tried again over days, an outage within hours, a stolen card\n\
+         never: it waits for a person.",
     );
     Ok(())
 }
