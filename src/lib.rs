@@ -1,8 +1,10 @@
-//! billd: a recurring-billing daemon for merchants who charge through PortOne V1.
+#![doc = include_str!("../docs/ARCHITECTURE.md")]
 
 pub mod app;
 pub mod causes;
 pub mod cli;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod domain;
 #[cfg(feature = "demo")]
 pub mod embedded;

@@ -2,6 +2,8 @@
 
 pub mod by_hand;
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod figures;
 mod healthcheck;
 mod migrate;
@@ -122,6 +124,8 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::BillingKey(key) => by_hand::billing_key(&source, key).await,
         Command::Payment(payment) => by_hand::payment(&source, payment).await,
         Command::Refund(refund) => by_hand::refund(&source, refund).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::demo(options).await,
         Command::Sandbox(options) => sandbox::sandbox(options).await,
     }
 }

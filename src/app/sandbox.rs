@@ -16,10 +16,13 @@ pub(super) async fn sandbox(options: cli::Sandbox) -> Result<Exit, Failure> {
     let running = sandbox::start(Options {
         listen: options.listen,
         latency,
+        data: options.data,
+        notice_url: options.notice_url,
+        webhooks_as_form: options.webhooks_as_form,
         ..Options::default()
     })
     .await
-    .with_context(|| format!("couldn't listen on {}", options.listen))?;
+    .with_context(|| format!("couldn't start the sandbox on {}", options.listen))?;
     terminal::line(&format!("the sandbox listens on {}", running.base_url()));
     terminal::line(&format!(
         "  BILLD__GATEWAY__BASE_URL={}",

@@ -4,8 +4,11 @@
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
+mod architecture;
 mod charge;
 mod crash;
+mod demo;
+mod docs;
 mod embedded;
 mod guide;
 mod guide_faults;

@@ -114,7 +114,7 @@ async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !is_true().await {
         assert!(
-            started.elapsed() < Duration::from_secs(60),
+            started.elapsed() < Duration::from_mins(1),
             "{what}: not within a minute"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;

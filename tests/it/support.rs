@@ -13,7 +13,7 @@ use billd::metrics::Metrics;
 use billd::sandbox::{self, Running};
 use billd::store::{Connection, Store};
 use secrecy::SecretString;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,14 @@ pub(crate) fn connection(url: &str) -> Connection {
         connections_max: 8,
         timeout: Duration::from_secs(30),
     }
+}
+
+/// The only value of a query, as text; null is "null".
+pub(crate) async fn text(sql: &PgPool, query: &str) -> String {
+    let query = AssertSqlSafe(format!("select ({query})::text"));
+    let row = sqlx::raw_sql(query).fetch_one(sql).await.unwrap();
+    row.get::<Option<String>, _>(0)
+        .unwrap_or_else(|| "null".to_owned())
 }
 
 /// A migrated database of one test's own.
@@ -86,19 +94,9 @@ impl Book {
             .map_err(|error| error.to_string())
     }
 
-    /// The only row of a query.
-    pub(crate) async fn row(&self, query: &str) -> PgRow {
-        sqlx::raw_sql(AssertSqlSafe(query.to_owned()))
-            .fetch_one(&self.sql)
-            .await
-            .unwrap()
-    }
-
     /// The only value of a query, as text; null is "null".
     pub(crate) async fn text(&self, query: &str) -> String {
-        let row = self.row(&format!("select ({query})::text")).await;
-        row.get::<Option<String>, _>(0)
-            .unwrap_or_else(|| "null".to_owned())
+        text(&self.sql, query).await
     }
 
     /// Adds one monthly subscription of 9,900 KRW for a card, due now.
@@ -170,7 +168,6 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct House {
     pub(crate) book: Book,
     pub(crate) sandbox: Running,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) engine: Engine<PortOne>,
 }
 
@@ -182,25 +179,17 @@ impl House {
     pub(crate) async fn with(policy: Policy, limits: Limits) -> Self {
         let book = Book::new().await;
         let sandbox = sandbox::start(sandbox::Options::default()).await.unwrap();
-        let metrics = Metrics::new();
-        let engine = engine(&book, &sandbox.base_url(), policy, limits, &metrics);
+        let engine = engine(&book, &sandbox.base_url(), policy, limits);
         Self {
             book,
             sandbox,
-            metrics,
             engine,
         }
     }
 
     /// Another daemon on the same book and gateway.
     pub(crate) fn another_engine(&self, limits: Limits) -> Engine<PortOne> {
-        engine(
-            &self.book,
-            &self.sandbox.base_url(),
-            policy(),
-            limits,
-            &Metrics::new(),
-        )
+        engine(&self.book, &self.sandbox.base_url(), policy(), limits)
     }
 
     pub(crate) async fn sweep(&self) -> Swept {
@@ -228,7 +217,6 @@ pub(crate) fn engine(
     base_url: &str,
     policy: Policy,
     limits: Limits,
-    metrics: &Arc<Metrics>,
 ) -> Engine<PortOne> {
     let portone = portone(base_url, limits.charges_max);
     Engine::new(
@@ -236,7 +224,7 @@ pub(crate) fn engine(
         portone,
         policy,
         limits,
-        Arc::clone(metrics),
+        Metrics::new(),
         Arc::new(Doorbell::default()),
     )
 }
