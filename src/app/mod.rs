@@ -1,6 +1,6 @@
 //! The composition root: the only place that names every concrete type.
 
-pub mod by_hand;
+mod by_hand;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;

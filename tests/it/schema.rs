@@ -353,7 +353,7 @@ async fn an_ordinary_role_can_migrate_and_bill() {
         .await
         .unwrap();
     let store = billd::store::Store::new(&connection(&url.replace("billd@", "merchant@"))).unwrap();
-    assert_eq!(store.migrate().await.unwrap(), [1]);
+    assert_eq!(store.migrate().await.unwrap(), [1, 2]);
     let limits = ClaimLimits {
         rows_max: 10,
         lease: Duration::from_secs(90),

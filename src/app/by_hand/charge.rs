@@ -3,7 +3,6 @@
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::by_hand::args::{Again, Charge, Onetime, Terms};
 use crate::app::by_hand::first;
 use crate::app::by_hand::key;
 use crate::app::by_hand::not_done;
@@ -11,6 +10,7 @@ use crate::app::by_hand::read_card::read_card;
 use crate::app::by_hand::result::Charged;
 use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::cli::Output;
+use crate::cli::by_hand::{Again, Charge, Onetime, Terms};
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms};
 use crate::domain::hand::{HandCharge, HandKind, OnetimeRequest};
 use crate::domain::ids::{CustomerUid, MerchantUid};

@@ -2,12 +2,12 @@
 
 use crate::app::Failure;
 use crate::app::House;
-use crate::app::by_hand::args::Onetime;
 use crate::app::by_hand::charge::{money, optional};
 use crate::app::by_hand::key;
 use crate::app::by_hand::not_done;
 use crate::app::by_hand::read_card::read_card;
 use crate::app::by_hand::result::Charged;
+use crate::cli::by_hand::Onetime;
 use crate::domain::calendar::Interval;
 use crate::domain::claim::Claim;
 use crate::domain::hand::OnetimeRequest;

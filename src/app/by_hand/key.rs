@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::app::by_hand::args::BillingKey as Command;
 use crate::app::by_hand::ask::confirm;
 use crate::app::by_hand::not_done;
 use crate::app::by_hand::read_card::read_card;
 use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::causes::chain;
 use crate::cli::Output;
+use crate::cli::by_hand::BillingKey as Command;
 use crate::domain::ids::CustomerUid;
 use crate::gateway::Gateway;
 use crate::gateway::portone::{BillingKey, KeyOwner, Reservation};

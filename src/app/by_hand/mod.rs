@@ -3,20 +3,15 @@
 //! A card comes in by prompt or standard input and leaves in one request. Everything that moves
 //! money is written down before it leaves, as in the daemon.
 
-mod args;
 mod ask;
 mod charge;
 mod first;
 mod key;
+mod name;
 mod payment;
 mod read_card;
 mod refund;
 mod result;
-
-pub use args::{
-    Again, BillingKey, CHARGE_HELP, Charge, KEY_HELP, Onetime, PAYMENT_HELP, Payment, REFUND_HELP,
-    Refund, Terms,
-};
 
 pub(super) use charge::charge;
 pub(super) use key::billing_key;

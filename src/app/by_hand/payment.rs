@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use crate::app::by_hand::args::{Payment, PaymentName};
 use crate::app::by_hand::key::instant;
+use crate::app::by_hand::name::PaymentName;
 use crate::app::by_hand::not_done;
 use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::cli::Output;
+use crate::cli::by_hand::Payment;
 use crate::domain::ids::MerchantUid;
 use crate::gateway::Gateway;
 use crate::gateway::portone::PaymentRecord;
@@ -16,7 +17,7 @@ use crate::terminal;
 
 pub(in crate::app) async fn payment(source: &Source, command: Payment) -> Result<Exit, Failure> {
     let Payment::Show { payment, output } = command;
-    let name = PaymentName::parse(&payment).map_err(not_done)?;
+    let name = PaymentName::parse(&payment).map_err(|error| not_done(error.to_string()))?;
     let settings = settings_for_work(source)?;
     let house = open_house(&settings).await?;
     house.engine.gateway().prepare().await?;

@@ -3,10 +3,11 @@
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::by_hand::args::{PaymentName, Refund};
+use crate::app::by_hand::name::PaymentName;
 use crate::app::by_hand::not_done;
 use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::cli::Output;
+use crate::cli::by_hand::Refund;
 use crate::domain::attempt::Lookup;
 use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid};
 use crate::domain::money::{Currency, Money};
@@ -40,7 +41,7 @@ struct Payment {
 }
 
 pub(in crate::app) async fn refund(source: &Source, refund: Refund) -> Result<Exit, Failure> {
-    let name = PaymentName::parse(&refund.payment).map_err(not_done)?;
+    let name = PaymentName::parse(&refund.payment).map_err(|error| not_done(error.to_string()))?;
     let settings = settings_for_work(source)?;
     let house = open_house(&settings).await?;
     house.engine.gateway().prepare().await?;

@@ -5,11 +5,11 @@ use clap::{Args, Subcommand};
 
 use crate::cli::Output;
 use crate::domain::calendar::{IntervalUnit, Zone};
-use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid};
+use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::Currency;
 
 /// Examples of `billd charge`.
-pub const CHARGE_HELP: &str = "\
+pub(super) const CHARGE_HELP: &str = "\
 The card is asked for on the terminal, without echo. Without a terminal it is read from standard
 input, as a JSON object or as lines of key=value:
   card_number, expiry (YYYY-MM or MM/YY), birth (YYMMDD or business number), pwd_2digit, cvc
@@ -22,7 +22,7 @@ Examples:
   vault read -format=json card/1 | billd charge onetime --amount 3000 --name 쿠폰 --json";
 
 /// Examples of `billd billing-key`.
-pub const KEY_HELP: &str = "\
+pub(super) const KEY_HELP: &str = "\
 The card is read as by `billd charge`: by prompt or from standard input.
 
 Examples:
@@ -32,13 +32,13 @@ Examples:
   billd billing-key delete cust_1 --yes";
 
 /// Examples of `billd payment`.
-pub const PAYMENT_HELP: &str = "\
+pub(super) const PAYMENT_HELP: &str = "\
 Examples:
   billd payment show imp_123456789012
   billd payment show 0190f3c8d2b84e6f8a1b2c3d4e5f6a7b26113001 --json | jq .gateway";
 
 /// Examples of `billd refund`.
-pub const REFUND_HELP: &str = "\
+pub(super) const REFUND_HELP: &str = "\
 Only what billd charged is given back; other payments are given back in the PortOne console.
 Running the same command again is harmless: without --key, one refund of a payment is told from
 another by its sum. To give the same sum back once more, name it with --key.
@@ -283,22 +283,5 @@ fn bounded(text: &str, characters_max: usize) -> Result<String, String> {
             Err(format!("is longer than {characters_max} characters"))
         }
         _ => Ok(text.to_owned()),
-    }
-}
-
-/// Which of its two numbers names a payment.
-pub(super) enum PaymentName {
-    Imp(ImpUid),
-    Merchant(MerchantUid),
-}
-
-impl PaymentName {
-    /// PortOne's numbers begin with `imp_`, which no number of ours can.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with("imp_") {
-            let imp_uid = ImpUid::parse(text).map_err(|error| error.to_string())?;
-            return Ok(Self::Imp(imp_uid));
-        }
-        merchant_uid(text).map(Self::Merchant)
     }
 }

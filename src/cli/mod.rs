@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod by_hand;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -98,17 +100,17 @@ Examples:
         ready: bool,
     },
     /// Charge by hand: a card that is typed in, or a billing key
-    #[command(subcommand, after_help = crate::app::by_hand::CHARGE_HELP)]
-    Charge(crate::app::by_hand::Charge),
+    #[command(subcommand, after_help = by_hand::CHARGE_HELP)]
+    Charge(by_hand::Charge),
     /// Issue, show, list and delete billing keys
-    #[command(subcommand, after_help = crate::app::by_hand::KEY_HELP)]
-    BillingKey(crate::app::by_hand::BillingKey),
+    #[command(subcommand, after_help = by_hand::KEY_HELP)]
+    BillingKey(by_hand::BillingKey),
     /// Look a payment up, in the gateway's books and in ours
-    #[command(subcommand, after_help = crate::app::by_hand::PAYMENT_HELP)]
-    Payment(crate::app::by_hand::Payment),
+    #[command(subcommand, after_help = by_hand::PAYMENT_HELP)]
+    Payment(by_hand::Payment),
     /// Give money back, all or a part, once
-    #[command(after_help = crate::app::by_hand::REFUND_HELP)]
-    Refund(crate::app::by_hand::Refund),
+    #[command(after_help = by_hand::REFUND_HELP)]
+    Refund(by_hand::Refund),
     /// See it work, in half a minute: a database, a gateway and a book of its own, and a crash
     #[cfg(feature = "demo")]
     #[command(after_help = "\
