@@ -53,94 +53,18 @@ impl Store {
         lease: Duration,
     ) -> Result<FirstBegun, StoreError> {
         let mut tx = self.within(self.pool.begin()).await?;
-        let customer_uid = first.customer_uid.as_str();
-        // Two impatient repeats of one command take turns; the second one then finds the first.
-        let turn = sqlx::query!(
-            "-- store::begin_first_payment, in turn
-            select pg_advisory_xact_lock(hashtextextended('billd first payment ' || $1, 0))",
-            customer_uid,
-        )
-        .execute(&mut *tx);
-        self.within(turn).await?;
-        let existing = sqlx::query_scalar!(
-            "-- store::begin_first_payment, another
-            select id from billd.subscription
-            where customer_uid = $1 and state <> 'cancelled'
-            limit 1",
-            customer_uid,
-        )
-        .fetch_optional(&mut *tx);
-        if let Some(id) = self.within(existing).await?
+        let existing = self.within(existing(&mut tx, &first.customer_uid)).await?;
+        if let Some(id) = existing
             && !first.is_another
         {
             return Ok(FirstBegun::Exists(SubscriptionId(id)));
         }
         let born = self.within(insert(&mut tx, first)).await?;
-        let attempt = sqlx::query!(
-            r#"-- store::begin_first_payment, debt and attempt
-            with cycle as (
-                insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at)
-                select id, period, amount, currency, due_at from billd.subscription where id = $1
-                returning subscription_id, period, amount, currency
-            )
-            insert into billd.charge_attempt
-                (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
-                 ask_at, fence, by_card)
-            select billd.merchant_uid(c.subscription_id, c.period, 1), c.subscription_id, c.period, 1,
-                c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), 1, true
-            from cycle c
-            returning merchant_uid, billd.now() as "now!: jiff_sqlx::Timestamp""#,
-            born.id,
-            customer_uid,
-            lease.as_secs_f64(),
-        )
-        .fetch_one(&mut *tx);
-        let attempt = self.within(attempt).await?;
-        let open = sqlx::query!(
-            "-- store::begin_first_payment, open
-            update billd.subscription set open_attempt = $2, attempts = 1, fence = 1 where id = $1",
-            born.id,
-            attempt.merchant_uid,
-        )
-        .execute(&mut *tx);
-        self.within(open).await?;
-
+        let merchant_uid = self.within(begin(&mut tx, &born, first, lease)).await?;
         // Before the commit: a calendar that has no next period must not be charged.
-        let next = schedule(
-            born.anchor_at.to_jiff(),
-            born.interval_count,
-            &born.interval_unit,
-            &born.time_zone,
-        )
-        .and_then(|schedule| {
-            let next = schedule.next_after(born.period.to_jiff());
-            next.map_err(|error| error.to_string())
-        })
-        .map_err(corrupt)?;
-        let merchant_uid = merchant_uid(&attempt.merchant_uid)?;
+        let claim = claim(first, &born, &merchant_uid)?;
         self.within(tx.commit()).await?;
-        Ok(FirstBegun::Begun(Box::new(Claim {
-            key: AttemptKey {
-                merchant_uid: merchant_uid.clone(),
-                subscription: SubscriptionId(born.id),
-                period: born.period.to_jiff(),
-                fence: 1,
-            },
-            request: ChargeRequest {
-                merchant_uid,
-                customer_uid: first.customer_uid.clone(),
-                money: first.money,
-                name: first.name.clone(),
-                terms: first.terms.clone(),
-            },
-            history: History {
-                attempt_no: AttemptNo::FIRST,
-                declines: 0,
-            },
-            next,
-            due_at: born.due_at.to_jiff(),
-            late: Duration::ZERO,
-        })))
+        Ok(FirstBegun::Begun(Box::new(claim)))
     }
 }
 
@@ -194,4 +118,100 @@ async fn insert(
     )
     .fetch_one(&mut **tx)
     .await
+}
+
+/// Two impatient repeats of one command take turns; the second one then finds the first.
+async fn existing(
+    tx: &mut Transaction<'static, Postgres>,
+    customer_uid: &CustomerUid,
+) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query!(
+        "-- store::begin_first_payment, in turn
+        select pg_advisory_xact_lock(hashtextextended('billd first payment ' || $1, 0))",
+        customer_uid.as_str(),
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query_scalar!(
+        "-- store::begin_first_payment, another
+        select id from billd.subscription
+        where customer_uid = $1 and state <> 'cancelled'
+        limit 1",
+        customer_uid.as_str(),
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// Opens the debt and its first attempt. No sweep sees the subscription before this is committed,
+/// and none claims it while the attempt is open.
+async fn begin(
+    tx: &mut Transaction<'static, Postgres>,
+    born: &Born,
+    first: &FirstPayment,
+    lease: Duration,
+) -> Result<String, sqlx::Error> {
+    let merchant_uid = sqlx::query_scalar!(
+        "-- store::begin_first_payment, debt and attempt
+        with cycle as (
+            insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at)
+            select id, period, amount, currency, due_at from billd.subscription where id = $1
+            returning subscription_id, period, amount, currency
+        )
+        insert into billd.charge_attempt
+            (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
+             ask_at, fence, by_card)
+        select billd.merchant_uid(c.subscription_id, c.period, 1), c.subscription_id, c.period, 1,
+            c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), 1, true
+        from cycle c
+        returning merchant_uid",
+        born.id,
+        first.customer_uid.as_str(),
+        lease.as_secs_f64(),
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::begin_first_payment, open
+        update billd.subscription set open_attempt = $2, attempts = 1, fence = 1 where id = $1",
+        born.id,
+        merchant_uid,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(merchant_uid)
+}
+
+fn claim(first: &FirstPayment, born: &Born, name: &str) -> Result<Claim, StoreError> {
+    let merchant_uid = merchant_uid(name)?;
+    let schedule = schedule(
+        born.anchor_at.to_jiff(),
+        born.interval_count,
+        &born.interval_unit,
+        &born.time_zone,
+    )
+    .map_err(corrupt)?;
+    let period = born.period.to_jiff();
+    Ok(Claim {
+        key: AttemptKey {
+            merchant_uid: merchant_uid.clone(),
+            subscription: SubscriptionId(born.id),
+            period,
+            fence: 1,
+        },
+        request: ChargeRequest {
+            merchant_uid,
+            customer_uid: first.customer_uid.clone(),
+            money: first.money,
+            name: first.name.clone(),
+            terms: first.terms.clone(),
+        },
+        history: History {
+            attempt_no: AttemptNo::FIRST,
+            declines: 0,
+        },
+        next: schedule.next_after(period).map_err(corrupt)?,
+        due_at: born.due_at.to_jiff(),
+        late: Duration::ZERO,
+    })
 }

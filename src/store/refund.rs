@@ -213,6 +213,7 @@ impl Store {
         let rows = self.within(statement).await?;
         rows.into_iter()
             .map(|row| {
+                let customer_uid = row.customer_uid.map(CustomerUid::parse);
                 Ok(OpenRefund {
                     key: RefundKey {
                         id: row.id,
@@ -229,11 +230,7 @@ impl Store {
                         vat_amount: row.vat_amount,
                         note: row.note,
                     },
-                    customer_uid: row
-                        .customer_uid
-                        .map(CustomerUid::parse)
-                        .transpose()
-                        .map_err(corrupt)?,
+                    customer_uid: customer_uid.transpose().map_err(corrupt)?,
                     question: Question {
                         age: seconds(row.age_seconds),
                         asks: u16::try_from(row.asks).unwrap_or_default(),

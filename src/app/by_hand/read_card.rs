@@ -7,7 +7,9 @@ use std::io::{IsTerminal, Stdin, Write};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -20,7 +22,7 @@ use crate::domain::card::{Card, CardText};
 const INPUT_BYTES_MAX: usize = 4096;
 /// Longest line of a prompt.
 const LINE_BYTES_MAX: usize = 256;
-/// Ctrl-C and Ctrl-D, which reach us as characters while a prompt hides what is typed.
+/// Ctrl-C, which reaches us as a character while a prompt hides what is typed.
 const INTERRUPT: u8 = 0x03;
 
 const SHAPE: &str = "a JSON object of texts, {\"card_number\": \"…\", \"expiry\": \"YYYY-MM\", \"birth\": \"YYMMDD\", \
@@ -158,6 +160,8 @@ impl Hidden {
             .local_modes
             .remove(LocalModes::ECHO | LocalModes::ISIG);
         hidden.local_modes.insert(LocalModes::ECHONL);
+        // Ctrl-C ends the line at once, and so reaches us without Enter.
+        hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
         tcsetattr(&stdin, OptionalActions::Flush, &hidden)
             .context("couldn't hide what is typed on the terminal")?;
         Ok(Self { stdin, before })
