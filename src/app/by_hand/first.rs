@@ -11,6 +11,7 @@ use crate::cli::by_hand::Onetime;
 use crate::domain::calendar::Interval;
 use crate::domain::claim::Claim;
 use crate::domain::hand::OnetimeRequest;
+use crate::domain::ids::SubscriptionId;
 use crate::engine::FirstPaid;
 use crate::gateway::portone::PortOne;
 use crate::store::FirstPayment;
@@ -22,6 +23,12 @@ pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charge
     };
     let interval = Interval::new(onetime.every, onetime.interval)
         .map_err(|error| not_done(error.to_string()))?;
+    // The store looks again, in turn with others; this only spares a person the typing.
+    if let Some(one) = house.store.key_uses(&customer_uid).await?.first()
+        && !onetime.another
+    {
+        return Err(exists(one.subscription));
+    }
     let before = key::before(house, Some(&customer_uid)).await?;
     let card = read_card()?;
     let first = FirstPayment {
@@ -58,12 +65,7 @@ pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charge
             outcome,
             is_recorded,
         } => (claim, outcome, is_recorded),
-        FirstPaid::Exists(id) => {
-            return Err(not_done(format!(
-                "nothing was charged: the card has subscription {id}, which has not ended; add \
-                 --another if it is to have one more"
-            )));
-        }
+        FirstPaid::Exists(id) => return Err(exists(id)),
     };
     let merchant_uid = &claim.key.merchant_uid;
     let mut charged = Charged::of(merchant_uid, first.money, Some(&customer_uid), &outcome);
@@ -84,4 +86,11 @@ pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charge
         charged.subscription_state = Some(state);
     }
     Ok(charged)
+}
+
+fn exists(id: SubscriptionId) -> Failure {
+    not_done(format!(
+        "nothing was charged: the card has subscription {id}, which has not ended; add --another if \
+         it is to have one more"
+    ))
 }
