@@ -1,6 +1,7 @@
 //! Integration tests, one binary: a real PostgreSQL, the real engine, the sandbox over real HTTP.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
@@ -10,6 +11,7 @@ mod crash;
 mod demo;
 mod docs;
 mod embedded;
+mod locks;
 mod people;
 mod process;
 mod schema;
