@@ -15,7 +15,17 @@ where s.state = 'past_due'
 union all
 select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || ' payments', null,
        'give the surplus back'
-from billd.paid_twice p;
+from billd.paid_twice p
+union all
+select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'active, but nothing is planned', null,
+       'set next_charge_at'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
+union all
+select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'all 99 attempts are used', null,
+       'void the billing_cycle of this period'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99;
 comment on view billd.attention is 'What waits for the gateway or for a person, oldest first if you order by since.';
 drop table billd.refund, billd.hand_charge;
 drop trigger first_payment_failed on billd.subscription;

@@ -256,6 +256,16 @@ select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || 
        'give the surplus back'
 from billd.paid_twice p
 union all
+select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'active, but nothing is planned', null,
+       'set next_charge_at'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
+union all
+select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'all 99 attempts are used', null,
+       'void the billing_cycle of this period'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99
+union all
 select 'hand_charge', null, h.merchant_uid, h.started_at, coalesce(h.reason, 'started'), h.message,
        case when h.parked_at is null then 'billd is asking the gateway; nothing to do yet'
             else 'look the payment up in the console; see OPERATIONS.md, parked charges' end

@@ -23,10 +23,10 @@ pub(super) async fn sandbox(options: cli::Sandbox) -> Result<Exit, Failure> {
     })
     .await
     .with_context(|| format!("couldn't start the sandbox on {}", options.listen))?;
-    terminal::line(&format!("the sandbox listens on {}", running.base_url()));
+    let port = running.addr().port();
+    terminal::line(&format!("the sandbox listens on {}", running.addr()));
     terminal::line(&format!(
-        "  BILLD__GATEWAY__BASE_URL={}",
-        running.base_url()
+        "  BILLD__GATEWAY__BASE_URL=http://127.0.0.1:{port}"
     ));
     terminal::line(&format!("  BILLD__GATEWAY__IMP_KEY={}", sandbox::IMP_KEY));
     terminal::line(&format!(

@@ -40,7 +40,6 @@ Settings come from config/default.toml (compiled in), config/NAME.toml and the e
 instance BILLD__GATEWAY__IMP_KEY. `billd check` shows whether they work.
 
 Examples:
-  billd demo                                     see it work; needs nothing
   DATABASE_URL=postgres://… billd migrate        prepare a database
   billd check                                    try settings, database and gateway
   billd run                                      charge what is due, from now on

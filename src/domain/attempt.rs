@@ -197,10 +197,38 @@ pub enum Lookup {
 /// bound on what a broken gateway can put into a row.
 pub const MESSAGE_CHARACTERS_MAX: usize = 500;
 
-/// Cuts a gateway's text at [`MESSAGE_CHARACTERS_MAX`] characters.
+/// Cuts a gateway's text at [`MESSAGE_CHARACTERS_MAX`] characters, and takes out the card's name where
+/// PortOne is known to quote it: a message goes into the log.
 pub fn bounded_message(text: &str) -> String {
+    let quoted = "customer_uid(";
+    let text = match text.split_once(quoted) {
+        None => text.to_owned(),
+        Some((before, rest)) => {
+            let after = rest.split_once(')').map_or("", |(_card, after)| after);
+            format!("{before}{quoted}…){after}")
+        }
+    };
     text.chars()
         .filter(|c| *c != '\0')
         .take(MESSAGE_CHARACTERS_MAX)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_bounded_and_does_not_quote_the_card() {
+        assert_eq!(
+            bounded_message("요청하신 customer_uid(card-minji)로 등록된 정보를 찾을 수 없습니다."),
+            "요청하신 customer_uid(…)로 등록된 정보를 찾을 수 없습니다."
+        );
+        assert_eq!(bounded_message("[1254]잔액부족"), "[1254]잔액부족");
+        assert_eq!(bounded_message("a\0b"), "ab");
+        assert_eq!(
+            bounded_message(&"가".repeat(9999)).chars().count(),
+            MESSAGE_CHARACTERS_MAX
+        );
+    }
 }

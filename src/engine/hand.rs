@@ -124,7 +124,7 @@ impl<G: Gateway> Engine<G> {
             key: claim.key.clone(),
             decision: decide_by_card(&inner.policy, &outcome, claim.history),
             outcome: Some(outcome.clone()),
-            next: Some(claim.next),
+            next: claim.next,
             not_found: 0,
         };
         let recorded = inner.recorder.record(answer.clone()).await;

@@ -154,8 +154,10 @@ async fn begin(
     let merchant_uid = sqlx::query_scalar!(
         "-- store::begin_first_payment, debt and attempt
         with cycle as (
-            insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at)
-            select id, period, amount, currency, due_at from billd.subscription where id = $1
+            insert into billd.billing_cycle
+                (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at)
+            select id, period, amount, currency, tax_free, vat_amount, card_quota, due_at
+            from billd.subscription where id = $1
             returning subscription_id, period, amount, currency
         )
         insert into billd.charge_attempt
@@ -210,7 +212,7 @@ fn claim(first: &FirstPayment, born: &Born, name: &str) -> Result<Claim, StoreEr
             attempt_no: AttemptNo::FIRST,
             declines: 0,
         },
-        next: schedule.next_after(period).map_err(corrupt)?,
+        next: Some(schedule.next_after(period).map_err(corrupt)?),
         due_at: born.due_at.to_jiff(),
         late: Duration::ZERO,
     })

@@ -209,7 +209,7 @@ impl Store {
             evidence.code,
             evidence.message,
         )
-        .execute(&self.pool);
+        .execute(&self.recording);
         if self.within(statement).await?.rows_affected() > 0 {
             return Ok(true);
         }

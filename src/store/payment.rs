@@ -34,9 +34,9 @@ pub struct BookPayment {
     pub message: Option<String>,
     /// How much was given back, as far as we know.
     pub cancelled_amount: i64,
-    /// The tax-free part of the subscription's amount, if it has one.
+    /// The tax-free part of the debt's amount, if it has one.
     pub tax_free: Option<i64>,
-    /// The value-added tax of the subscription's amount, if it is given.
+    /// The value-added tax of the debt's amount, if it is given.
     pub vat_amount: Option<i64>,
 }
 
@@ -62,9 +62,9 @@ impl Store {
             select 'attempt' as "kind!", a.state as "state!", a.amount as "amount!",
                 a.currency as "currency!", a.customer_uid, a.subscription_id as "subscription_id?",
                 a.period as "period?: jiff_sqlx::Date", a.imp_uid, a.reason, a.code, a.message,
-                a.cancelled_amount as "cancelled_amount!", s.tax_free, s.vat_amount
+                a.cancelled_amount as "cancelled_amount!", c.tax_free, c.vat_amount
             from billd.charge_attempt a
-            join billd.subscription s on s.id = a.subscription_id
+            join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
             where a.merchant_uid = $1
             union all
             select h.kind, h.state, h.amount, h.currency, h.customer_uid, null, null, h.imp_uid,

@@ -295,7 +295,7 @@ impl Store {
             record.message,
             record.request.cancelled_after(),
         )
-        .fetch_one(&self.pool);
+        .fetch_one(&self.recording);
         self.within(statement).await
     }
 }

@@ -21,7 +21,7 @@ use crate::support::{Book, House, limits, policy, portone, text};
 const LEASE: Duration = Duration::from_secs(90);
 const PACE: Duration = Duration::from_hours(1);
 
-async fn claim(book: &Book) -> Vec<Claim> {
+pub(crate) async fn claim(book: &Book) -> Vec<Claim> {
     let limits = ClaimLimits {
         rows_max: 500,
         lease: LEASE,
@@ -37,7 +37,7 @@ async fn claim(book: &Book) -> Vec<Claim> {
         .collect()
 }
 
-fn paid(claim: &Claim) -> Answer {
+pub(crate) fn paid(claim: &Claim) -> Answer {
     Answer {
         key: claim.key.clone(),
         outcome: Some(ChargeOutcome::Paid(Payment {
@@ -48,7 +48,7 @@ fn paid(claim: &Claim) -> Answer {
             cancelled_amount: 0,
         })),
         decision: Decision::Advance,
-        next: Some(claim.next),
+        next: claim.next,
         not_found: 0,
     }
 }

@@ -68,6 +68,8 @@ fn every_alarm_of_the_engine_is_explained_to_the_operator() {
         "bad row:",
         "an outcome could not be recorded",
         "claiming failed",
+        "asking failed",
+        "the recorder has ended",
     ] {
         assert!(
             sources.contains(&format!("\"{alarm}")),

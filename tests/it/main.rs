@@ -1,6 +1,7 @@
 //! Integration tests, one binary: a real PostgreSQL, the real engine, the sandbox over real HTTP.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
@@ -12,6 +13,7 @@ mod docs;
 mod embedded;
 mod guide;
 mod guide_faults;
+mod locks;
 mod people;
 mod process;
 mod schema;
