@@ -201,7 +201,7 @@ async fn a_first_payment_found_declined_cancels_the_subscription() {
     fault(&shop, FaultKind::DropAfter, Route::Onetime);
     let card = CARD.replace(NUMBER, "4000-0000-0000-1216");
     shop.json(7, &card, SUBSCRIBE);
-    shop.json(0, "", "reconcile");
+    ask_for_long(&shop).await;
     let states = "select concat_ws(' ', s.state, c.state) from billd.subscription s join billd.billing_cycle c on c.subscription_id = s.id";
     assert_eq!(shop.book.text(states).await, "cancelled void");
     shop.book.advance("32 days").await;
