@@ -115,4 +115,8 @@ SWITCHES (what PortOne V1 does here is not known; the default is the careful one
   nightly_cancel            false   true turns the day's payments to `cancelled` at 23:30 in Korea
   partial_cancel_shows_cancelled
                             false   true shows a partly cancelled payment as `cancelled`
+  schedule_lists_paged      true    lists of reservations are pages, as PortOne's own clients read
+                                    them; false answers the bare array of the schema
+  test_payments_hidden      true    /payments/{imp_uid} needs include_sandbox=true, as since 2026;
+                                    false shows every payment, as before, to older clients
 ";

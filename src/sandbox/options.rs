@@ -77,6 +77,12 @@ pub struct Switches {
     pub nightly_cancel: bool,
     /// Whether a partly cancelled payment shows as `cancelled` instead of `paid`.
     pub partial_cancel_shows_cancelled: bool,
+    /// Whether lists of reservations come as pages, as PortOne's own clients read them, or as the
+    /// bare array that the schema names.
+    pub schedule_lists_paged: bool,
+    /// Whether `GET /payments/{imp_uid}` hides test payments from who does not ask for them, as it
+    /// does since 2026. Older clients can't ask.
+    pub test_payments_hidden: bool,
 }
 
 impl Default for Switches {
@@ -91,6 +97,8 @@ impl Default for Switches {
             failed_onetime_keeps_key: false,
             nightly_cancel: false,
             partial_cancel_shows_cancelled: false,
+            schedule_lists_paged: true,
+            test_payments_hidden: true,
         }
     }
 }

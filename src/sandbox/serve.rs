@@ -44,9 +44,12 @@ fn payments() -> Router<Arc<Sandbox>> {
         )
         .route("/payments", get(Route::Payments, look_up::batch))
         .route("/payments/{imp_uid}", get(Route::Payment, look_up::payment))
+        // A client that fills an empty status into the path leaves a slash at its end.
         .route("/payments/findAll/{merchant_uid}", find_all())
+        .route("/payments/findAll/{merchant_uid}/", find_all())
         .route("/payments/findAll/{merchant_uid}/{status}", find_all())
         .route("/payments/find/{merchant_uid}", find())
+        .route("/payments/find/{merchant_uid}/", find())
         .route("/payments/find/{merchant_uid}/{status}", find())
         .route(
             "/payments/status/{status}",

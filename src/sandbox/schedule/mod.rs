@@ -199,6 +199,7 @@ fn listed(
     };
     let oldest_first = query.text("sorting").as_deref() == Some("scheduled");
     let paging = Paging::unsorted(query)?;
+    let is_paged = sandbox.switches().schedule_lists_paged;
     let book = sandbox.book();
     let within = |schedule: &&Schedule| {
         (from_s..to_s).contains(&schedule.at_s)
@@ -211,7 +212,12 @@ fn listed(
         found.reverse();
     }
     let found = found.into_iter().map(|s| annotation(&book, s)).collect();
-    Ok(Answer::ok(paging.cut(found)?.list))
+    let page = paging.cut(found)?;
+    Ok(if is_paged {
+        Answer::ok(page)
+    } else {
+        Answer::ok(page.list)
+    })
 }
 
 fn known(book: &Book, call: &Call) -> Result<Schedule, Answer> {

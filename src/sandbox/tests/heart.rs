@@ -201,7 +201,10 @@ async fn look_ups_find_every_record_in_order_and_by_page() {
         (&failed["response"]["total"], &failed["response"]["next"]),
         (&json!(2), &json!(2))
     );
-    assert_eq!(bench.get("/payments/find/m1").await.1["response"], paid);
+    for path in ["/payments/find/m1", "/payments/find/m1/"] {
+        assert_eq!(bench.get(path).await.1["response"], paid, "{path}");
+    }
+    assert_eq!(bench.get("/payments/findAll/m1/").await.0, 200);
     assert_eq!(
         bench.get("/payments/find/m1/failed").await.1["response"]["status"],
         "failed"
@@ -230,6 +233,11 @@ async fn look_ups_find_every_record_in_order_and_by_page() {
     assert_eq!(bench.get(&path).await.0, 404);
     let shown = bench.get(&format!("{path}?include_sandbox=true")).await.1;
     assert_eq!(shown["response"], paid);
+    bench.running.set_switches(Switches {
+        test_payments_hidden: false,
+        ..Switches::default()
+    });
+    assert_eq!(bench.get(&path).await.1["response"], paid);
 }
 
 #[tokio::test]

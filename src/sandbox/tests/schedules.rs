@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::{Json, Router, extract::State, routing::post};
 use serde_json::{Value, json};
 
+use super::super::Switches;
 use super::Bench;
 
 /// A merchant's server that writes down what it is told.
@@ -114,9 +115,14 @@ async fn reservations_are_moved_revoked_and_made_anew() {
         "/subscribe/payments/schedule/customers/c1?from={at}&to={}",
         at + 61
     );
-    let listed = bench.get(&list).await.1;
-    assert_eq!(listed["response"].as_array().unwrap().len(), 2);
-    assert_eq!(listed["response"][0]["merchant_uid"], "m1");
+    let page = bench.get(&list).await.1["response"].clone();
+    assert_eq!((&page["total"], &page["next"]), (&json!(2), &json!(0)));
+    assert_eq!(page["list"][0]["merchant_uid"], "m1");
+    bench.running.set_switches(Switches {
+        schedule_lists_paged: false,
+        ..Switches::default()
+    });
+    assert_eq!(bench.get(&list).await.1["response"], page["list"]);
     let revoke = json!({"customer_uid": "c1", "merchant_uid": ["m2"]});
     let revoked = bench
         .post("/subscribe/payments/unschedule", &revoke)
