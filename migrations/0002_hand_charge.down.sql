@@ -28,7 +28,7 @@ from billd.subscription s
 where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99;
 comment on view billd.attention is 'What waits for the gateway or for a person, oldest first if you order by since.';
 drop table billd.refund, billd.hand_charge;
-drop trigger first_payment_failed on billd.subscription;
+drop trigger first_payment_failed on billd.charge_attempt;
 drop trigger charge_attempt_terms_never_change on billd.charge_attempt;
 create trigger charge_attempt_terms_never_change before update on billd.charge_attempt
     for each row

@@ -112,19 +112,25 @@ create function billd.first_payment_failed() returns trigger
 language plpgsql
 as $$
 begin
-    update billd.subscription s
-    set state = 'cancelled'
-    where s.id = new.id and s.state = 'past_due'
-      and exists (
-          select from billd.charge_attempt a
-          where a.merchant_uid = new.last_merchant_uid and a.by_card and a.state <> 'paid');
+    update billd.billing_cycle
+    set state = 'void', closed_at = billd.now(), reason = 'the first payment was not made'
+    where subscription_id = new.subscription_id and period = new.period
+      and state in ('due', 'unresolved', 'uncollectible');
+    update billd.subscription
+    set state = 'cancelled',
+        state_reason = coalesce(state_reason, 'first_payment; ' || coalesce(new.message, new.state)),
+        next_charge_at = null,
+        open_attempt = null,
+        fence = fence + 1
+    where id = new.subscription_id and period = new.period and state <> 'cancelled';
     return null;
 end
 $$;
 comment on function billd.first_payment_failed() is
-    'A subscription whose first payment, made with the card itself, was refused has never begun.';
-create trigger first_payment_failed after update on billd.subscription
-    for each row when (old.state = 'active' and new.state = 'past_due')
+    'A subscription whose first payment, made with the card itself, was not made has never begun. Nobody may charge its billing key in place of the card.';
+create trigger first_payment_failed after update on billd.charge_attempt
+    for each row
+    when (new.by_card and old.state in ('started', 'unknown') and new.state in ('declined', 'not_sent'))
     execute function billd.first_payment_failed();
 
 -- -------------------------------------------------------------------------------- refunds

@@ -194,6 +194,25 @@ async fn a_first_payment_that_never_arrived_is_never_sent_to_the_billing_key() {
     assert_eq!(shop.book.text(parked).await, "unknown t 1");
 }
 
+/// Hazard: a person who has looked at the console closes the parked payment, and the next sweep
+/// charges whatever card stands behind the name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_payment_that_a_person_closes_leaves_no_subscription_behind() {
+    let shop = Shop::new().await;
+    shop.json(0, CARD, "billing-key issue cust_1");
+    fault(&shop, FaultKind::DropBefore, Route::Onetime);
+    shop.json(7, CARD, SUBSCRIBE);
+    ask_for_long(&shop).await;
+    shop.book.run("update billd.charge_attempt set state = 'not_sent', finished_at = now(), ask_at = null").await;
+    let states = "select concat_ws(' ', s.state, c.state, s.open_attempt is null) from billd.subscription s join billd.billing_cycle c on c.subscription_id = s.id";
+    assert_eq!(shop.book.text(states).await, "cancelled void t");
+    for _ in 0..2 {
+        shop.book.advance("32 days").await;
+        shop.json(0, "", "sweep");
+    }
+    assert_eq!(requests(&shop, Route::Again), 0);
+}
+
 /// Hazard: a first payment that is found declined only later leaves a subscription that retries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_payment_found_declined_cancels_the_subscription() {
