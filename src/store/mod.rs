@@ -7,6 +7,8 @@
 
 mod answers;
 mod attempts;
+mod audit;
+mod hints;
 mod pulse;
 mod recheck;
 mod rows;
@@ -18,6 +20,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub use attempts::{ClaimLimits, Claimed};
+pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
 pub use pulse::{Pulse, ServerClock};
 pub use recheck::Rechecked;
 pub use schema::SchemaState;
