@@ -1,6 +1,7 @@
 //! billd: a recurring-billing daemon for merchants who charge through PortOne V1.
 
 pub mod app;
+pub mod auditor;
 pub mod causes;
 pub mod cli;
 pub mod domain;
@@ -16,3 +17,4 @@ pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod terminal;
+pub mod webhook;

@@ -1,5 +1,6 @@
 //! The composition root: the only place that names every concrete type.
 
+mod audit;
 mod check;
 mod figures;
 mod healthcheck;
@@ -39,6 +40,8 @@ pub enum Exit {
     Gateway = 6,
     /// Something is still due or unknown, or a stop cut calls short.
     WorkLeft = 7,
+    /// The gateway's books and ours differ, and a person must look.
+    Findings = 9,
 }
 
 impl Exit {
@@ -52,6 +55,7 @@ impl Exit {
             Self::Schema => 5,
             Self::Gateway => 6,
             Self::WorkLeft => 7,
+            Self::Findings => 9,
         }
     }
 }
@@ -108,6 +112,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Run => run::run(&source).await,
         Command::Sweep(output) => sweep::sweep(&source, output).await,
         Command::Reconcile(output) => sweep::reconcile(&source, output).await,
+        Command::Audit(options) => audit::audit(&source, options).await,
         Command::Migrate(output) => migrate::migrate(&source, output).await,
         Command::Check(output) => check::check(&source, output).await,
         Command::Healthcheck { ready } => healthcheck::healthcheck(&source, ready).await,

@@ -53,7 +53,10 @@ fn a_record_without_money_says_nothing_about_anything() {
         let failed = entry(BookStatus::NoMoney, 0);
         let verdict = judge(&failed, Some(&own(state)), Kinship::default());
         assert_eq!((verdict.act, verdict.found), (Act::Nothing, None));
-        assert!(!verdict.is_seen, "a failed record is no counterpart of a payment");
+        assert!(
+            !verdict.is_seen,
+            "a failed record is no counterpart of a payment"
+        );
     }
 }
 

@@ -99,8 +99,8 @@ impl PortOne {
             });
         }
         let list: List = response(status, &body)?;
-        let records = list.list.len();
-        let entries: Vec<_> = list.list.into_iter().filter_map(Record::entry).collect();
+        let records = list.records.len();
+        let entries: Vec<_> = list.records.into_iter().filter_map(Record::entry).collect();
         Ok(BookPage {
             unreadable: records.saturating_sub(entries.len()),
             entries,
@@ -214,7 +214,8 @@ fn response<T: for<'de> Deserialize<'de>>(
 /// A page of payments. Only what the auditor compares is kept.
 #[derive(Deserialize)]
 struct List {
-    list: Vec<Record>,
+    #[serde(rename = "list")]
+    records: Vec<Record>,
     #[serde(default)]
     total: u64,
     /// 0 on the last page.
@@ -316,22 +317,18 @@ fn given(text: &str) -> Option<String> {
 fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => text,
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::Array(_)
-        | Value::Object(_) => String::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            String::new()
+        }
     })
 }
 
 fn number_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Number>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Number(number) => Some(number),
-        Value::Null
-        | Value::Bool(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => None,
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
     })
 }
 
@@ -356,10 +353,16 @@ mod tests {
                 "currency":"USD","cancel_amount":9.99,"customer_uid":"cust_1","new_field":{"x":[]}}"#,
         );
         assert_eq!((list.total, list.next), (9, 2));
-        let entries: Vec<_> = list.list.into_iter().filter_map(Record::entry).collect();
+        let entries: Vec<_> = list.records.into_iter().filter_map(Record::entry).collect();
         assert_eq!(entries.len(), 2);
-        assert_eq!((entries[0].amount, entries[0].is_kept()), (Some(9900), true));
-        assert_eq!((entries[1].amount, entries[1].is_kept()), (Some(999), false));
+        assert_eq!(
+            (entries[0].amount, entries[0].is_kept()),
+            (Some(9900), true)
+        );
+        assert_eq!(
+            (entries[1].amount, entries[1].is_kept()),
+            (Some(999), false)
+        );
         assert_eq!(entries[1].customer_uid.as_deref(), Some("cust_1"));
     }
 

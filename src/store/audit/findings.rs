@@ -163,11 +163,9 @@ pub(super) async fn upsert(
     if findings.is_empty() {
         return Ok(());
     }
-    let texts = |field: fn(&Finding) -> Option<String>| {
-        findings.iter().map(field).collect::<Vec<_>>()
-    };
-    let sums =
-        |field: fn(&Finding) -> Option<i64>| findings.iter().map(field).collect::<Vec<_>>();
+    let texts =
+        |field: fn(&Finding) -> Option<String>| findings.iter().map(field).collect::<Vec<_>>();
+    let sums = |field: fn(&Finding) -> Option<i64>| findings.iter().map(field).collect::<Vec<_>>();
     let subscriptions: Vec<Option<Uuid>> = findings
         .iter()
         .map(|finding| finding.subscription.map(|id| id.0))

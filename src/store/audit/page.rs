@@ -6,9 +6,7 @@ use sqlx::types::Uuid;
 use sqlx::{Postgres, Transaction};
 
 use crate::domain::attempt::Payment;
-use crate::domain::audit::{
-    BookEntry, Comparison, Finding, FindingKind, Kinship, OwnEntry, OwnState,
-};
+use crate::domain::audit::{Comparison, Finding, FindingKind, Kinship, OwnEntry, OwnState};
 use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::store::audit::findings::upsert;
 use crate::store::audit::runs::{Run, progress};
@@ -77,18 +75,16 @@ impl Store {
     }
 
     /// What ties these records, which our books don't hold, to our subscriptions; in their order.
-    pub async fn kinship(&self, strangers: &[&BookEntry]) -> Result<Vec<Kinship>, StoreError> {
+    /// A record is its card, if it names one, and its `merchant_uid`.
+    pub async fn kinship(
+        &self,
+        strangers: &[(Option<String>, String)],
+    ) -> Result<Vec<Kinship>, StoreError> {
         if strangers.is_empty() {
             return Ok(Vec::new());
         }
-        let cards: Vec<Option<String>> = strangers
-            .iter()
-            .map(|entry| entry.customer_uid.clone())
-            .collect();
-        let named: Vec<Option<Uuid>> = strangers
-            .iter()
-            .map(|entry| named_after(&entry.merchant_uid))
-            .collect();
+        let cards: Vec<Option<String>> = strangers.iter().map(|one| one.0.clone()).collect();
+        let named: Vec<Option<Uuid>> = strangers.iter().map(|one| named_after(&one.1)).collect();
         let statement = sqlx::query!(
             r#"-- store::kinship
             select
@@ -378,8 +374,7 @@ async fn settle(
     tx: &mut Transaction<'static, Postgres>,
     comparison: &Comparison,
 ) -> Result<(), sqlx::Error> {
-    let (names, imp_uids): (Vec<String>, Vec<String>) =
-        comparison.settled.iter().cloned().unzip();
+    let (names, imp_uids): (Vec<String>, Vec<String>) = comparison.settled.iter().cloned().unzip();
     sqlx::query!(
         "-- store::audit, settled
         update billd.finding f
