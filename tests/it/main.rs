@@ -4,6 +4,7 @@
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
+mod audit;
 mod charge;
 mod crash;
 mod embedded;
@@ -11,3 +12,4 @@ mod people;
 mod process;
 mod schema;
 mod support;
+mod webhook;
