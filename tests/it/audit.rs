@@ -70,7 +70,7 @@ impl Stranger {
         let at = sandbox
             .now_us()
             .div_euclid(1_000_000)
-            .checked_add(2)
+            .checked_add(60)
             .unwrap();
         for part in merchant_uids.chunks(1000) {
             let schedules: Vec<Value> = part
@@ -80,7 +80,7 @@ impl Stranger {
             let body = json!({"customer_uid": customer_uid, "schedules": schedules});
             self.post("/subscribe/payments/schedule", body).await;
         }
-        sandbox.advance(Duration::from_secs(3));
+        sandbox.advance(Duration::from_secs(61));
     }
 }
 
