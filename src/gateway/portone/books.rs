@@ -89,8 +89,9 @@ impl PortOne {
                 ])
         };
         let (status, body) = self.read(request).await?;
-        if status == StatusCode::BAD_REQUEST && page > 1 {
-            // A page behind the last one: the list became shorter while it was read.
+        // Nothing in the window; or a page behind the last one, for the list became shorter while it
+        // was read. Any other complaint about the first page must be heard.
+        if status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1) {
             return Ok(BookPage {
                 entries: Vec::new(),
                 unreadable: 0,
@@ -127,8 +128,7 @@ impl PortOne {
                 ])
         };
         let (status, body) = self.read(request).await?;
-        let nothing = status == StatusCode::NOT_FOUND || status == StatusCode::BAD_REQUEST;
-        if nothing && page > 1 {
+        if status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1) {
             return Ok(ReservationPage {
                 reservations: Vec::new(),
                 has_next: false,

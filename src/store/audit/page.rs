@@ -245,11 +245,14 @@ async fn write_paid(
             from fact f
             -- Attempts are locked before subscriptions, everywhere: this makes `fact` run first.
             where s.id = f.subscription_id and (select count(*) from fact) >= 0
+            returning s.id
         )
         update billd.billing_cycle c
         set state = 'paid', closed_at = coalesce(c.closed_at, billd.now()), reason = null
         from fact f
         where c.subscription_id = f.subscription_id and c.period = f.period and c.state <> 'paid'
+          -- And subscriptions before their debts.
+          and (select count(*) from stray) >= 0
           and not exists (
               select from billd.charge_attempt o
               where o.subscription_id = f.subscription_id and o.period = f.period
