@@ -1,10 +1,10 @@
--- The auditor: the gateway's books against ours, and what did not agree. And the webhook's memory.
+-- The auditor: the gateway's books against ours, and what did not agree. And when the gateway was last asked.
 
 -- ------------------------------------------------------------------------------- the webhook
 
-alter table billd.charge_attempt add column hinted_at timestamptz;
-comment on column billd.charge_attempt.hinted_at is
-    'When a webhook last made billd ask at once. No more than one hint is followed per lease, so a flood can''t cut questions short.';
+alter table billd.charge_attempt add column asked_at timestamptz;
+comment on column billd.charge_attempt.asked_at is
+    'When the gateway was last asked. A webhook or an audit makes nobody ask again while that question may be under way.';
 
 -- ------------------------------------------------------------------------ what we asked money for
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::{
-    Exit, Failure, House, audit, figures, open_house, settings_for_work, stop_signals,
+    Exit, Failure, House, audit, figures, limits, open_house, settings_for_work, stop_signals,
 };
 use crate::http::Server;
 use crate::scheduler::Schedule;
@@ -85,7 +85,7 @@ fn webhook(house: &House, settings: &Settings, stop: &CancellationToken) -> axum
     tokio::spawn(runner.run(
         house.store.clone(),
         Arc::clone(&house.doorbell),
-        settings.engine.lease,
+        limits(settings).call,
         stop.clone(),
     ));
     desk.router()

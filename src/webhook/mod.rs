@@ -156,12 +156,12 @@ fn named(body: &[u8]) -> Option<MerchantUid> {
 }
 
 impl Runner {
-    /// Runs until `stop`. `lease` is how long a question may take: see [`Store::hint`].
+    /// Runs until `stop`. `call` is how long a question may take: see [`Store::hint`].
     pub async fn run(
         mut self,
         store: Store,
         doorbell: Arc<Doorbell>,
-        lease: Duration,
+        call: Duration,
         stop: CancellationToken,
     ) {
         let mut batch = Vec::new();
@@ -179,7 +179,7 @@ impl Runner {
                 .collect();
             names.sort_unstable();
             names.dedup();
-            match store.hint(&names, lease).await {
+            match store.hint(&names, call).await {
                 Ok(0) => {}
                 Ok(hinted) => {
                     info!(hinted, "webhooks: asking about {hinted} open attempts now");

@@ -288,7 +288,8 @@ async fn follow_cancels(
     .map(drop)
 }
 
-/// A started attempt is in somebody's hands until its lease ends, so only unknown ones are touched.
+/// A started attempt is in somebody's hands until its lease ends, so only unknown ones are touched;
+/// and not those whose question may be under way.
 async fn ask_now(
     tx: &mut Transaction<'static, Postgres>,
     names: &[String],
@@ -297,7 +298,8 @@ async fn ask_now(
         "-- store::audit, ask now
         update billd.charge_attempt
         set ask_at = billd.now()
-        where merchant_uid = any($1) and state = 'unknown' and ask_at > billd.now()",
+        where merchant_uid = any($1) and state = 'unknown' and ask_at > billd.now()
+          and (asked_at is null or asked_at < billd.now() - interval '10 minutes')",
         names,
     )
     .execute(&mut **tx)

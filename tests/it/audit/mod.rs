@@ -2,7 +2,7 @@
 //!
 //! `BILLD_TEST_PAYMENTS=10000` makes the worlds larger than a quick test needs.
 
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -12,8 +12,8 @@ use billd::sandbox::{Fault, FaultKind, Latency, Route};
 use serde_json::json;
 
 use self::world::{
-    Stranger, attempt, audit, findings, lines_about_differences, name_of, payments, plant, report,
-    set_imp_uid, sound_payments, tomorrow,
+    Daemon, Stranger, attempt, audit, findings, lines_about_differences, name_of, payments, plant,
+    report, set_imp_uid, sound_payments, tomorrow,
 };
 use crate::support::House;
 
@@ -227,28 +227,11 @@ async fn a_daemon_audits_at_its_hour_and_shows_each_kind_as_a_figure() {
     attempt(&house.book, "late", "declined", "uncollectible").await;
     let stranger = Stranger::at(&house.sandbox).await;
     stranger.charge("late", "order7", 500).await;
-    let mut child = audit(&house, &["run"])
-        .env("BILLD__AUDIT__CRON", "* * * * * *")
-        .env("BILLD__HTTP__LISTEN", "127.0.0.1:0")
-        .env("BILLD__LOG__FORMAT", "json")
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
-    let address = tokio::task::spawn_blocking(move || {
-        let mut lines = lines.map_while(Result::ok);
-        let line = lines.find(|line| line.contains("serving")).unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
-        let (_, rest) = line.split_once("/webhooks/portone on ").unwrap();
-        rest.chars().take_while(|c| *c != '"').collect::<String>()
-    })
-    .await
-    .unwrap();
+    let daemon = Daemon::start(&house, &[("BILLD__AUDIT__CRON", "* * * * * *")]).await;
+    let metrics = format!("http://{}/metrics", daemon.address);
     let started = Instant::now();
     loop {
-        let figures = reqwest::get(format!("http://{address}/metrics"))
-            .await
-            .unwrap();
+        let figures = reqwest::get(&metrics).await.unwrap();
         let figures = figures.text().await.unwrap();
         let is_shown = figures.contains(r#"billd_findings_open{kind="foreign_payment"} 1"#)
             && figures.contains(r#"billd_findings_open{kind="paid_twice"} 0"#)
@@ -259,8 +242,6 @@ async fn a_daemon_audits_at_its_hour_and_shows_each_kind_as_a_figure() {
         assert!(started.elapsed() < Duration::from_mins(1), "{figures}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
     let runs = "select count(*) = 1 from billd.audit_run where by_cron";
     assert_eq!(
         house.book.text(runs).await,

@@ -1,9 +1,16 @@
 //! A world for the auditor: many sound payments, one error of each kind, and another program that
 //! charges beside us.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
+)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use billd::sandbox::{self, Running};
@@ -316,4 +323,41 @@ pub(super) fn lines_about_differences(output: &Output) -> usize {
 pub(super) async fn tomorrow(book: &Book) -> String {
     book.text("select ((billd.now() at time zone 'Asia/Seoul')::date + 1)")
         .await
+}
+
+/// A real daemon that serves HTTP; it dies with the test.
+pub(crate) struct Daemon {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+}
+
+impl Daemon {
+    pub(crate) async fn start(house: &House, variables: &[(&str, &str)]) -> Self {
+        let mut child = audit(house, &["run"])
+            .env("BILLD__HTTP__LISTEN", "127.0.0.1:0")
+            .env("BILLD__LOG__FORMAT", "json")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = tokio::task::spawn_blocking(move || {
+            let mut lines = lines.map_while(Result::ok);
+            let line = lines.find(|line| line.contains("serving")).unwrap();
+            // Read on, or the daemon would wait for room in the pipe.
+            std::thread::spawn(move || lines.for_each(drop));
+            let (_, rest) = line.split_once("/webhooks/portone on ").unwrap();
+            rest.chars().take_while(|c| *c != '"').collect()
+        });
+        let address = address.await.unwrap();
+        Self { child, address }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
 }
