@@ -5,9 +5,9 @@ WORKDIR /build
 # The dependencies are compiled with an empty crate first, so that this layer is made anew only
 # when they change. A tool such as cargo-chef does the same for a workspace; one crate needs none.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it \
-    && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs \
+RUN mkdir src \
     && touch src/lib.rs \
+    && echo 'fn main() {}' > src/main.rs \
     && cargo build --release --locked --no-default-features
 COPY . .
 # The queries are checked against the metadata in .sqlx: the build needs no database. Cargo goes by
@@ -21,7 +21,7 @@ FROM docker.io/library/debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin billd
+    && useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin billd
 COPY --from=build /build/target/release/billd /usr/local/bin/billd
 WORKDIR /etc/billd
 COPY config/ config/

@@ -75,6 +75,7 @@ create table billd.subscription (
     open_attempt text collate "C",
     fence bigint not null default 0,
     recheck boolean not null default false,
+    paused_at timestamptz,
     resumed_at timestamptz,
     tax_free bigint,
     vat_amount bigint,
@@ -135,7 +136,7 @@ create table billd.subscription (
 comment on table billd.subscription is
     'The standing agreement: who, how much, how often. The shortest insert names customer_uid, name and amount.';
 comment on column billd.subscription.state is
-    'active: charged when due. past_due: the last debt was finally declined; set it to active after the card was mended. paused: not charged, periods in between are passed over. cancelled: not charged any more.';
+    'active: charged when due. past_due: the last debt was finally declined; set it to active after the card was mended. paused: not charged. cancelled: not charged any more. Periods that fall due while it is not active are never billed later.';
 comment on column billd.subscription.next_charge_at is
     'When money is asked for next; null while nothing is planned (past_due, or an attempt whose fate is unknown). May be moved by hand.';
 comment on column billd.subscription.customer_uid is 'The merchant''s name for one billing key at PortOne, so for one card.';
@@ -156,7 +157,8 @@ comment on column billd.subscription.open_attempt is
 comment on column billd.subscription.fence is
     'Raised by every claim, never lowered: a daemon that lost its claim can''t move this row any more.';
 comment on column billd.subscription.recheck is 'True while billd has to derive this row''s next step from the attempts again.';
-comment on column billd.subscription.resumed_at is 'When it was last set from paused or cancelled to active: periods due before are passed over.';
+comment on column billd.subscription.paused_at is 'When it last stopped being active.';
+comment on column billd.subscription.resumed_at is 'When it last became active again. Periods that fell due between paused_at and then are passed over.';
 comment on column billd.subscription.tax_free is 'Tax-free part of amount. Always fill it for a mixed-tax (복합과세) contract: KG Inicis books the whole amount as tax-free otherwise.';
 comment on column billd.subscription.vat_amount is 'Value-added tax within amount; null lets the gateway compute it.';
 comment on column billd.subscription.card_quota is 'Months to pay in; 0 is at once.';
@@ -169,6 +171,8 @@ create index subscription_due on billd.subscription (next_charge_at) where state
 comment on index billd.subscription_due is 'Serves the claim (claim_due). Fence and open_attempt stay out of every index, so a claim is a HOT update.';
 create index subscription_to_recheck on billd.subscription (id) where recheck;
 comment on index billd.subscription_to_recheck is 'Serves recheck; empty in quiet times.';
+create index subscription_past_due on billd.subscription (id) where state = 'past_due';
+comment on index billd.subscription_past_due is 'Serves the view attention.';
 create index subscription_by_customer_uid on billd.subscription (customer_uid);
 comment on index billd.subscription_by_customer_uid is 'Serves people who look a customer up.';
 
@@ -202,6 +206,9 @@ create table billd.billing_cycle (
     state text not null default 'due',
     amount bigint not null,
     currency text not null,
+    tax_free bigint,
+    vat_amount bigint,
+    card_quota smallint,
     due_at timestamptz not null,
     opened_at timestamptz not null default billd.now(),
     closed_at timestamptz,
@@ -215,6 +222,9 @@ create table billd.billing_cycle (
     constraint billing_cycle_amount_is_between_1_and_1000000000
         check (amount between 1 and 1000000000),
     constraint billing_cycle_currency_is_three_capital_letters check (currency ~ '^[A-Z]{3}$'),
+    constraint billing_cycle_tax_free_is_within_amount check (tax_free between 0 and amount),
+    constraint billing_cycle_vat_amount_is_within_amount
+        check (vat_amount >= 0 and vat_amount + coalesce(tax_free, 0) <= amount),
     constraint billing_cycle_is_closed_when_terminal
         check ((closed_at is not null) = (state in ('paid', 'uncollectible', 'void')))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
@@ -224,7 +234,7 @@ comment on table billd.billing_cycle is
 comment on column billd.billing_cycle.state is
     'due: will be asked for. unresolved: the last attempt''s fate is unknown, the gateway is being asked. paid: money moved. uncollectible: finally declined; due again when the subscription is set to active. void: closed without a charge.';
 comment on column billd.billing_cycle.amount is
-    'What is owed, fixed when the period was opened. May be changed by hand while no attempt is open.';
+    'What is owed, fixed with its tax and instalments when the period was opened. May be changed by hand while no attempt is open.';
 comment on column billd.billing_cycle.reason is 'Why it is uncollectible or void.';
 
 -- ------------------------------------------------------------------------------- the requests
@@ -309,7 +319,11 @@ create index charge_attempt_to_ask on billd.charge_attempt (ask_at)
     where state in ('started', 'unknown');
 comment on index billd.charge_attempt_to_ask is 'Serves reconciliation (claim_open).';
 create index charge_attempt_by_cycle on billd.charge_attempt (subscription_id, period);
-comment on index billd.charge_attempt_by_cycle is 'Serves people, recheck and the view paid_twice.';
+comment on index billd.charge_attempt_by_cycle is 'Serves people and recheck.';
+create index charge_attempt_retries on billd.charge_attempt (subscription_id, period)
+    where attempt_no > 1;
+comment on index billd.charge_attempt_retries is
+    'Serves the view paid_twice: money can only move twice where there was a second attempt.';
 
 create trigger charge_attempt_terms_never_change before update on billd.charge_attempt
     for each row
@@ -335,6 +349,24 @@ create trigger charge_attempt_is_kept before delete on billd.charge_attempt
     execute function billd.refuse(
         'charge attempts are kept for ever: they are the record of what was asked from the gateway',
         'To stop charging, set the subscription to paused or cancelled.');
+
+create function billd.charge_attempt_closed() returns trigger
+language plpgsql
+as $$
+begin
+    update billd.subscription s
+    set recheck = true
+    from changed a
+    where s.id = a.subscription_id and s.open_attempt = a.merchant_uid
+      and a.state in ('paid', 'declined', 'not_sent') and not s.recheck;
+    return null;
+end
+$$;
+comment on function billd.charge_attempt_closed() is
+    'Makes billd derive the next step of a subscription whose open attempt was closed without it, by hand for instance.';
+create trigger charge_attempt_closed after update on billd.charge_attempt
+    referencing new table as changed
+    for each statement execute function billd.charge_attempt_closed();
 
 create function billd.charge_attempt_guard() returns trigger
 language plpgsql
@@ -380,7 +412,8 @@ $$;
 comment on function billd.billing_cycle_guard() is 'Keeps the amount of an open attempt''s debt as it is.';
 create trigger billing_cycle_amount_waits_for_the_attempt before update on billd.billing_cycle
     for each row
-    when ((old.amount, old.currency) is distinct from (new.amount, new.currency))
+    when ((old.amount, old.currency, old.tax_free, old.vat_amount, old.card_quota)
+          is distinct from (new.amount, new.currency, new.tax_free, new.vat_amount, new.card_quota))
     execute function billd.billing_cycle_guard();
 create trigger billing_cycle_void_waits_for_the_attempt before update on billd.billing_cycle
     for each row
@@ -393,12 +426,24 @@ create function billd.subscription_state_changed() returns trigger
 language plpgsql
 as $$
 begin
-    if new.state = 'active' and old.state in ('paused', 'cancelled') then
+    if old.state = 'active' then
+        new.paused_at := billd.now();
+    elsif new.state = 'active' then
         new.resumed_at := billd.now();
+    end if;
+    if new.state = 'active' and old.state in ('paused', 'cancelled') then
         new.recheck := true;
         new.state_reason := null;
     elsif new.state = 'active' and old.state = 'past_due' then
         -- The card was mended: the same debt again, from the first rung.
+        if new.attempts >= 99 and exists (
+            select from billd.billing_cycle c
+            where c.subscription_id = new.id and c.period = new.period and c.state <> 'void'
+        ) then
+            raise exception 'this period has used all of its 99 attempts'
+                using errcode = 'check_violation', constraint = 'attempts_are_at_most_99',
+                      hint = 'Void its billing_cycle first; the next period then starts anew.';
+        end if;
         new.declines := 0;
         new.state_reason := null;
         if new.next_charge_at is null then
@@ -445,11 +490,13 @@ create trigger billing_cycle_voided after update on billd.billing_cycle
 -- ---------------------------------------------------------------------------- for people's eyes
 
 create view billd.paid_twice as
-select subscription_id, period, count(*) as payments, sum(amount - cancelled_amount) as kept,
-       array_agg(merchant_uid order by attempt_no) as merchant_uids
-from billd.charge_attempt
-where state = 'paid'
-group by subscription_id, period
+select a.subscription_id, a.period, count(*) as payments, sum(a.amount - a.cancelled_amount) as kept,
+       array_agg(a.merchant_uid order by a.attempt_no) as merchant_uids
+from billd.charge_attempt a
+where a.state = 'paid'
+  and (a.subscription_id, a.period) in (
+      select r.subscription_id, r.period from billd.charge_attempt r where r.attempt_no > 1)
+group by a.subscription_id, a.period
 having count(*) > 1;
 comment on view billd.paid_twice is 'Debts for which money moved more than once. Must be empty; give the surplus back.';
 
@@ -468,5 +515,15 @@ where s.state = 'past_due'
 union all
 select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || ' payments', null,
        'give the surplus back'
-from billd.paid_twice p;
+from billd.paid_twice p
+union all
+select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'active, but nothing is planned', null,
+       'set next_charge_at'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
+union all
+select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'all 99 attempts are used', null,
+       'void the billing_cycle of this period'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99;
 comment on view billd.attention is 'What waits for the gateway or for a person, oldest first if you order by since.';

@@ -38,7 +38,6 @@ Settings come from config/default.toml (compiled in), config/NAME.toml and the e
 instance BILLD__GATEWAY__IMP_KEY. `billd check` shows whether they work.
 
 Examples:
-  billd demo                                     see it work; needs nothing
   DATABASE_URL=postgres://… billd migrate        prepare a database
   billd check                                    try settings, database and gateway
   billd run                                      charge what is due, from now on
@@ -108,10 +107,22 @@ Examples:
         #[arg(long)]
         ready: bool,
     },
+    /// See it work, in half a minute: a database, a gateway and a book of its own, and a crash
+    #[cfg(feature = "demo")]
+    #[command(after_help = "\
+Needs nothing: PostgreSQL is started from the installed programs, or downloaded once. No card is
+charged, and everything is removed at the end. Exits with 1 if the gateway's ledger and billd's
+tables should disagree.
+
+Examples:
+  billd demo
+  billd demo --serve           then look around with psql, until Ctrl-C")]
+    Demo(Demo),
     /// Run a stateful PortOne V1 server that moves no money
     #[command(long_about = crate::sandbox::HELP, after_help = "\
 Examples:
   billd sandbox --listen 127.0.0.1:18081
+  billd sandbox --latency-ms 200 --data sandbox.jsonl
   BILLD__GATEWAY__BASE_URL=http://127.0.0.1:18081 BILLD__GATEWAY__IMP_KEY=sandbox_key \\
     BILLD__GATEWAY__IMP_SECRET=sandbox_secret billd run")]
     Sandbox(Sandbox),
@@ -142,6 +153,15 @@ pub struct Audit {
     pub output: Output,
 }
 
+/// Options of the demo.
+#[cfg(feature = "demo")]
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Demo {
+    /// Stay up at the end, to be looked at with psql
+    #[arg(long)]
+    pub serve: bool,
+}
+
 /// Options of the sandbox.
 #[derive(Debug, Clone, Args)]
 pub struct Sandbox {
@@ -151,6 +171,15 @@ pub struct Sandbox {
     /// How long every answer takes, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub latency_ms: u64,
+    /// Remember payments, keys and reservations in this file [default: forget them at the end]
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Where webhooks go if a charge names no address of its own [default: nowhere]
+    #[arg(long, value_name = "URL")]
+    pub notice_url: Option<String>,
+    /// Send webhooks as forms instead of JSON
+    #[arg(long)]
+    pub webhooks_as_form: bool,
 }
 
 #[cfg(test)]

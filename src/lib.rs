@@ -1,9 +1,11 @@
-//! billd: a recurring-billing daemon for merchants who charge through PortOne V1.
+#![doc = include_str!("../docs/ARCHITECTURE.md")]
 
 pub mod app;
 pub mod auditor;
 pub mod causes;
 pub mod cli;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod domain;
 #[cfg(feature = "demo")]
 pub mod embedded;

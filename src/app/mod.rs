@@ -2,6 +2,8 @@
 
 mod audit;
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod figures;
 mod healthcheck;
 mod migrate;
@@ -96,7 +98,9 @@ impl From<SettingsError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
-            StoreError::Unavailable(_) | StoreError::TooSlow(_) => Exit::Database,
+            StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::TooSlow(_) => {
+                Exit::Database
+            }
             StoreError::Url(_) => Exit::Settings,
             StoreError::Migration(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,
@@ -116,6 +120,8 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Migrate(output) => migrate::migrate(&source, output).await,
         Command::Check(output) => check::check(&source, output).await,
         Command::Healthcheck { ready } => healthcheck::healthcheck(&source, ready).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::demo(options).await,
         Command::Sandbox(options) => sandbox::sandbox(options).await,
     }
 }

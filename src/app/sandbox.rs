@@ -16,14 +16,17 @@ pub(super) async fn sandbox(options: cli::Sandbox) -> Result<Exit, Failure> {
     let running = sandbox::start(Options {
         listen: options.listen,
         latency,
+        data: options.data,
+        notice_url: options.notice_url,
+        webhooks_as_form: options.webhooks_as_form,
         ..Options::default()
     })
     .await
-    .with_context(|| format!("couldn't listen on {}", options.listen))?;
-    terminal::line(&format!("the sandbox listens on {}", running.base_url()));
+    .with_context(|| format!("couldn't start the sandbox on {}", options.listen))?;
+    let port = running.addr().port();
+    terminal::line(&format!("the sandbox listens on {}", running.addr()));
     terminal::line(&format!(
-        "  BILLD__GATEWAY__BASE_URL={}",
-        running.base_url()
+        "  BILLD__GATEWAY__BASE_URL=http://127.0.0.1:{port}"
     ));
     terminal::line(&format!("  BILLD__GATEWAY__IMP_KEY={}", sandbox::IMP_KEY));
     terminal::line(&format!(

@@ -35,8 +35,9 @@ pub struct Claim {
     /// The attempts of this cycle before.
     pub history: History,
     /// The period that follows once this one is paid. Computed before the request leaves, so that
-    /// a row whose calendar is broken is never charged.
-    pub next: Period,
+    /// a row whose calendar is broken is never charged; `None` only in an attempt that had left
+    /// before its calendar broke.
+    pub next: Option<Period>,
     /// When the debt fell due.
     pub due_at: Timestamp,
     /// How long after the debt fell due the claim was made.

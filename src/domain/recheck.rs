@@ -23,7 +23,9 @@ pub struct Situation {
     pub cycle: Option<CycleState>,
     /// Whether an attempt of this period moved money.
     pub paid: bool,
-    /// When a pause or cancellation last ended.
+    /// When it last stopped being active.
+    pub paused_at: Option<Timestamp>,
+    /// When it last became active again.
     pub resumed_at: Option<Timestamp>,
 }
 
@@ -70,11 +72,14 @@ pub fn recheck(situation: &Situation, schedule: &Schedule) -> Result<Resolution,
     }
 }
 
-/// A debt that was opened before a pause is still owed after it; one that was not is not.
+/// A debt that fell due before a pause is still owed after it; one that fell due during it is not.
 fn pass_over(situation: &Situation, schedule: &Schedule) -> Result<Resolution, CalendarError> {
-    let Some(resumed_at) = situation.resumed_at.filter(|at| situation.due_at < *at) else {
+    let (Some(paused_at), Some(resumed_at)) = (situation.paused_at, situation.resumed_at) else {
         return Ok(Resolution::Keep);
     };
+    if situation.due_at < paused_at || situation.due_at >= resumed_at {
+        return Ok(Resolution::Keep);
+    }
     let mut missed = vec![Period {
         date: situation.period,
         due_at: situation.due_at,
@@ -115,7 +120,16 @@ mod tests {
             due_at: at("2026-03-31T00:00:00Z"),
             cycle,
             paid: false,
+            paused_at: None,
             resumed_at: None,
+        }
+    }
+
+    fn paused(from: &str, to: &str, cycle: Option<CycleState>) -> Situation {
+        Situation {
+            paused_at: Some(at(from)),
+            resumed_at: Some(at(to)),
+            ..situation(SubscriptionState::Active, cycle)
         }
     }
 
@@ -148,10 +162,7 @@ mod tests {
 
     #[test]
     fn periods_of_a_pause_are_passed_over() {
-        let resumed = Situation {
-            resumed_at: Some(at("2026-06-15T00:00:00Z")),
-            ..situation(SubscriptionState::Active, None)
-        };
+        let resumed = paused("2026-03-15T00:00:00Z", "2026-06-15T00:00:00Z", None);
         let Ok(Resolution::PassOver { missed, next }) = recheck(&resumed, &monthly()) else {
             panic!("not passed over");
         };
@@ -165,10 +176,14 @@ mod tests {
 
     #[test]
     fn a_debt_opened_before_a_pause_is_still_owed_after_it() {
-        let resumed = Situation {
-            resumed_at: Some(at("2026-06-15T00:00:00Z")),
-            ..situation(SubscriptionState::Active, Some(CycleState::Due))
-        };
+        let opened = Some(CycleState::Due);
+        let resumed = paused("2026-03-15T00:00:00Z", "2026-06-15T00:00:00Z", opened);
+        assert_eq!(recheck(&resumed, &monthly()), Ok(Resolution::Keep));
+    }
+
+    #[test]
+    fn a_debt_that_fell_due_before_a_pause_is_still_owed_after_it() {
+        let resumed = paused("2026-03-31T01:00:00Z", "2026-03-31T01:01:00Z", None);
         assert_eq!(recheck(&resumed, &monthly()), Ok(Resolution::Keep));
     }
 

@@ -56,7 +56,9 @@ impl Account {
             .current_dir("/")
             // A Ctrl-C at the terminal is for us: we decide when the server stops.
             .process_group(0);
-        if let Ok(path) = env::join_paths(search) {
+        if let Ok(path) = env::join_paths(search)
+            && !path.is_empty()
+        {
             command.env("PATH", path);
         }
         match self {

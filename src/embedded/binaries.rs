@@ -57,7 +57,7 @@ impl Binaries {
                 return Ok(found);
             }
         }
-        let folder = download(&options.cache).await?;
+        let folder = download(options).await?;
         Self::probe(folder, account, search).await.ok_or_else(|| {
             EmbeddedError::Download("the downloaded programs don't run on this machine".into())
         })
@@ -149,11 +149,12 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// Downloads PostgreSQL, and returns the folder with its programs.
-async fn download(cache: &Path) -> Result<PathBuf, EmbeddedError> {
-    tracing::info!(
-        "PostgreSQL isn't installed; downloading it to {}",
+async fn download(options: &Options) -> Result<PathBuf, EmbeddedError> {
+    let cache = &options.cache;
+    (options.tell)(&format!(
+        "PostgreSQL isn't installed; downloading it to {} (some 15 MB, once)",
         cache.display()
-    );
+    ));
     let wanted = VersionReq::parse(VERSION_DOWNLOADED).map_err(unavailable)?;
     let (version, archive) = timeout(DOWNLOAD_LIMIT, get_archive(theseus::URL, &wanted))
         .await

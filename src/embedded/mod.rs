@@ -42,6 +42,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// A start takes some tens of milliseconds; looking more rarely would be felt in every test run.
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
+/// Even one lost race for a port is rare.
+const RACES_MAX: usize = 5;
+
+/// What the log says after a lost one.
+const PORT_TAKEN: &str = "could not create any TCP/IP sockets";
+
 /// How the server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
@@ -126,8 +132,7 @@ impl Embedded {
             port: 0,
         };
         embedded.initialize().await?;
-        embedded.port = embedded.free_port()?;
-        embedded.resume().await?;
+        embedded.start_on_free_port().await?;
         Ok(embedded)
     }
 
@@ -216,10 +221,24 @@ impl Embedded {
         }
         match timeout(START_LIMIT, self.launch_until_ready()).await {
             Ok(done) => done,
-            Err(_elapsed) => Err(EmbeddedError::Start {
-                log: self.log_tail(),
-            }),
+            Err(_elapsed) => {
+                let log = self.log_tail();
+                self.kill().await?;
+                Err(EmbeddedError::Start { log })
+            }
         }
+    }
+
+    /// Another program may take a port between our look at it and the server's.
+    async fn start_on_free_port(&mut self) -> Result<(), EmbeddedError> {
+        for _lost in 0..RACES_MAX {
+            self.port = self.free_port()?;
+            match self.resume().await {
+                Err(EmbeddedError::Start { log }) if log.contains(PORT_TAKEN) => {}
+                done => return done,
+            }
+        }
+        self.resume().await
     }
 
     async fn launch_until_ready(&mut self) -> Result<(), EmbeddedError> {
@@ -231,7 +250,11 @@ impl Embedded {
                 }
                 sleep(POLL_EVERY).await;
             }
-            self.give_way_or_fail()?;
+            let log = self.log_tail();
+            // The processes of a killed server may still be on their way out.
+            if !log.contains("pre-existing shared memory block") {
+                return Err(EmbeddedError::Start { log });
+            }
             sleep(POLL_EVERY).await;
         }
     }
@@ -267,21 +290,6 @@ impl Embedded {
         Ok(true)
     }
 
-    /// Tells the two early ends that a second start heals from those that it doesn't.
-    fn give_way_or_fail(&mut self) -> Result<(), EmbeddedError> {
-        let log = self.log_tail();
-        if log.contains("could not create any TCP/IP sockets") {
-            // Somebody took the port between our look and the server's.
-            self.port = self.free_port()?;
-            Ok(())
-        } else if log.contains("pre-existing shared memory block") {
-            // The processes of a killed server are still on their way out.
-            Ok(())
-        } else {
-            Err(EmbeddedError::Start { log })
-        }
-    }
-
     async fn initialize(&mut self) -> Result<(), EmbeddedError> {
         let mut command = self
             .account
@@ -295,6 +303,7 @@ impl Embedded {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let initdb = tokio::process::Command::from(command)
+            .kill_on_drop(true)
             .spawn()
             .map_err(system("run initdb"))?;
         self.watchdog.watch(initdb.id());

@@ -42,6 +42,8 @@ pub struct Options {
     pub search: Vec<PathBuf>,
     /// Where a downloaded PostgreSQL is kept. The server's user must be able to read it.
     pub cache: PathBuf,
+    /// Who is told of a step that takes a while: the download.
+    pub tell: fn(&str),
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
                 .map(|path| env::split_paths(&path).collect())
                 .unwrap_or_default(),
             cache: cache_folder(),
+            tell: |text| tracing::info!("{text}"),
         }
     }
 

@@ -107,7 +107,12 @@ impl Brake {
     pub(super) fn ready(&self, is_ready: bool) -> Change {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_ready {
-            return state.engage(NOT_READY);
+            // A reason that needs a probe to go away is not replaced by one that does not.
+            let reason = state
+                .engaged
+                .as_ref()
+                .map_or(NOT_READY, |engaged| engaged.reason);
+            return state.engage(reason);
         }
         match &state.engaged {
             Some(engaged) if engaged.reason == NOT_READY => {

@@ -44,6 +44,7 @@ impl<G: Gateway> Inner<G> {
             // 1. Claim and begin: the intents are on disk before any money can move.
             let lease = Lease::start(self.limits.lease);
             let claimed = self.store.claim_due(self.claim_limits(rows_max)).await?;
+            self.note_database(true);
             let count = claimed.claims.len();
             if count == 0 {
                 break;
@@ -105,7 +106,7 @@ impl<G: Gateway> Inner<G> {
             key: claim.key.clone(),
             outcome: Some(outcome),
             decision,
-            next: Some(claim.next),
+            next: claim.next,
             not_found: 0,
         };
         let recorded = self.recorder.record(answer.clone()).await;

@@ -28,3 +28,19 @@ impl Lease {
         self.length.saturating_sub(self.started.elapsed()) > call
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_starts_only_if_its_lease_outlives_it() {
+        let lease = Lease::start(Duration::from_secs(90));
+        let call = Duration::from_secs(65);
+        assert!(lease.outlives(call));
+        tokio::time::advance(Duration::from_secs(24)).await;
+        assert!(lease.outlives(call));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!lease.outlives(call), "exactly as long is not longer");
+    }
+}

@@ -57,11 +57,15 @@ pub struct Limits {
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// After a database error: long enough not to hammer a server that is coming up.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// A batch that waits longer than this for the database is worth a word to whoever watches.
+const RECORDING_STALLED: Duration = Duration::from_secs(3);
 /// A sweep ends after so many looks in a row that found something due but could claim nothing.
 const IDLE_LOOKS_MAX: u32 = 50;
 /// How long the last answers may take into a database that is slow or away, before they go to the
 /// log instead.
 const FLUSH_MAX: Duration = Duration::from_secs(15);
+/// Longer than one statement may take, which is when the recorder sees that it is to give up.
+const LAMENT_MAX: Duration = Duration::from_secs(12);
 /// Under a rate cap, budget comes back all the time: look often enough to use it evenly.
 const LOOK_UNDER_CAP: Duration = Duration::from_millis(100);
 
@@ -171,7 +175,12 @@ impl<G: Gateway> Engine<G> {
     pub async fn run(&self, stop: CancellationToken, hurry: CancellationToken) -> bool {
         let charging = tokio::spawn(Arc::clone(&self.inner).keep_charging());
         let asking = tokio::spawn(Arc::clone(&self.inner).keep_asking());
-        stop.cancelled().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.inner.recorder.health().ended() => {
+                tracing::error!("the recorder has ended; nothing may be charged without it");
+            }
+        }
         info!(
             in_flight = self.in_flight(),
             "stopping: no new claims, calls under way will end"
@@ -207,6 +216,7 @@ impl<G: Gateway> Engine<G> {
         self.inner.settle_down().await;
         watch.abort();
         result?;
+        Arc::clone(&self.inner).recheck_all().await?;
         self.inner.swept().await
     }
 
@@ -228,6 +238,10 @@ impl<G: Gateway> Engine<G> {
         // Answers that have come in are still written, however great the hurry.
         let written = timeout(FLUSH_MAX, inner.recorder.flushed()).await.is_ok();
         inner.recorder_gives_up.cancel();
+        if !written {
+            // What could not be written goes to the log; that takes no database.
+            timeout(LAMENT_MAX, inner.recorder.flushed()).await.ok();
+        }
         quiet && written
     }
 
@@ -248,6 +262,17 @@ impl<G: Gateway> Engine<G> {
             .elapsed();
         if idle > inner.limits.lease {
             reasons.push(format!("no look at what is due for {} s", idle.as_secs()));
+        }
+        if let Some(failing) = inner
+            .recorder
+            .health()
+            .failing_for()
+            .filter(|for_| *for_ > RECORDING_STALLED)
+        {
+            reasons.push(format!(
+                "outcomes can't be recorded for {} s",
+                failing.as_secs()
+            ));
         }
         if let Some(reason) = inner.brake.reason() {
             reasons.push(format!("charging is stopped: {reason}"));
@@ -301,7 +326,7 @@ impl<G: Gateway> Inner<G> {
             match Arc::clone(&self).ask_due().await {
                 Ok(asked) => debug!(asked, "looked for open attempts"),
                 Err(error) => {
-                    debug!(error = %error, "open attempts can't be read now");
+                    report::asking_failed(&error);
                     sleep(PAUSE_AFTER_ERROR).await;
                     continue;
                 }
@@ -350,10 +375,17 @@ impl<G: Gateway> Inner<G> {
         })
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until nothing is under way, or until a stop has been waiting for it long enough.
     async fn settle_down(&self) {
         self.tasks.close();
-        self.tasks.wait().await;
+        let overdue = async {
+            self.stopping.cancelled().await;
+            sleep(self.limits.drain).await;
+        };
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = overdue => {}
+        }
         self.tasks.reopen();
     }
 

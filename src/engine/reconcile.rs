@@ -27,6 +27,8 @@ impl<G: Gateway> Inner<G> {
     /// Asks about every open attempt whose lease or waiting time has ended. Returns how many
     /// questions were put; the answers go on when this returns.
     pub(super) async fn ask_due(self: Arc<Self>) -> Result<u64, StoreError> {
+        // First, and not after the questions: a gateway that is away must not hold this up.
+        Arc::clone(&self).recheck_all().await?;
         let mut asked: u64 = 0;
         while !self.stopping.is_cancelled() {
             let Some(mut slots) = self.free_questions().await else {
@@ -45,7 +47,6 @@ impl<G: Gateway> Inner<G> {
                     .spawn(Arc::clone(&self).question(attempt, lease, slot));
             }
         }
-        Arc::clone(&self).recheck_all().await?;
         Ok(asked)
     }
 
@@ -59,7 +60,7 @@ impl<G: Gateway> Inner<G> {
             for one in &rechecked {
                 report::rechecked(one);
             }
-            if rechecked.is_empty() {
+            if !rechecked.iter().any(|one| one.moved) {
                 return Ok(());
             }
         }
@@ -96,9 +97,12 @@ impl<G: Gateway> Inner<G> {
         let took = started.elapsed();
         self.metrics.time_call("findAll", took);
 
+        // "Not found" says nothing while the record may still be on its way.
+        let is_settled = open.question.age >= self.policy.settle;
         let not_found = match &lookup {
-            Ok(Lookup::NotFound) => open.question.not_found.saturating_add(1),
-            Ok(Lookup::Paid(_) | Lookup::Failed(_) | Lookup::Unclear(_)) | Err(_) => 0,
+            Ok(Lookup::NotFound) if is_settled => open.question.not_found.saturating_add(1),
+            Ok(Lookup::NotFound | Lookup::Paid(_) | Lookup::Failed(_) | Lookup::Unclear(_))
+            | Err(_) => 0,
         };
         let question = Question {
             not_found,
@@ -115,7 +119,7 @@ impl<G: Gateway> Inner<G> {
             key: claim.key.clone(),
             outcome,
             decision,
-            next: Some(claim.next),
+            next: claim.next,
             not_found,
         };
         // Counted from before the record is sent: if this attempt is to leave again, that is when
@@ -146,7 +150,7 @@ impl<G: Gateway> Inner<G> {
             key: claim.key.clone(),
             outcome,
             decision,
-            next: Some(claim.next),
+            next: claim.next,
             not_found: 0,
         };
         let recorded = self.recorder.record(answer.clone()).await;

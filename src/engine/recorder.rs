@@ -3,9 +3,11 @@
 //! A charge waits here until its outcome is durable; only then is its slot given to another. While
 //! one batch is being committed the next one gathers, so the batches grow with the load by
 //! themselves. A database that is away is waited for: an answer is never dropped while the process
-//! may go on. A batch that the database refuses is halved until the bad row stands alone.
+//! may go on. A batch that the database refuses, or that somebody's lock holds up, is halved until the
+//! row in question stands alone.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +19,7 @@ use tracing::{error, warn};
 use crate::causes::chain;
 use crate::domain::claim::{Answer, Recorded};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How long a first answer waits for company: less than a commit takes, so it costs little when
 /// there is none.
@@ -48,6 +50,44 @@ pub(super) struct Recorder {
     entries: mpsc::Sender<Entry>,
     /// One token per answer that is on its way into the database.
     pending: TaskTracker,
+    health: Arc<RecorderHealth>,
+}
+
+/// What others may know of the recorder.
+#[derive(Debug, Default)]
+pub(super) struct RecorderHealth {
+    failing_since: Mutex<Option<Instant>>,
+    /// Cancelled when the recorder has ended, in whatever way.
+    ended: CancellationToken,
+}
+
+impl RecorderHealth {
+    /// For how long nothing could be written down; `None` while it can.
+    pub(super) fn failing_for(&self) -> Option<Duration> {
+        let since = self
+            .failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
+    }
+
+    /// Ends when the recorder does. It must not, while the engine runs: what can't be recorded must
+    /// not be charged.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    fn note(&self, is_written: bool) {
+        let mut since = self
+            .failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if is_written {
+            *since = None;
+        } else {
+            since.get_or_insert_with(Instant::now);
+        }
+    }
 }
 
 impl Recorder {
@@ -60,17 +100,25 @@ impl Recorder {
         give_up: CancellationToken,
     ) -> Self {
         let (entries, inbox) = mpsc::channel(limits.batch.saturating_mul(2).max(1));
+        let health = Arc::new(RecorderHealth::default());
         let worker = Worker {
             store,
             limits,
             metrics,
             give_up,
+            health: Arc::clone(&health),
         };
-        tokio::spawn(worker.run(inbox));
+        tokio::spawn(Arc::new(worker).run(inbox));
         Self {
             entries,
             pending: TaskTracker::new(),
+            health,
         }
+    }
+
+    /// How the recorder is.
+    pub(super) fn health(&self) -> &RecorderHealth {
+        &self.health
     }
 
     /// Waits until every answer that has come in is durable.
@@ -85,7 +133,10 @@ impl Recorder {
     pub(super) async fn record(&self, answer: Answer) -> Option<Recorded> {
         let _pending = self.pending.token();
         let (done, written) = oneshot::channel();
-        self.entries.send(Entry { answer, done }).await.ok()?;
+        if let Err(refused) = self.entries.send(Entry { answer, done }).await {
+            lament(&refused.0.answer, "the recorder has ended");
+            return None;
+        }
         written.await.ok().flatten()
     }
 }
@@ -95,15 +146,21 @@ struct Worker {
     limits: RecorderLimits,
     metrics: Arc<Metrics>,
     give_up: CancellationToken,
+    health: Arc<RecorderHealth>,
 }
 
 impl Worker {
-    async fn run(self, mut inbox: mpsc::Receiver<Entry>) {
+    async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Entry>) {
+        let _ended = self.health.ended.clone().drop_guard();
         let mut batch = Vec::with_capacity(self.limits.batch);
-        while inbox.recv_many(&mut batch, self.limits.batch).await > 0 {
+        loop {
+            if batch.is_empty() && inbox.recv_many(&mut batch, self.limits.batch).await == 0 {
+                return;
+            }
             self.gather(&mut inbox, &mut batch).await;
-            let entries = std::mem::take(&mut batch);
-            self.write_all(entries).await;
+            let second_answers = one_per_attempt(&mut batch);
+            self.write_all(std::mem::replace(&mut batch, second_answers))
+                .await;
         }
     }
 
@@ -126,44 +183,60 @@ impl Worker {
         }
     }
 
-    /// Writes a batch; one that is refused is halved, and its halves are written by themselves.
-    async fn write_all(&self, entries: Vec<Entry>) {
+    /// Writes a batch. One that is held up by a row, whose it may be, is halved until that row stands
+    /// alone; a row that is merely busy is then written by itself, while the others go on.
+    async fn write_all(self: &Arc<Self>, entries: Vec<Entry>) {
         let mut pending = vec![entries];
         while let Some(mut entries) = pending.pop() {
             let answers: Vec<Answer> = entries.iter().map(|entry| entry.answer.clone()).collect();
             match self.write(&answers).await {
-                Written::Done(recorded) => {
-                    for (entry, recorded) in entries.into_iter().zip(recorded) {
-                        // A charge that no longer waits has nothing to learn: the row is written.
-                        entry.done.send(Some(recorded)).ok();
-                    }
-                }
-                Written::Refused(error) if entries.len() > 1 => {
-                    warn!(rows = entries.len(), %error, "a batch was refused; writing it in halves");
+                Ok(recorded) => tell(entries, recorded),
+                Err(trouble) if entries.len() > 1 && trouble.is_about_rows() => {
+                    let error = chain(&trouble);
+                    warn!(
+                        rows = entries.len(),
+                        error, "a batch is held up; writing it in halves"
+                    );
                     let half = entries.len().div_ceil(2);
                     pending.push(entries.split_off(half));
                     pending.push(entries);
                 }
-                Written::Refused(error) | Written::GivenUp(error) => {
+                Err(trouble) if trouble.is_passing() && !self.give_up.is_cancelled() => {
                     for entry in entries {
-                        lament(&entry.answer, &error);
-                        entry.done.send(None).ok();
+                        tokio::spawn(Arc::clone(self).write_alone(entry));
                     }
                 }
+                Err(trouble) => give_up_on(entries, &chain(&trouble)),
             }
         }
     }
 
-    /// Writes until the database takes or refuses it.
-    async fn write(&self, answers: &[Answer]) -> Written {
+    /// Writes one answer whose row is busy, however long that takes.
+    async fn write_alone(self: Arc<Self>, entry: Entry) {
+        let mut wait = RETRY_FIRST;
+        loop {
+            self.pause(wait).await;
+            match self.write(std::slice::from_ref(&entry.answer)).await {
+                Ok(recorded) => return tell(vec![entry], recorded),
+                Err(trouble) if trouble.is_passing() && !self.give_up.is_cancelled() => {
+                    wait = wait.saturating_mul(2).min(RETRY_MAX);
+                }
+                Err(trouble) => return give_up_on(vec![entry], &chain(&trouble)),
+            }
+        }
+    }
+
+    /// Writes until the database has taken it, or says something that speaks of the rows.
+    async fn write(&self, answers: &[Answer]) -> Result<Vec<Recorded>, StoreError> {
         let mut wait = RETRY_FIRST;
         loop {
             let started = Instant::now();
-            match self
+            let result = self
                 .store
                 .record(answers, self.limits.catch_up, self.limits.lease)
-                .await
-            {
+                .await;
+            self.health.note(result.is_ok());
+            let trouble = match result {
                 Ok(recorded) => {
                     self.metrics
                         .record_seconds
@@ -171,35 +244,57 @@ impl Worker {
                     if let Ok(rows) = u32::try_from(answers.len()) {
                         self.metrics.record_rows.observe(f64::from(rows));
                     }
-                    return Written::Done(recorded);
+                    return Ok(recorded);
                 }
-                Err(error) if !error.is_passing() => {
-                    return Written::Refused(chain(&error));
-                }
-                Err(error) => {
-                    let error = chain(&error);
-                    if self.give_up.is_cancelled() {
-                        return Written::GivenUp(error);
-                    }
-                    warn!(
-                        rows = answers.len(),
-                        error, "outcomes can't be recorded now; they are kept and written again"
-                    );
-                    tokio::select! {
-                        () = sleep(wait) => {}
-                        () = self.give_up.cancelled() => {}
-                    }
-                    wait = wait.saturating_mul(2).min(RETRY_MAX);
-                }
+                Err(trouble) => trouble,
+            };
+            if trouble.is_about_rows() || self.give_up.is_cancelled() {
+                return Err(trouble);
             }
+            let error = chain(&trouble);
+            warn!(
+                rows = answers.len(),
+                error, "outcomes can't be recorded now; they are kept and written again"
+            );
+            self.pause(wait).await;
+            if self.give_up.is_cancelled() {
+                return Err(trouble);
+            }
+            wait = wait.saturating_mul(2).min(RETRY_MAX);
+        }
+    }
+
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.give_up.cancelled() => {}
         }
     }
 }
 
-enum Written {
-    Done(Vec<Recorded>),
-    Refused(String),
-    GivenUp(String),
+/// Leaves one answer per attempt in the batch and returns the others, in their order: two answers
+/// about one attempt in one statement would be written in no order at all.
+fn one_per_attempt(batch: &mut Vec<Entry>) -> Vec<Entry> {
+    let mut seen = HashSet::with_capacity(batch.len());
+    let (first, second) = std::mem::take(batch)
+        .into_iter()
+        .partition(|entry| seen.insert(entry.answer.key.merchant_uid.clone()));
+    *batch = first;
+    second
+}
+
+/// A charge that no longer waits has nothing to learn: its row is written.
+fn tell(entries: Vec<Entry>, recorded: Vec<Recorded>) {
+    for (entry, recorded) in entries.into_iter().zip(recorded) {
+        entry.done.send(Some(recorded)).ok();
+    }
+}
+
+fn give_up_on(entries: Vec<Entry>, error: &str) {
+    for entry in entries {
+        lament(&entry.answer, error);
+        entry.done.send(None).ok();
+    }
 }
 
 /// The last resort: what could not be written stands in the log. The attempt stays open in the

@@ -16,7 +16,7 @@ use crate::engine::Inner;
 use crate::engine::brake::Change;
 use crate::gateway::GatewayError;
 use crate::metrics::{Metrics, Tally};
-use crate::store::Rechecked;
+use crate::store::{Rechecked, StoreError};
 
 /// One line per sweep; an empty one is not worth the operator's eyes.
 pub(super) fn sweep(claimed: u64, took: Duration, tally: &Tally) {
@@ -149,6 +149,16 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
                 "paid late: {merchant_uid} moved money after its claim was lost; see view billd.paid_twice",
             );
         }
+    }
+}
+
+/// Open attempts could not be read. While the database is away, the charging side says so.
+pub(super) fn asking_failed(error: &StoreError) {
+    let text = chain(error);
+    if error.is_passing() {
+        debug!(error = text, "open attempts can't be read now");
+    } else {
+        error!(error = text, "asking failed; trying again");
     }
 }
 

@@ -117,7 +117,7 @@ impl Store {
             catch_up.as_secs_f64(),
             lease.as_secs_f64(),
         )
-        .fetch_all(&self.pool);
+        .fetch_all(&self.recording);
         let rows = self.within(statement).await?;
         let mut recorded: HashMap<String, Recorded> = HashMap::with_capacity(rows.len());
         for row in rows {
@@ -128,7 +128,7 @@ impl Store {
                 Recorded::Already
             } else {
                 Recorded::Stale {
-                    paid_written: row.written,
+                    paid_written: row.written && state == Some("paid"),
                 }
             };
             recorded.insert(row.merchant_uid, what);

@@ -18,7 +18,7 @@ budget as materialized (
     for update of r
 ),
 due as materialized (
-    select s.ctid as row_at, s.*
+    select s.*
     from billd.subscription s
     where s.state = 'active'
       and s.next_charge_at <= (select now from clock)
@@ -35,14 +35,15 @@ spent as (
     from budget b
     where exists (select from due)
 ),
--- The first attempt of a period opens its cycle and so fixes the amount; a retry finds it due. The
+-- The first attempt of a period opens its cycle and so fixes the sum; a retry finds it due. The
 -- no-op update is what makes an existing cycle come back.
 cycle as (
-    insert into billd.billing_cycle as c (subscription_id, period, amount, currency, due_at, opened_at)
-    select d.id, d.period, d.amount, d.currency, d.due_at, k.now
+    insert into billd.billing_cycle as c
+        (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, opened_at)
+    select d.id, d.period, d.amount, d.currency, d.tax_free, d.vat_amount, d.card_quota, d.due_at, k.now
     from due d, clock k
     on conflict (subscription_id, period) do update set state = c.state where c.state = 'due'
-    returning c.subscription_id, c.amount, c.currency
+    returning c.*
 ),
 attempt as (
     insert into billd.charge_attempt
@@ -56,8 +57,11 @@ attempt as (
     join cycle c on c.subscription_id = d.id
     cross join clock k
     on conflict do nothing
-    returning merchant_uid, subscription_id, amount, currency
+    returning merchant_uid, subscription_id
 ),
+-- Joined by id and not by ctid: the row may have been updated between this statement's snapshot and
+-- its lock, and only a join by id finds the version that was locked.
+--
 -- A row that could not begin (its cycle is closed, or the attempt exists) is set aside for
 -- store::recheck: it must neither be charged nor be met again by every claim.
 claimed as (
@@ -68,8 +72,8 @@ claimed as (
         recheck = a.merchant_uid is null
     from due d
     left join attempt a on a.subscription_id = d.id
-    where s.ctid = d.row_at
-    returning s.*, a.amount as owed, a.currency as owed_currency
+    where s.id = d.id
+    returning s.*
 )
 select
     s.open_attempt as "merchant_uid!",
@@ -77,8 +81,8 @@ select
     s.period as "period!: jiff_sqlx::Date",
     s.attempts as "attempt_no!",
     s.fence as "fence!",
-    s.owed as "amount!",
-    s.owed_currency as "currency!",
+    c.amount as "amount!",
+    c.currency as "currency!",
     s.customer_uid as "customer_uid!",
     0::smallint as "asks!",
     0::smallint as "not_found!",
@@ -92,12 +96,13 @@ select
     s.time_zone as "time_zone!",
     s.anchor_at as "anchor_at!: jiff_sqlx::Timestamp",
     s.due_at as "due_at!: jiff_sqlx::Timestamp",
-    s.tax_free, s.vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr,
-    s.buyer_postcode, s.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
+    c.tax_free, c.vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr,
+    s.buyer_postcode, c.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
     s.gateway_options::text as "gateway_options!",
     k.now as "now!: jiff_sqlx::Timestamp",
     greatest(0, extract(epoch from (select first_at from budget) - k.now))::float8 as first_in_seconds
 from claimed s
+join cycle c on c.subscription_id = s.id
 cross join clock k
 where s.open_attempt is not null
 order by s.due_at, s.id

@@ -7,14 +7,17 @@
 with clock as materialized (
     select billd.now() as now
 ),
+-- Attempt and subscription are locked together, and a pair of which somebody holds either is left for
+-- later: waiting for a row that a person has locked would hold up all the others.
 open as materialized (
-    select a.ctid as row_at, a.*
+    select a.*
     from billd.charge_attempt a
+    join billd.subscription s on s.id = a.subscription_id
     where a.state in ('started', 'unknown')
       and a.ask_at <= (select now from clock)
     order by a.ask_at
     limit $1::int
-    for no key update skip locked
+    for no key update of a, s skip locked
 ),
 taken as (
     update billd.subscription s
@@ -46,7 +49,7 @@ asked as (
     from open o
     cross join clock k
     left join taken t on t.open_attempt = o.merchant_uid
-    where a.ctid = o.row_at
+    where a.merchant_uid = o.merchant_uid
     returning a.*
 )
 select
@@ -70,12 +73,13 @@ select
     s.time_zone as "time_zone!",
     s.anchor_at as "anchor_at!: jiff_sqlx::Timestamp",
     s.due_at as "due_at!: jiff_sqlx::Timestamp",
-    s.tax_free, s.vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr,
-    s.buyer_postcode, s.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
+    c.tax_free, c.vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr,
+    s.buyer_postcode, c.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
     s.gateway_options::text as "gateway_options!",
     k.now as "now!: jiff_sqlx::Timestamp",
     null::float8 as first_in_seconds
 from asked a
 join billd.subscription s on s.id = a.subscription_id
+join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
 cross join clock k
 order by a.ask_at, a.merchant_uid

@@ -28,13 +28,18 @@ pub use schema::SchemaState;
 /// Why a statement did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database can't be reached, went away, or is too busy: the same call may succeed later.
+    /// The database can't be reached, went away, or won't serve us now: the same call may succeed
+    /// later, whatever it says.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// A row is locked by somebody else for too long, or the server is too slow: the same call may
+    /// succeed later, and a smaller one sooner.
+    #[error("the database is busy")]
+    Busy(#[source] sqlx::Error),
     /// No answer within the time limit. The statement may have been carried out.
     #[error("the database did not answer within {0:?}")]
     TooSlow(Duration),
-    /// The database refused the statement: repeating it can't help.
+    /// The database refused what the statement says: repeating it can't help.
     #[error("the database refused the statement")]
     Refused(#[source] sqlx::Error),
     /// A row breaks a promise that the schema makes.
@@ -52,30 +57,32 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::TooSlow(_) => true,
+            Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) => true,
             Self::Refused(_) | Self::Corrupt(_) | Self::Migration(_) | Self::Url(_) => false,
+        }
+    }
+
+    /// Whether one row may be what holds up a batch of them.
+    pub fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
+            Self::Unavailable(_) | Self::Migration(_) | Self::Url(_) => false,
         }
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let refused = if let sqlx::Error::Database(answer) = &error {
-            answer.code().is_some_and(|code| !passes(&code))
-        } else {
-            // Of the client's own errors these speak of the statement, all others of the connection.
-            matches!(
-                error,
-                sqlx::Error::RowNotFound
-                    | sqlx::Error::TypeNotFound { .. }
-                    | sqlx::Error::ColumnIndexOutOfBounds { .. }
-                    | sqlx::Error::ColumnNotFound(_)
-                    | sqlx::Error::ColumnDecode { .. }
-                    | sqlx::Error::Encode(_)
-                    | sqlx::Error::Decode(_)
-            )
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        let is_refused = match code.as_deref() {
+            // The lock or the statement took too long.
+            Some("55P03" | "57014") => return Self::Busy(error),
+            Some(code) => speaks_of_the_row(code),
+            None => is_our_own(&error),
         };
-        if refused {
+        if is_refused {
             Self::Refused(error)
         } else {
             Self::Unavailable(error)
@@ -83,22 +90,40 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// SQLSTATE classes that speak of the server's condition, not of the statement.
-fn passes(code: &str) -> bool {
-    // Connection, transaction rollback (deadlock, serialization), resources, operator intervention,
-    // system error; and a lock or statement time-out.
-    ["08", "40", "53", "57", "58"]
+/// SQLSTATE classes that speak of the rows: cardinality, data, constraints, views with check, and
+/// `raise` of a trigger. All others (a server that is read-only, a password that was changed, a
+/// deadlock) speak of the server's condition, and an outcome must outlast that.
+fn speaks_of_the_row(code: &str) -> bool {
+    ["21", "22", "23", "44", "P0"]
         .iter()
         .any(|class| code.starts_with(class))
-        || code == "55P03"
+}
+
+/// Errors of the client's own that speak of the statement; all others speak of the connection.
+fn is_our_own(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::RowNotFound
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::Decode(_)
+    )
 }
 
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    /// For outcomes alone: whatever else waits for a connection, what happened is written down.
+    recording: PgPool,
     limit: Duration,
 }
+
+/// Connections that write outcomes; two, so that a retry does not wait for the next batch.
+const RECORDING_CONNECTIONS: u32 = 2;
 
 /// How to reach the database.
 #[derive(Debug, Clone)]
@@ -120,17 +145,28 @@ impl Store {
             .expose_secret()
             .parse()
             .map_err(StoreError::Url)?;
-        // A plan made while a table was small must not outlive that; the statements are large
-        // batches, so planning each of them costs little.
-        let options = options
-            .application_name("billd")
-            .options([("plan_cache_mode", "force_custom_plan")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(connection.connections_max)
-            .acquire_timeout(connection.timeout)
-            .connect_lazy_with(options);
+        // The server gives up before we do: a statement that we no longer wait for would hold its
+        // locks and its connection. A row that somebody has locked is let go of sooner still.
+        let millis = |part: u32| {
+            let limit = connection.timeout.checked_div(part).unwrap_or_default();
+            format!("{}ms", limit.as_millis().max(1))
+        };
+        let options = options.application_name("billd").options([
+            // A plan made while a table was small must not outlive that; the statements are large
+            // batches, so planning each of them costs little.
+            ("plan_cache_mode", "force_custom_plan"),
+            ("lock_timeout", &millis(10)),
+            ("statement_timeout", &millis(2)),
+        ]);
+        let pool = |connections_max: u32| {
+            PgPoolOptions::new()
+                .max_connections(connections_max)
+                .acquire_timeout(connection.timeout)
+                .connect_lazy_with(options.clone())
+        };
         Ok(Self {
-            pool,
+            pool: pool(connection.connections_max),
+            recording: pool(RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
     }
@@ -156,6 +192,7 @@ impl Store {
     /// Closes the connections.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.recording.close().await;
     }
 
     /// Runs a statement within the time limit.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgPool, Postgres, Transaction};
 
+use crate::causes::chain;
 use crate::domain::calendar::Period;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::recheck::{Resolution, Situation, recheck};
@@ -20,76 +21,128 @@ pub struct Rechecked {
     pub found: String,
     /// Whether the row is broken and waits for a person.
     pub broken: bool,
+    /// Whether anything was written; if not, it will ask again.
+    pub moved: bool,
 }
 
 impl Store {
-    /// Looks again at up to `rows_max` subscriptions that ask for it, in one transaction.
+    /// Looks again at up to `rows_max` subscriptions that ask for it, each in a transaction of its
+    /// own: a row that can't be written keeps none of the others from their turn.
     pub async fn recheck(
         &self,
         rows_max: u32,
         catch_up: Duration,
     ) -> Result<Vec<Rechecked>, StoreError> {
-        let mut tx = self.within(self.pool.begin()).await?;
-        let rows = sqlx::query!(
-            r#"-- store::recheck
-            select
-                s.id,
-                s.state,
-                s.period as "period: jiff_sqlx::Date",
-                s.due_at as "due_at: jiff_sqlx::Timestamp",
-                s.resumed_at as "resumed_at: jiff_sqlx::Timestamp",
-                s.anchor_at as "anchor_at: jiff_sqlx::Timestamp",
-                s.interval_count,
-                s.interval_unit,
-                s.time_zone,
-                c.state as "cycle_state?",
-                exists (
-                    select from billd.charge_attempt a
-                    where a.subscription_id = s.id and a.period = s.period and a.state = 'paid'
-                ) as "paid!"
+        let waiting = sqlx::query_scalar!(
+            "-- store::recheck, who asks for it
+            select s.id
             from billd.subscription s
-            left join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period
             where s.recheck
               and not exists (
                   select from billd.charge_attempt a
                   where a.subscription_id = s.id and a.state in ('started', 'unknown'))
             order by s.id
-            limit $1
-            for no key update of s skip locked"#,
+            limit $1",
             i64::from(rows_max),
         )
-        .fetch_all(&mut *tx);
-        let rows = self.within(rows).await?;
-        let mut rechecked = Vec::with_capacity(rows.len());
-        for row in rows {
-            let subscription = SubscriptionId(row.id);
-            let situation = Situation {
-                state: SubscriptionState::parse(&row.state)
-                    .ok_or_else(|| StoreError::Corrupt(format!("state {:?}", row.state)))?,
-                period: row.period.to_jiff(),
-                due_at: row.due_at.to_jiff(),
-                cycle: row.cycle_state.as_deref().and_then(CycleState::parse),
-                paid: row.paid,
-                resumed_at: row.resumed_at.map(jiff_sqlx::Timestamp::to_jiff),
-            };
-            let resolution = schedule(
-                row.anchor_at.to_jiff(),
-                row.interval_count,
-                &row.interval_unit,
-                &row.time_zone,
-            )
-            .and_then(|schedule| recheck(&situation, &schedule).map_err(|error| error.to_string()));
-            let apply = apply(&mut tx, subscription, &situation, &resolution, catch_up);
-            self.within(apply).await?;
-            rechecked.push(Rechecked {
-                subscription,
-                found: phrase(&resolution),
-                broken: resolution.is_err(),
-            });
+        .fetch_all(&self.pool);
+        let mut rechecked = Vec::new();
+        for id in self.within(waiting).await? {
+            let subscription = SubscriptionId(id);
+            match self
+                .within(recheck_one(&self.pool, subscription, catch_up))
+                .await
+            {
+                Ok(Some(one)) => rechecked.push(one),
+                Ok(None) => {}
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => rechecked.push(Rechecked {
+                    subscription,
+                    found: chain(&error),
+                    broken: true,
+                    moved: false,
+                }),
+            }
         }
-        self.within(tx.commit()).await?;
         Ok(rechecked)
     }
+}
+
+/// Locks one row, then reads what is known of it in a statement of its own: a fact that was
+/// committed while the lock was waited for must be seen. `None` if somebody else has the row.
+async fn recheck_one(
+    pool: &PgPool,
+    subscription: SubscriptionId,
+    catch_up: Duration,
+) -> Result<Option<Rechecked>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let locked = sqlx::query_scalar!(
+        "-- store::recheck, lock
+        select id from billd.subscription where id = $1 and recheck for no key update skip locked",
+        subscription.0,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if locked.is_none() {
+        return Ok(None);
+    }
+    let row = sqlx::query!(
+        r#"-- store::recheck, look
+        select
+            s.state,
+            s.period as "period: jiff_sqlx::Date",
+            s.due_at as "due_at: jiff_sqlx::Timestamp",
+            s.paused_at as "paused_at: jiff_sqlx::Timestamp",
+            s.resumed_at as "resumed_at: jiff_sqlx::Timestamp",
+            s.anchor_at as "anchor_at: jiff_sqlx::Timestamp",
+            s.interval_count,
+            s.interval_unit,
+            s.time_zone,
+            c.state as "cycle_state?",
+            exists (
+                select from billd.charge_attempt a
+                where a.subscription_id = s.id and a.period = s.period and a.state = 'paid'
+            ) as "paid!",
+            exists (
+                select from billd.charge_attempt a
+                where a.subscription_id = s.id and a.state in ('started', 'unknown')
+            ) as "open!"
+        from billd.subscription s
+        left join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period
+        where s.id = $1"#,
+        subscription.0,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if row.open {
+        return Ok(None);
+    }
+    let situation = Situation {
+        // The schema's check admits no other word; a row that has one all the same is left alone.
+        state: SubscriptionState::parse(&row.state).unwrap_or(SubscriptionState::Paused),
+        period: row.period.to_jiff(),
+        due_at: row.due_at.to_jiff(),
+        cycle: row.cycle_state.as_deref().and_then(CycleState::parse),
+        paid: row.paid,
+        paused_at: row.paused_at.map(jiff_sqlx::Timestamp::to_jiff),
+        resumed_at: row.resumed_at.map(jiff_sqlx::Timestamp::to_jiff),
+    };
+    let anchor_at = row.anchor_at.to_jiff();
+    let resolution = schedule(
+        anchor_at,
+        row.interval_count,
+        &row.interval_unit,
+        &row.time_zone,
+    )
+    .and_then(|schedule| recheck(&situation, &schedule).map_err(|error| error.to_string()));
+    apply(&mut tx, subscription, &situation, &resolution, catch_up).await?;
+    tx.commit().await?;
+    Ok(Some(Rechecked {
+        subscription,
+        found: phrase(&resolution),
+        broken: resolution.is_err(),
+        moved: true,
+    }))
 }
 
 fn phrase(resolution: &Result<Resolution, String>) -> String {
@@ -168,7 +221,7 @@ async fn move_to(
     sqlx::query!(
         "-- store::recheck, next period
         update billd.subscription
-        set recheck = coalesce($3::timestamptz < resumed_at, false),
+        set recheck = coalesce($3::timestamptz >= paused_at and $3::timestamptz < resumed_at, false),
             fence = fence + 1,
             open_attempt = null,
             attempts = 0,

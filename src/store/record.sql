@@ -2,7 +2,8 @@
 --
 -- Two different rights meet here. The fact that money moved is written whatever the fence says.
 -- Everything else, and every move of a cycle, needs the fence of the claim it comes from. Running
--- the same batch again changes nothing, so a lost answer at commit is met by running it again.
+-- the same batch again changes nothing, so a lost answer at commit is met by running it again. A batch
+-- holds at most one answer per attempt; the recorder sees to it.
 --
 -- $1 … $20 one array per column, one element per answer · $21 catch-up pace in seconds
 -- $22 lease in seconds
@@ -57,13 +58,21 @@ move as (
     set open_attempt = case when x.state = 'unknown' then s.open_attempt end,
         state = case when x.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
         state_reason = case when x.decision = 'give_up' then x.give_up_reason else s.state_reason end,
+        -- Three reasons to look at the facts again before anybody charges: money was reported for
+        -- another attempt of this row; the next period fell due during a pause; there is no next one.
+        recheck = s.recheck
+            or (x.decision <> 'advance' and exists (
+                select from fact f where f.subscription_id = s.id and f.state = 'paid'))
+            or (x.decision = 'advance' and (
+                x.next_due_at is null
+                or coalesce(x.next_due_at >= s.paused_at and x.next_due_at < s.resumed_at, false))),
         period = coalesce(x.next_period, s.period),
         due_at = coalesce(x.next_due_at, s.due_at),
         attempts = case when x.decision = 'advance' then 0 else s.attempts end,
         declines = case when x.decision = 'advance' then 0 else s.declines + x.took_rung::int end,
         next_charge_at = case x.decision
             when 'advance' then
-                case when x.next_due_at > k.now then x.next_due_at
+                case when x.next_due_at is null or x.next_due_at > k.now then x.next_due_at
                      else k.now + make_interval(secs => $21::float8) end
             when 'retry' then k.now + make_interval(secs => x.wait_seconds)
         end,
@@ -106,7 +115,7 @@ stray as (
     update billd.subscription s
     set recheck = true
     from fact f
-    where s.id = f.subscription_id and f.state = 'paid' and not s.recheck
+    where s.id = f.subscription_id and f.state = 'paid'
       and not exists (select from move m where m.id = s.id)
 )
 select

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::types::Uuid;
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms};
-use crate::domain::calendar::{Interval, IntervalUnit, Schedule, Zone};
+use crate::domain::calendar::{Interval, IntervalUnit, Period, Schedule, Zone};
 use crate::domain::claim::{AttemptKey, BadRow, Claim, OpenAttempt};
 use crate::domain::dunning::{History, Question};
 use crate::domain::ids::{AttemptNo, CustomerUid, MerchantUid, SubscriptionId};
@@ -57,7 +57,9 @@ impl AttemptRow {
     pub(super) fn into_claim(self) -> Result<Result<Claim, BadRow>, StoreError> {
         let key = self.key()?;
         Ok(self
-            .claim(key.clone())
+            .schedule()
+            .and_then(|schedule| schedule.next_after(key.period).map_err(text))
+            .and_then(|next| self.claim(key.clone(), Some(next)))
             .map_err(|fault| BadRow { key, fault }))
     }
 
@@ -70,12 +72,30 @@ impl AttemptRow {
             sends: u8::try_from(self.sends).unwrap_or(u8::MAX),
         };
         let parked = self.parked;
-        let claim = self.into_claim()?;
-        Ok(claim.map(|claim| OpenAttempt {
-            claim,
-            question,
-            parked,
-        }))
+        let key = self.key()?;
+        // Money may have moved: a calendar that was broken since is no reason not to ask.
+        let next = self
+            .schedule()
+            .ok()
+            .and_then(|schedule| schedule.next_after(key.period).ok());
+        Ok(match self.claim(key.clone(), next) {
+            Ok(claim) => Ok(OpenAttempt {
+                claim,
+                question,
+                parked,
+            }),
+            Err(fault) => Err(BadRow { key, fault }),
+        })
+    }
+
+    fn schedule(&self) -> Result<Schedule, String> {
+        let anchor_at = self.anchor_at.to_jiff();
+        schedule(
+            anchor_at,
+            self.interval_count,
+            &self.interval_unit,
+            &self.time_zone,
+        )
     }
 
     /// The part that the schema guarantees; without it not even a fault could be written down.
@@ -89,14 +109,7 @@ impl AttemptRow {
         })
     }
 
-    fn claim(self, key: AttemptKey) -> Result<Claim, String> {
-        let schedule = schedule(
-            self.anchor_at.to_jiff(),
-            self.interval_count,
-            &self.interval_unit,
-            &self.time_zone,
-        )?;
-        let next = schedule.next_after(key.period).map_err(text)?;
+    fn claim(self, key: AttemptKey, next: Option<Period>) -> Result<Claim, String> {
         let currency = Currency::parse(&self.currency).map_err(text)?;
         let money = Money::new(self.amount, currency).map_err(text)?;
         let history = History {

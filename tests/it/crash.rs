@@ -16,12 +16,12 @@ use billd::store::ClaimLimits;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Book, House, limits, policy, portone};
+use crate::support::{Book, House, limits, policy, portone, text};
 
 const LEASE: Duration = Duration::from_secs(90);
 const PACE: Duration = Duration::from_hours(1);
 
-async fn claim(book: &Book) -> Vec<Claim> {
+pub(crate) async fn claim(book: &Book) -> Vec<Claim> {
     let limits = ClaimLimits {
         rows_max: 500,
         lease: LEASE,
@@ -37,7 +37,7 @@ async fn claim(book: &Book) -> Vec<Claim> {
         .collect()
 }
 
-fn paid(claim: &Claim) -> Answer {
+pub(crate) fn paid(claim: &Claim) -> Answer {
     Answer {
         key: claim.key.clone(),
         outcome: Some(ChargeOutcome::Paid(Payment {
@@ -48,7 +48,7 @@ fn paid(claim: &Claim) -> Answer {
             cancelled_amount: 0,
         })),
         decision: Decision::Advance,
-        next: Some(claim.next),
+        next: claim.next,
         not_found: 0,
     }
 }
@@ -65,26 +65,26 @@ impl Gateway for AuditingGateway {
     }
 
     async fn charge(&self, request: &ChargeRequest) -> ChargeOutcome {
-        let state: Option<String> =
-            sqlx::query_scalar("select state from billd.charge_attempt where merchant_uid = $1")
-                .bind(request.merchant_uid.as_str())
-                .fetch_optional(&self.sql)
-                .await
-                .unwrap();
+        let state = text(
+            &self.sql,
+            &format!(
+                "select state from billd.charge_attempt where merchant_uid = '{}'",
+                request.merchant_uid
+            ),
+        )
+        .await;
         assert_eq!(
-            state.as_deref(),
-            Some("started"),
+            state, "started",
             "the intent is on disk before the request leaves"
         );
-        let idle: i64 = sqlx::query_scalar(
+        let idle = text(
+            &self.sql,
             "select count(*) from pg_stat_activity
              where datname = current_database() and state like 'idle in transaction%'",
         )
-        .fetch_one(&self.sql)
-        .await
-        .unwrap();
+        .await;
         assert_eq!(
-            idle, 0,
+            idle, "0",
             "no transaction is open across a call to the gateway"
         );
         self.inner.charge(request).await

@@ -1,6 +1,7 @@
 //! The embedded PostgreSQL starts fast, keeps what it promises and leaves nothing behind.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -70,6 +71,28 @@ async fn a_database_is_copied_from_its_template() {
     assert_eq!(ask(&server, "copy", "select x from t").await, "here");
     server.drop_database("copy").await.unwrap();
     assert!(PgConnection::connect(&server.url("copy")).await.is_err());
+}
+
+/// Whoever reconnects must find the same server or none.
+#[tokio::test]
+async fn a_server_never_comes_back_at_another_address() {
+    let mut server = start(|options| options.listen = Listen::Tcp).await;
+    let url = server.url("postgres");
+    server.stop(StopMode::Fast).await.unwrap();
+    let port = url
+        .split([':', '/'])
+        .find_map(|part| part.parse::<u16>().ok())
+        .unwrap();
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let error = server.resume().await.unwrap_err();
+    assert!(
+        matches!(&error, EmbeddedError::Start { log } if log.contains("could not create any TCP/IP sockets")),
+        "{error}"
+    );
+    drop(other);
+    server.resume().await.unwrap();
+    assert_eq!(server.url("postgres"), url);
+    assert_eq!(ask(&server, "postgres", "select 'back'").await, "back");
 }
 
 /// The crash tests stand on this: what was committed outlives a power failure and a `SIGKILL`.

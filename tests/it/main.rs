@@ -1,13 +1,18 @@
 //! Integration tests, one binary: a real PostgreSQL, the real engine, the sandbox over real HTTP.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
 
+mod architecture;
 mod audit;
 mod charge;
 mod crash;
+mod demo;
+mod docs;
 mod embedded;
+mod locks;
 mod people;
 mod process;
 mod schema;

@@ -253,3 +253,73 @@ async fn a_refusal_of_our_own_making_stops_charging_and_punishes_nobody() {
         "0"
     );
 }
+
+/// Hazard: "pause all, mend, resume all" in an incident silently forgives a month.
+#[tokio::test]
+async fn a_debt_that_fell_due_before_a_pause_is_charged_after_it() {
+    let house = House::new().await;
+    house.book.subscribe("cust_1").await;
+    house.book.advance("1 hour").await;
+    house
+        .book
+        .run("update billd.subscription set state = 'paused'")
+        .await;
+    house.book.advance("1 minute").await;
+    house
+        .book
+        .run("update billd.subscription set state = 'active'")
+        .await;
+    assert_eq!(house.sweep().await.counts.paid, 1);
+    assert_eq!(
+        house
+            .book
+            .text("select count(*) from billd.billing_cycle where state = 'void'")
+            .await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn months_of_being_past_due_are_not_billed_when_the_card_is_mended() {
+    let house = House::new().await;
+    house.book.subscribe("decline-stolen-1").await;
+    house.sweep().await;
+    house.book.advance("100 days").await;
+    house
+        .book
+        .run("update billd.subscription set state = 'active', customer_uid = 'new-card'")
+        .await;
+    for expected in [1, 0, 0] {
+        assert_eq!(
+            house.sweep().await.counts.paid,
+            expected,
+            "the failed debt, and no other"
+        );
+        house.book.advance("61 minutes").await;
+    }
+    assert_eq!(
+        house
+            .book
+            .text("select count(*) from billd.billing_cycle where state = 'void'")
+            .await,
+        "3"
+    );
+}
+
+/// Hazard: a parked attempt is closed by hand, with the SQL that comes to mind, and its subscription
+/// waits for ever for an answer that nobody seeks.
+#[tokio::test]
+async fn an_attempt_that_a_person_closes_lets_its_subscription_go_on() {
+    let house = House::new().await;
+    house.book.subscribe("drop-before-approval-once-1").await;
+    house.sweep().await;
+    house.book.run("update billd.charge_attempt set state = 'not_sent', finished_at = now(), ask_at = null").await;
+    assert_eq!(house.sweep().await.counts.paid, 1);
+    assert_eq!(
+        house
+            .book
+            .text("select max(attempt_no) from billd.charge_attempt")
+            .await,
+        "2"
+    );
+}

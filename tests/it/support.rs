@@ -13,7 +13,7 @@ use billd::metrics::Metrics;
 use billd::sandbox::{self, Running};
 use billd::store::{Connection, Store};
 use secrecy::SecretString;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,14 @@ pub(crate) fn connection(url: &str) -> Connection {
         connections_max: 8,
         timeout: Duration::from_secs(30),
     }
+}
+
+/// The only value of a query, as text; null is "null".
+pub(crate) async fn text(sql: &PgPool, query: &str) -> String {
+    let query = AssertSqlSafe(format!("select ({query})::text"));
+    let row = sqlx::raw_sql(query).fetch_one(sql).await.unwrap();
+    row.get::<Option<String>, _>(0)
+        .unwrap_or_else(|| "null".to_owned())
 }
 
 /// A migrated database of one test's own.
@@ -86,19 +94,9 @@ impl Book {
             .map_err(|error| error.to_string())
     }
 
-    /// The only row of a query.
-    pub(crate) async fn row(&self, query: &str) -> PgRow {
-        sqlx::raw_sql(AssertSqlSafe(query.to_owned()))
-            .fetch_one(&self.sql)
-            .await
-            .unwrap()
-    }
-
     /// The only value of a query, as text; null is "null".
     pub(crate) async fn text(&self, query: &str) -> String {
-        let row = self.row(&format!("select ({query})::text")).await;
-        row.get::<Option<String>, _>(0)
-            .unwrap_or_else(|| "null".to_owned())
+        text(&self.sql, query).await
     }
 
     /// Adds one monthly subscription of 9,900 KRW for a card, due now.
@@ -117,6 +115,45 @@ impl Book {
              select '{prefix}' || n, '프리미엄 월간', 9900 from generate_series(1, {count}) n"
         ))
         .await;
+    }
+
+    /// What must hold whenever nothing is under way, whatever happened before.
+    pub(crate) async fn assert_sound(&self) {
+        let faults = self
+            .text(
+                "select string_agg(fault, '; ') from (
+                    select 'open_attempt names a closed attempt: ' || s.id as fault
+                    from billd.subscription s
+                    join billd.charge_attempt a on a.merchant_uid = s.open_attempt
+                    where a.finished_at is not null and not s.recheck
+                    union all
+                    select 'an open attempt that its subscription does not know: ' || a.merchant_uid
+                    from billd.charge_attempt a
+                    join billd.subscription s on s.id = a.subscription_id
+                    where a.state in ('started', 'unknown')
+                      and s.open_attempt is distinct from a.merchant_uid
+                    union all
+                    select 'unresolved without an open attempt: ' || c.subscription_id
+                    from billd.billing_cycle c
+                    where c.state = 'unresolved' and not exists (
+                        select from billd.charge_attempt a
+                        where a.subscription_id = c.subscription_id and a.period = c.period
+                          and a.state in ('started', 'unknown'))
+                    union all
+                    select 'paid, but its cycle is ' || c.state || ': ' || a.merchant_uid
+                    from billd.charge_attempt a
+                    join billd.billing_cycle c using (subscription_id, period)
+                    join billd.subscription s on s.id = a.subscription_id
+                    where a.state = 'paid' and c.state <> 'paid' and not s.recheck
+                    union all
+                    select 'active, but nothing is planned: ' || s.id
+                    from billd.subscription s
+                    where s.state = 'active' and s.next_charge_at is null
+                      and s.open_attempt is null and not s.recheck
+                ) found",
+            )
+            .await;
+        assert_eq!(faults, "null");
     }
 
     /// Moves billd's clock ahead.
@@ -170,7 +207,6 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct House {
     pub(crate) book: Book,
     pub(crate) sandbox: Running,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) engine: Engine<PortOne>,
 }
 
@@ -182,29 +218,36 @@ impl House {
     pub(crate) async fn with(policy: Policy, limits: Limits) -> Self {
         let book = Book::new().await;
         let sandbox = sandbox::start(sandbox::Options::default()).await.unwrap();
-        let metrics = Metrics::new();
-        let engine = engine(&book, &sandbox.base_url(), policy, limits, &metrics);
+        let engine = engine(&book, &sandbox.base_url(), policy, limits);
         Self {
             book,
             sandbox,
-            metrics,
             engine,
         }
     }
 
-    /// Another daemon on the same book and gateway.
-    pub(crate) fn another_engine(&self, limits: Limits) -> Engine<PortOne> {
-        engine(
-            &self.book,
-            &self.sandbox.base_url(),
+    /// An engine that reaches the same book in its own way.
+    pub(crate) fn engine_on(&self, store: Store, limits: Limits) -> Engine<PortOne> {
+        let portone = portone(&self.sandbox.base_url(), limits.charges_max);
+        Engine::new(
+            store,
+            portone,
             policy(),
             limits,
-            &Metrics::new(),
+            Metrics::new(),
+            Arc::new(Doorbell::default()),
         )
     }
 
+    /// Another daemon on the same book and gateway.
+    pub(crate) fn another_engine(&self, limits: Limits) -> Engine<PortOne> {
+        engine(&self.book, &self.sandbox.base_url(), policy(), limits)
+    }
+
     pub(crate) async fn sweep(&self) -> Swept {
-        self.engine.sweep(CancellationToken::new()).await.unwrap()
+        let swept = self.engine.sweep(CancellationToken::new()).await.unwrap();
+        self.book.assert_sound().await;
+        swept
     }
 
     /// Charges what is due and asks what is open, as time goes by in steps, until nothing is open.
@@ -216,10 +259,7 @@ impl House {
             }
             self.book.advance(step).await;
         }
-        assert_eq!(
-            self.book.text("select count(*) from billd.attention").await,
-            "0"
-        );
+        panic!("something is still open after {steps_max} steps of {step}");
     }
 }
 
@@ -228,7 +268,6 @@ pub(crate) fn engine(
     base_url: &str,
     policy: Policy,
     limits: Limits,
-    metrics: &Arc<Metrics>,
 ) -> Engine<PortOne> {
     let portone = portone(base_url, limits.charges_max);
     Engine::new(
@@ -236,7 +275,7 @@ pub(crate) fn engine(
         portone,
         policy,
         limits,
-        Arc::clone(metrics),
+        Metrics::new(),
         Arc::new(Doorbell::default()),
     )
 }

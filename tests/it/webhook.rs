@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use billd::engine::Doorbell;
 use billd::http::Server;
+use billd::metrics::Metrics;
 use billd::sandbox::{Fault, FaultKind, Route};
 use billd::webhook::{Desk, Sources};
 use serde_json::json;
@@ -19,6 +20,7 @@ use crate::support::House;
 struct Inlet {
     url: String,
     http: reqwest::Client,
+    metrics: Arc<Metrics>,
     _stop: DropGuard,
 }
 
@@ -29,14 +31,16 @@ impl Inlet {
         let server = Server::bind(any_port).await.unwrap();
         let url = format!("http://{}/webhooks/portone", server.addr().unwrap());
         let sources = Sources::parse(sources).unwrap();
-        let (desk, runner) = Desk::new(sources, house.metrics.webhooks.clone());
+        let metrics = Metrics::new();
+        let (desk, runner) = Desk::new(sources, metrics.webhooks.clone());
         let (store, doorbell) = (house.book.store.clone(), Arc::new(Doorbell::default()));
         tokio::spawn(runner.run(store, doorbell, Duration::from_secs(90), stop.clone()));
-        let (engine, metrics) = (house.engine.clone(), Arc::clone(&house.metrics));
-        tokio::spawn(server.serve(engine, metrics, desk.router(), stop.clone()));
+        let (engine, figures) = (house.engine.clone(), Arc::clone(&metrics));
+        tokio::spawn(server.serve(engine, figures, desk.router(), stop.clone()));
         Self {
             url,
             http: reqwest::Client::new(),
+            metrics,
             _stop: stop.drop_guard(),
         }
     }
@@ -214,7 +218,7 @@ async fn a_flood_comes_to_one_question_and_the_rest_is_dropped() {
     hints_are_passed_on().await;
     assert_eq!(house.book.text(&row).await, "1 true");
 
-    let figures = house.metrics.render();
+    let figures = inlet.metrics.render();
     assert!(
         figures.contains(r#"billd_webhooks_total{verdict="dropped"}"#),
         "{figures}"

@@ -10,7 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::domain::attempt::{ChargeOutcome, Decline, Lookup, NotSent, Unknown, UnknownReason};
+use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, Unknown, UnknownReason};
 use crate::domain::decline::DeclineClass;
 use crate::domain::ids::AttemptNo;
 
@@ -236,9 +236,9 @@ pub fn decide_lookup(
     let is_settled = question.age >= policy.settle;
     let proved = match lookup {
         Ok(Lookup::Paid(payment)) => ChargeOutcome::Paid(payment.clone()),
-        Ok(Lookup::Failed(decline)) if is_settled || is_definite(decline) => {
-            ChargeOutcome::Declined(decline.clone())
-        }
+        // A failed record may be of an earlier request under the same number, one that a fail-over
+        // made us forget for instance, while ours is still on its way.
+        Ok(Lookup::Failed(decline)) if is_settled => ChargeOutcome::Declined(decline.clone()),
         Ok(Lookup::NotFound) if is_settled && question.not_found >= policy.not_found_min => {
             return (None, decide_not_found(policy, *question));
         }
@@ -246,8 +246,12 @@ pub fn decide_lookup(
             reason: UnknownReason::Mismatch,
             ..
         })) => return (None, park(policy)),
+        // A row of answers "not found" that counts is not drawn out over days.
+        Ok(Lookup::NotFound) if is_settled => {
+            return (None, ask_again(policy, *question, question.not_found));
+        }
         Ok(Lookup::Failed(_) | Lookup::NotFound | Lookup::Unclear(_)) | Err(()) => {
-            return (None, ask_again(policy, *question));
+            return (None, ask_again(policy, *question, question.asks));
         }
     };
     let decision = decide(policy, &proved, history);
@@ -294,11 +298,6 @@ fn retry(history: History, wait: Duration, took_rung: bool) -> Decision {
     }
 }
 
-/// Whether a failed payment can't have moved money, whatever else the gateway still finds.
-fn is_definite(decline: &Decline) -> bool {
-    decline.class != DeclineClass::Unclear
-}
-
 fn decide_not_found(policy: &Policy, question: Question) -> Decision {
     match policy.on_not_found {
         NotFoundPolicy::SendAgain if question.sends < policy.sends_max => Decision::SendAgain,
@@ -306,10 +305,10 @@ fn decide_not_found(policy: &Policy, question: Question) -> Decision {
     }
 }
 
-fn ask_again(policy: &Policy, question: Question) -> Decision {
+fn ask_again(policy: &Policy, question: Question, answers: u16) -> Decision {
     let wait = policy
         .asks
-        .rung_or_last(usize::from(question.asks))
+        .rung_or_last(usize::from(answers))
         .unwrap_or(ASK_WAIT_DEFAULT);
     // The answer that counts is the first one after the settle time, so that is not slept through.
     let unsettled = policy.settle.saturating_sub(question.age);

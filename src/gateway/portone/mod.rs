@@ -144,6 +144,9 @@ impl Gateway for PortOne {
             Ok(token) => token,
             Err(error) => return ChargeOutcome::NotSent(NotSent::NoToken(chain(&error))),
         };
+        if left(deadline).is_zero() {
+            return ChargeOutcome::NotSent(NotSent::NoToken("it took too long".to_owned()));
+        }
         match self
             .send_again(&token, body.clone(), &expected, deadline)
             .await

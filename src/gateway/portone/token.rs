@@ -60,13 +60,17 @@ impl Tokens {
         if let Some(token) = self.usable() {
             return Ok(token);
         }
-        let asking = self.asking.lock().await;
-        if let Some(token) = self.usable() {
-            return Ok(token);
-        }
-        let token = self.ask(http, limit).await;
-        drop(asking);
-        token
+        let asking = async {
+            let _one_at_a_time = self.asking.lock().await;
+            match self.usable() {
+                Some(token) => Ok(token),
+                None => self.ask(http, limit).await,
+            }
+        };
+        // The wait for whoever asks already counts too.
+        tokio::time::timeout(limit, asking)
+            .await
+            .unwrap_or_else(|elapsed| Err(GatewayError::Unreachable(Box::new(elapsed))))
     }
 
     /// A token other than `refused`, which PortOne no longer takes.

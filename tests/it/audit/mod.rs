@@ -112,7 +112,6 @@ async fn a_debt_that_the_gateways_books_prove_paid_is_never_charged_again() {
     let next = "select period > (select max(period) from billd.billing_cycle c where c.subscription_id = s.id)
         from billd.subscription s where customer_uid = 'late'";
     assert_eq!(house.book.text(next).await, "true");
-    assert_eq!(house.metrics.bad_rows.get(), 0);
 }
 
 /// Hazard: an audit of a large book is killed in its middle. Begun anew each time it would never

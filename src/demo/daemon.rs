@@ -1,0 +1,147 @@
+//! The daemon as the demo runs it: this very program, as a process of its own that can be killed.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::{env, io};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::task::JoinHandle;
+
+use crate::demo::teller::Teller;
+use crate::sandbox;
+
+/// Waits of seconds, so that a crash is mended while one looks on. All else is as in production.
+const SETTINGS: [(&str, &str); 13] = [
+    ("BILLD__DATABASE__TIMEOUT", "3s"),
+    ("BILLD__GATEWAY__TIMEOUT", "2s"),
+    ("BILLD__GATEWAY__CONNECT_TIMEOUT", "1s"),
+    ("BILLD__GATEWAY__IMP_KEY", sandbox::IMP_KEY),
+    ("BILLD__GATEWAY__IMP_SECRET", sandbox::IMP_SECRET),
+    ("BILLD__ENGINE__LEASE", "5s"),
+    ("BILLD__ENGINE__LEASE_MARGIN", "1s"),
+    ("BILLD__ENGINE__DRAIN", "5s"),
+    ("BILLD__RECONCILE__SETTLE", "3s"),
+    ("BILLD__RECONCILE__NOT_FOUND_MIN", "2"),
+    ("BILLD__RECONCILE__ASKS", "1s,1s,2s,1h"),
+    ("BILLD__HTTP__LISTEN", "127.0.0.1:0"),
+    ("BILLD__LOG__FORMAT", "json"),
+];
+
+/// Ends the daemon when its own owner was killed: the last line names the process, or nobody. An
+/// orphan would go on looking for a database that is gone. Its folder goes with it.
+const GUARD: &str = r#"
+daemon=0
+while read -r line; do daemon=$line; done
+[ "$daemon" -eq 0 ] || { kill -KILL "$daemon"; rmdir "$1"; }
+"#;
+
+/// Where the daemon finds the other two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) database_url: &'a str,
+    pub(super) gateway_url: &'a str,
+    /// An empty folder: settings files that lie about are not the demo's.
+    pub(super) folder: &'a Path,
+}
+
+/// A running daemon. Dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    child: Child,
+    log: JoinHandle<()>,
+    guard: ChildStdin,
+    process: u32,
+}
+
+impl Daemon {
+    pub(super) async fn start(around: Around<'_>, teller: &Arc<Teller>) -> anyhow::Result<Self> {
+        let program = env::current_exe().context("couldn't find the program that runs")?;
+        let mut guard =
+            start_guard(around.folder).context("couldn't start a shell that watches the daemon")?;
+        let mut child = Command::new(program)
+            .arg("run")
+            .arg("--config-dir")
+            .arg(around.folder)
+            .current_dir(around.folder)
+            .env_clear()
+            .env("DATABASE_URL", around.database_url)
+            .env("BILLD__GATEWAY__BASE_URL", around.gateway_url)
+            .envs(SETTINGS)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // A Ctrl-C at the terminal is for the demo, which stops everything in its order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("couldn't start the daemon")?;
+        let process = child.id().context("the daemon ended at once")?;
+        guard.write_all(format!("{process}\n").as_bytes()).await?;
+        let stderr = child.stderr.take().context("the daemon has no log")?;
+        teller.new_daemon(process);
+        let log = tokio::spawn(listen(stderr, Arc::clone(teller)));
+        Ok(Self {
+            child,
+            log,
+            guard,
+            process,
+        })
+    }
+
+    /// Its process number.
+    pub(super) fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// Whether it has ended by itself, which it must not.
+    pub(super) fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Kills it outright, as a power failure does, and reads its log to the end.
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        self.ended().await
+    }
+
+    /// Stops it in order.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(process) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
+            let process = Pid::from_raw(process).context("the daemon has no number")?;
+            kill_process(process, Signal::TERM)?;
+        }
+        self.child.wait().await?;
+        self.ended().await
+    }
+
+    async fn ended(mut self) -> anyhow::Result<()> {
+        self.guard.write_all(b"0\n").await?;
+        self.log.await?;
+        Ok(())
+    }
+}
+
+fn start_guard(folder: &Path) -> io::Result<ChildStdin> {
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", GUARD, "billd-demo-guard"])
+        .arg(folder)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    // The shell ends when its input does, so its pipe is all we have to hold.
+    shell.stdin.take().ok_or_else(io::Error::last_os_error)
+}
+
+async fn listen(stderr: ChildStderr, teller: Arc<Teller>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        teller.hear(&line).await;
+    }
+}

@@ -1,0 +1,182 @@
+//! The layers, read off the sources: an arrow that runs back up fails here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Layers, innermost first. A module may name itself and those before it, but not its neighbours
+/// on the same line.
+const LAYERS: &[&[&str]] = &[
+    &[
+        "causes",
+        "terminal",
+        "telemetry",
+        "sandbox",
+        "embedded",
+        "domain",
+        "metrics",
+    ],
+    &["store", "gateway"],
+    &["engine"],
+    &["scheduler", "http", "auditor", "webhook"],
+    &["settings", "cli"],
+    &["demo"],
+    &["app"],
+];
+
+/// What a layer may use of its own line after all, with the reason.
+const NEIGHBOURS: &[(&str, &str)] = &[
+    // A filter that can't be parsed and a format that does not exist are faults of the settings.
+    ("settings", "telemetry"),
+    // `billd sandbox --help` shows what the sandbox can do.
+    ("cli", "sandbox"),
+];
+
+/// Crates that the domain must not touch: it is pure.
+const IO_CRATES: &[&str] = &[
+    "sqlx",
+    "reqwest",
+    "tokio",
+    "tracing",
+    "config",
+    "serde",
+    "serde_json",
+    "axum",
+    "anyhow",
+    "std::env",
+    "std::fs",
+];
+
+/// Who alone may name a crate or a thing.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("sqlx::", &["store", "embedded", "demo"]),
+    ("reqwest::", &["gateway", "sandbox"]),
+    ("config::", &["settings"]),
+    ("tokio_cron_scheduler", &["scheduler"]),
+    ("anyhow::", &["app", "demo", "main"]),
+    ("std::env", &["settings", "embedded", "demo"]),
+];
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path
+                    .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+                    .unwrap()
+                    .to_owned();
+                let module = inside
+                    .components()
+                    .nth(1)
+                    .unwrap()
+                    .as_os_str()
+                    .to_string_lossy();
+                let module = module.trim_end_matches(".rs").to_owned();
+                let is_test = inside.to_string_lossy().contains("test");
+                if !is_test {
+                    let text = fs::read_to_string(&path).unwrap();
+                    let code: String = text
+                        .lines()
+                        .take_while(|line| !line.starts_with("#[cfg(test)]"))
+                        .filter(|line| !line.trim_start().starts_with("//"))
+                        .flat_map(|line| [line, "\n"])
+                        .collect();
+                    found.push((module, inside, code));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|line| line.contains(&module))
+}
+
+/// The modules of this crate that a source names. A list in braces is not taken apart: it is
+/// refused, so that nothing hides in one.
+fn named(code: &str) -> Vec<String> {
+    code.split("crate::")
+        .skip(1)
+        .map(|rest| {
+            assert!(
+                !rest.starts_with('{'),
+                "write one `use crate::…` per module"
+            );
+            rest.chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn a_layer_names_only_those_beneath_it() {
+    let mut faults = Vec::new();
+    for (module, path, code) in sources() {
+        if ["lib", "main"].contains(&module.as_str()) {
+            continue;
+        }
+        let Some(own) = layer_of(&module) else {
+            faults.push(format!("{}: module {module} has no layer", path.display()));
+            continue;
+        };
+        for other in named(&code) {
+            let excused = NEIGHBOURS.contains(&(module.as_str(), other.as_str()));
+            if other == module || excused || (own == 0 && other == "domain" && module == "metrics")
+            {
+                continue;
+            }
+            match layer_of(&other) {
+                Some(layer) if layer < own => {}
+                Some(_) => faults.push(format!("{} names {other}", path.display())),
+                None => {}
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_domain_is_pure() {
+    for (module, path, code) in sources() {
+        if module == "domain" {
+            for name in IO_CRATES {
+                let uses =
+                    code.contains(&format!("use {name}")) || code.contains(&format!("{name}::"));
+                assert!(!uses, "{} uses {name}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn each_thing_is_known_only_where_it_belongs() {
+    for (module, path, code) in sources() {
+        for (thing, modules) in ONLY_IN {
+            let uses = code.lines().any(|line| {
+                line.match_indices(thing).any(|(at, _)| {
+                    !line[..at]
+                        .ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+                })
+            });
+            assert!(
+                !uses || modules.contains(&module.as_str()),
+                "{} names {thing}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_can_be_read_in_one_sitting() {
+    for (_, path, code) in sources() {
+        let lines = code.lines().count();
+        assert!(lines <= 450, "{} has {lines} lines of code", path.display());
+    }
+}
