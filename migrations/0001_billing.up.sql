@@ -493,7 +493,7 @@ create view billd.paid_twice as
 select a.subscription_id, a.period, count(*) as payments, sum(a.amount - a.cancelled_amount) as kept,
        array_agg(a.merchant_uid order by a.attempt_no) as merchant_uids
 from billd.charge_attempt a
-where a.state = 'paid'
+where a.state = 'paid' and a.cancelled_amount < a.amount
   and (a.subscription_id, a.period) in (
       select r.subscription_id, r.period from billd.charge_attempt r where r.attempt_no > 1)
 group by a.subscription_id, a.period

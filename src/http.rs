@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz`, `/metrics`: for whoever watches over the daemon.
+//! `/livez`, `/readyz`, `/metrics`: for whoever watches over the daemon; and the webhook.
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,18 +48,21 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop`. `webhook` is the route of the same server that the gateway uses.
     pub async fn serve<G: Gateway>(
         self,
         engine: Engine<G>,
         metrics: Arc<Metrics>,
+        webhook: Router,
         stop: CancellationToken,
     ) -> io::Result<()> {
         let router = Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz::<G>))
             .route("/metrics", get(figures::<G>))
-            .with_state(Arc::new(Watch { engine, metrics }));
+            .with_state(Arc::new(Watch { engine, metrics }))
+            .merge(webhook)
+            .into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(self.listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await

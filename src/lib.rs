@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs/ARCHITECTURE.md")]
 
 pub mod app;
+pub mod auditor;
 pub mod causes;
 pub mod cli;
 #[cfg(feature = "demo")]
@@ -18,3 +19,4 @@ pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod terminal;
+pub mod webhook;

@@ -28,6 +28,20 @@ pub struct CallLabels {
     pub call: &'static str,
 }
 
+/// What became of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookLabels {
+    /// `taken`, `ignored`, `dropped`, `refused`.
+    pub verdict: &'static str,
+}
+
+/// In which way the gateway's books differ from ours.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FindingLabels {
+    /// The finding's kind.
+    pub kind: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// Every figure of this process.
@@ -70,6 +84,12 @@ pub struct Metrics {
     pub token_refreshes: Gauge<u64, AtomicU64>,
     /// Whether the database answered when the figures were taken.
     pub database_up: Gauge,
+    /// Webhooks that came in.
+    pub webhooks: Family<WebhookLabels, Counter>,
+    /// Findings of the auditor that wait for a person.
+    pub findings_open: Family<FindingLabels, Gauge>,
+    /// When an audit last came to its end, in Unix seconds; 0 if none did.
+    pub audit_finished_at: Gauge,
 }
 
 impl Metrics {
@@ -97,6 +117,9 @@ impl Metrics {
             braked: Gauge::default(),
             token_refreshes: Gauge::default(),
             database_up: Gauge::default(),
+            webhooks: Family::default(),
+            findings_open: Family::default(),
+            audit_finished_at: Gauge::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -181,6 +204,17 @@ impl Metrics {
             "1 if the database answers",
             self.database_up.clone(),
         );
+        self.register_from_outside();
+    }
+
+    /// What comes in by webhook, and what the auditor found.
+    fn register_from_outside(&mut self) {
+        let to = &mut self.registry;
+        to.register("webhooks", "Webhooks that came in", self.webhooks.clone());
+        let open = "Differences between the gateway's books and ours that wait for a person";
+        to.register("findings_open", open, self.findings_open.clone());
+        let last = "When an audit last came to its end, in Unix seconds; 0 if none did";
+        to.register("audit_finished_at", last, self.audit_finished_at.clone());
     }
 
     /// Counts one outcome.

@@ -18,9 +18,17 @@ pub struct Schedule {
 impl Schedule {
     /// Starts ringing. The expression has six fields, seconds first, in UTC.
     pub async fn start(cron: &str, doorbell: Arc<Doorbell>) -> Result<Self, JobSchedulerError> {
+        Self::start_with(cron, move || doorbell.ring()).await
+    }
+
+    /// Starts ringing something else. `ring` must return at once.
+    pub async fn start_with(
+        cron: &str,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, JobSchedulerError> {
         let scheduler = JobScheduler::new().await?;
         scheduler
-            .add(Job::new(cron, move |_id, _scheduler| doorbell.ring())?)
+            .add(Job::new(cron, move |_id, _scheduler| ring())?)
             .await?;
         scheduler.start().await?;
         Ok(Self { scheduler })

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::audit::FindingKind;
 use crate::engine::Engine;
 use crate::gateway::portone::PortOne;
-use crate::metrics::Metrics;
-use crate::store::{Pulse, Store};
+use crate::metrics::{FindingLabels, Metrics};
+use crate::store::{OpenFindings, Pulse, Store};
 
 /// Often enough for an alarm, rarely enough to cost nothing.
 const EVERY: Duration = Duration::from_secs(5);
@@ -23,7 +24,12 @@ pub(super) async fn keep(
 ) {
     while !stop.is_cancelled() {
         match store.pulse().await {
-            Ok(pulse) => show(&metrics, &pulse),
+            Ok(pulse) => {
+                show(&metrics, &pulse);
+                if let Ok(open) = store.open_findings().await {
+                    show_findings(&metrics, &open);
+                }
+            }
             // The engine says in the log that the database is away; here it is a figure.
             Err(_away) => {
                 metrics.database_up.set(0);
@@ -49,4 +55,19 @@ fn show(metrics: &Metrics, pulse: &Pulse) {
         .unknown_age
         .set(pulse.unknown_age_oldest.as_secs_f64());
     metrics.parked.set(count(pulse.parked));
+}
+
+/// Every kind is shown, also while there is none: an alarm can't be set on what does not exist.
+fn show_findings(metrics: &Metrics, open: &OpenFindings) {
+    for kind in FindingKind::ALL.map(FindingKind::as_str) {
+        let count = open.by_kind.get(kind).copied().unwrap_or_default();
+        metrics
+            .findings_open
+            .get_or_create(&FindingLabels { kind })
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let finished_at = open.finished_at.map(jiff::Timestamp::as_second);
+    metrics
+        .audit_finished_at
+        .set(finished_at.unwrap_or_default());
 }

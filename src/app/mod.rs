@@ -1,5 +1,6 @@
 //! The composition root: the only place that names every concrete type.
 
+mod audit;
 mod by_hand;
 mod check;
 #[cfg(feature = "demo")]
@@ -46,6 +47,8 @@ pub enum Exit {
     Declined = 8,
     /// Something stands against it, or a person did not say yes.
     NotDone = 9,
+    /// The gateway's books and ours differ, and a person must look.
+    Findings = 10,
 }
 
 impl Exit {
@@ -61,6 +64,7 @@ impl Exit {
             Self::WorkLeft => 7,
             Self::Declined => 8,
             Self::NotDone => 9,
+            Self::Findings => 10,
         }
     }
 }
@@ -119,6 +123,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Run => run::run(&source).await,
         Command::Sweep(output) => sweep::sweep(&source, output).await,
         Command::Reconcile(output) => sweep::reconcile(&source, output).await,
+        Command::Audit(options) => audit::audit(&source, options).await,
         Command::Migrate(output) => migrate::migrate(&source, output).await,
         Command::Check(output) => check::check(&source, output).await,
         Command::Healthcheck { ready } => healthcheck::healthcheck(&source, ready).await,

@@ -6,10 +6,13 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::app::{Exit, Failure, figures, open_house, settings_for_work, stop_signals};
+use crate::app::{
+    Exit, Failure, House, audit, figures, limits, open_house, settings_for_work, stop_signals,
+};
 use crate::http::Server;
 use crate::scheduler::Schedule;
-use crate::settings::Source;
+use crate::settings::{Settings, Source};
+use crate::webhook::Desk;
 
 pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     let settings = settings_for_work(source)?;
@@ -30,9 +33,15 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
             let address = server
                 .addr()
                 .context("couldn't read the address listened on")?;
-            info!(%address, "serving /livez, /readyz and /metrics on {address}");
+            info!(%address, "serving /livez, /readyz, /metrics and /webhooks/portone on {address}");
             let (engine, metrics) = (house.engine.clone(), Arc::clone(&house.metrics));
-            Some(tokio::spawn(server.serve(engine, metrics, watched.clone())))
+            let webhook = webhook(&house, &settings, &watched);
+            Some(tokio::spawn(server.serve(
+                engine,
+                metrics,
+                webhook,
+                watched.clone(),
+            )))
         }
         None => None,
     };
@@ -45,11 +54,15 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     let schedule = Schedule::start(&settings.scheduler.sweep_cron, Arc::clone(&house.doorbell))
         .await
         .context("couldn't start the schedule")?;
+    let auditing = audit::keep(&settings, &house, stop.clone()).await?;
     info!("billd is running");
 
     let quiet = house.engine.run(stop, hurry).await;
 
     schedule.stop().await;
+    if let Some(auditing) = auditing {
+        drop(auditing.await);
+    }
     watched.cancel();
     drop(figures.await);
     if let Some(server) = server {
@@ -63,4 +76,17 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
         warn!("billd has stopped with calls under way; they will be asked about");
         Ok(Exit::WorkLeft)
     }
+}
+
+/// The route of the webhook, and in the background what passes its hints on.
+fn webhook(house: &House, settings: &Settings, stop: &CancellationToken) -> axum::Router {
+    let sources = settings.http.webhook_sources.clone();
+    let (desk, runner) = Desk::new(sources, house.metrics.webhooks.clone());
+    tokio::spawn(runner.run(
+        house.store.clone(),
+        Arc::clone(&house.doorbell),
+        limits(settings).call,
+        stop.clone(),
+    ));
+    desk.router()
 }

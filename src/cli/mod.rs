@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::civil::Date;
 
 /// Recurring billing for merchants who charge through PortOne V1: never twice, never lost.
 #[derive(Debug, Parser)]
@@ -35,6 +36,7 @@ Exit codes:
   7  work is left: something is still due or unknown, or a stop cut calls short
   8  declined or refused: no money moved
   9  not done: the book or the gateway stands against it, or a question was not answered with yes
+ 10  findings are open: the gateway's books and ours differ, see `select * from billd.finding`
 
 Settings come from config/default.toml (compiled in), config/NAME.toml and the environment, for
 instance BILLD__GATEWAY__IMP_KEY. `billd check` shows whether they work.
@@ -72,6 +74,17 @@ Examples:
   billd reconcile
   billd reconcile --json | jq .unknown_left")]
     Reconcile(Output),
+    /// Compare the gateway's books with ours; nothing is charged and nothing given back
+    #[command(after_help = "\
+Each difference is one row of billd.finding and is told once; payments that we had counted as
+unpaid, and what was given back at the console, are written down. A run that was cut short goes on
+with --resume.
+
+Examples:
+  billd audit --from 2026-11-01 --to 2026-11-30
+  billd audit --json | jq .findings
+  billd audit --resume")]
+    Audit(Audit),
     /// Create or update the tables of billd in the database
     #[command(after_help = "\
 Safe to repeat, and to run by several at once. Needs no superuser: a role that may create a
@@ -137,6 +150,23 @@ pub struct Output {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of the audit. Days are counted in Korea, as PortOne's console counts them.
+#[derive(Debug, Clone, Args)]
+pub struct Audit {
+    /// The first day [default: as many days ago as audit.days says]
+    #[arg(long, value_name = "DATE", conflicts_with = "resume")]
+    pub from: Option<Date>,
+    /// The last day [default: today]
+    #[arg(long, value_name = "DATE", conflicts_with = "resume")]
+    pub to: Option<Date>,
+    /// Go on with the run that was cut short
+    #[arg(long)]
+    pub resume: bool,
+    /// How results are printed
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Options of the demo.

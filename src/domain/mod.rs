@@ -1,6 +1,7 @@
 //! The vocabulary and the rules of money. Pure: no I/O, no clock, no `async`, no serialization.
 
 pub mod attempt;
+pub mod audit;
 pub mod calendar;
 pub mod card;
 pub mod claim;

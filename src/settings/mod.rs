@@ -23,6 +23,7 @@ use crate::gateway::portone::Endpoint;
 use crate::settings::reader::Reader;
 use crate::store::Connection;
 use crate::telemetry::Format;
+use crate::webhook::Sources;
 
 pub use fault::{Fault, SettingsError};
 pub use layers::Source;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub dunning: Dunning,
     /// When to look for what is due.
     pub scheduler: Scheduler,
+    /// When the books are compared.
+    pub audit: Audit,
     /// Probes, metrics and the webhook.
     pub http: Http,
     /// What is logged, and how.
@@ -150,11 +153,22 @@ pub struct Scheduler {
     pub sweep_cron: String,
 }
 
+/// `audit.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Six fields, in UTC; `None` is off.
+    pub cron: Option<String>,
+    /// How many days back.
+    pub days: u16,
+}
+
 /// `http.*`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
     /// `None` is off.
     pub listen: Option<SocketAddr>,
+    /// From where webhooks are taken.
+    pub webhook_sources: Sources,
 }
 
 /// `log.*`
@@ -181,8 +195,13 @@ impl Settings {
             scheduler: Scheduler {
                 sweep_cron: reader.cron("scheduler.sweep_cron"),
             },
+            audit: Audit {
+                cron: reader.cron_or_off("audit.cron"),
+                days: reader.number("audit.days", 1..=90),
+            },
             http: Http {
                 listen: reader.listen("http.listen"),
+                webhook_sources: reader.sources("http.webhook_sources"),
             },
             log: Log {
                 format: reader.format("log.format"),

@@ -18,6 +18,7 @@ use crate::settings::fault::{Fault, nearest, shown};
 use crate::settings::layers::{Values, is_from_environment};
 use crate::settings::table;
 use crate::telemetry::Format;
+use crate::webhook::Sources;
 
 /// Reads settings and gathers faults.
 pub(super) struct Reader {
@@ -235,6 +236,26 @@ impl Reader {
         );
         self.fault(key, problem);
         text
+    }
+
+    /// A cron expression, or nothing.
+    pub(super) fn cron_or_off(&mut self, key: &str) -> Option<String> {
+        if self.text_of(key).trim().is_empty() && !self.has_fault(key) {
+            return None;
+        }
+        Some(self.cron(key))
+    }
+
+    /// Addresses and networks between commas.
+    pub(super) fn sources(&mut self, key: &str) -> Sources {
+        let text = self.text(key);
+        Sources::parse(&text).unwrap_or_else(|error| {
+            self.fault(
+                key,
+                format!("{error}; write addresses between commas, or nothing"),
+            );
+            Sources::default()
+        })
     }
 
     pub(super) fn filter(&mut self, key: &str) -> String {

@@ -44,6 +44,7 @@ asked as (
         reason = case when o.state = 'started' then 'abandoned' else o.reason end,
         ask_at = k.now + make_interval(secs => $2::float8),
         asks = least(o.asks, 30000) + 1,
+        asked_at = k.now,
         fence = coalesce(t.fence, o.fence)
     from open o
     cross join clock k

@@ -127,6 +127,7 @@ impl Store {
                 reason = case when o.state = 'started' then 'abandoned' else o.reason end,
                 ask_at = billd.now() + make_interval(secs => $2),
                 asks = least(h.asks, 30000) + 1,
+                asked_at = billd.now(),
                 fence = h.fence + 1
             from open o
             where h.merchant_uid = o.merchant_uid

@@ -7,8 +7,10 @@
 
 mod answers;
 mod attempts;
+mod audit;
 mod first_payment;
 mod hand;
+mod hints;
 mod payment;
 mod pulse;
 mod recheck;
@@ -22,6 +24,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub use attempts::{ClaimLimits, Claimed};
+pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};
 pub use payment::{BookPayment, KeyUse};

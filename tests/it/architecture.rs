@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["store", "gateway"],
     &["engine"],
-    &["scheduler", "http"],
+    &["scheduler", "http", "auditor", "webhook"],
     &["settings", "cli"],
     &["demo"],
     &["app"],

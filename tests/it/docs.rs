@@ -70,6 +70,8 @@ fn every_alarm_of_the_engine_is_explained_to_the_operator() {
         "claiming failed",
         "asking failed",
         "the recorder has ended",
+        "books differ, ",
+        "the audit was cut short",
     ] {
         assert!(
             sources.contains(&format!("\"{alarm}")),

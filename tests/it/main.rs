@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod charge;
 mod crash;
 mod demo;
@@ -18,3 +19,4 @@ mod people;
 mod process;
 mod schema;
 mod support;
+mod webhook;

@@ -293,7 +293,10 @@ async fn reservations(
     for window in 0..WINDOWS {
         let from = now.saturating_add(WINDOW_S.saturating_mul(window));
         let to = from.saturating_add(WINDOW_S);
-        let found = house.engine.gateway().reservations(customer_uid, from, to);
+        let found = house
+            .engine
+            .gateway()
+            .reservations_of(customer_uid, from, to);
         reservations.extend(found.await?);
     }
     Ok(reservations)

@@ -161,7 +161,7 @@ impl PortOne {
 
     /// The charges that PortOne itself will make with a billing key within a window, at most some
     /// three months wide, in Unix seconds.
-    pub async fn reservations(
+    pub async fn reservations_of(
         &self,
         customer_uid: &CustomerUid,
         from: i64,

@@ -5,6 +5,7 @@
 //! it reads the charge. A crash or a lost answer leaves the attempt open in the database; asking is
 //! the engine's business.
 
+pub mod books;
 mod call;
 mod classify;
 mod keys;

@@ -48,9 +48,17 @@ fn the_defaults_are_what_the_documents_say() {
     assert!(settings.dunning.hard.is_empty());
     assert_eq!(settings.scheduler.sweep_cron, "* * * * * *");
     assert_eq!(settings.http.listen, Some(([127, 0, 0, 1], 8080).into()));
+    assert_eq!(settings.audit.cron.as_deref(), Some("0 30 19 * * *"));
+    assert_eq!(settings.audit.days, 3);
     assert_eq!(settings.log.format, Format::Pretty);
     assert_eq!(settings.policy().not_sent.first, Duration::from_secs(30));
     assert_eq!(settings.endpoint().unwrap().connections_max, 64 + 16);
+}
+
+#[test]
+fn an_audit_without_an_hour_is_off() {
+    let settings = load(&[("BILLD__AUDIT__CRON", "")]).unwrap();
+    assert_eq!(settings.audit.cron, None);
 }
 
 /// A number by its looks: sources that guess types would cut the zeros off.
@@ -171,7 +179,10 @@ fn each_value_out_of_bounds_or_of_another_kind_is_named_and_shown() {
         ("BILLD__SCHEDULER__SWEEP_CRON", "* * * * * * 2030"),
         ("BILLD__SCHEDULER__SWEEP_CRON", "61 * * * * *"),
         ("BILLD__SCHEDULER__SWEEP_CRON", "@hourly"),
+        ("BILLD__AUDIT__CRON", "30 19 * * *"),
+        ("BILLD__AUDIT__DAYS", "0"),
         ("BILLD__HTTP__LISTEN", "8080"),
+        ("BILLD__HTTP__WEBHOOK_SOURCES", "localhost"),
         ("BILLD__LOG__FORMAT", "xml"),
         ("BILLD__LOG__FILTER", "billd=loud"),
         ("BILLD__LOG__FILTER", "inof"),

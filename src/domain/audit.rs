@@ -1,0 +1,353 @@
+//! What follows when the gateway's books are held against ours. Pure.
+//!
+//! The gateway's record is evidence, not an order: it can make an attempt due to be asked about,
+//! prove that money moved, and tell a person. It never makes anything unpaid.
+
+use std::fmt;
+
+use crate::domain::attempt::Payment;
+use crate::domain::ids::{ImpUid, SubscriptionId};
+
+/// Ways in which the two books can differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// Money moved for an attempt that was declined, not sent, or lost here.
+    PaidThereNotHere,
+    /// The gateway knows nothing of a payment of ours.
+    PaidHereNotThere,
+    /// More than one payment is kept for one debt.
+    PaidTwice,
+    /// Another sum than we asked for.
+    AmountMismatch,
+    /// Another card than we asked.
+    CustomerMismatch,
+    /// Given back at the console.
+    CancelledThere,
+    /// Somebody else charged a card of ours.
+    ForeignPayment,
+    /// The gateway will charge a card of ours by itself.
+    ForeignSchedule,
+}
+
+impl FindingKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::PaidThereNotHere,
+        Self::PaidHereNotThere,
+        Self::PaidTwice,
+        Self::AmountMismatch,
+        Self::CustomerMismatch,
+        Self::CancelledThere,
+        Self::ForeignPayment,
+        Self::ForeignSchedule,
+    ];
+
+    /// The word for rows, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PaidThereNotHere => "paid_there_not_here",
+            Self::PaidHereNotThere => "paid_here_not_there",
+            Self::PaidTwice => "paid_twice",
+            Self::AmountMismatch => "amount_mismatch",
+            Self::CustomerMismatch => "customer_mismatch",
+            Self::CancelledThere => "cancelled_there",
+            Self::ForeignPayment => "foreign_payment",
+            Self::ForeignSchedule => "foreign_schedule",
+        }
+    }
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a record of the gateway's books says of the money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BookStatus {
+    /// Money moved.
+    Paid,
+    /// Money moved and was given back, in whole or in part.
+    Cancelled,
+    /// No money moved, or not yet.
+    NoMoney,
+}
+
+/// One record of the gateway's books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookEntry {
+    /// Whose number the merchant gave it. Any text: it need not be ours.
+    pub merchant_uid: String,
+    /// The gateway's receipt.
+    pub payment: Payment,
+    /// What became of the money.
+    pub status: BookStatus,
+    /// The sum in minor units; `None` if it is no whole number of them.
+    pub amount: Option<i64>,
+    /// Its currency, as written there.
+    pub currency: String,
+    /// The card, if the record names one.
+    pub customer_uid: Option<String>,
+}
+
+impl BookEntry {
+    /// Whether the merchant still has any of it. A sum that can't be read counts as kept.
+    pub fn is_kept(&self) -> bool {
+        match self.status {
+            BookStatus::NoMoney => false,
+            BookStatus::Paid | BookStatus::Cancelled => self
+                .amount
+                .is_none_or(|amount| amount > self.payment.cancelled_amount),
+        }
+    }
+}
+
+/// How far our own request had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnState {
+    /// Its fate is open: the gateway is being asked anyhow.
+    Open,
+    /// Money moved.
+    Paid,
+    /// Declined or not sent: no money moved, as far as we know.
+    Final,
+}
+
+/// What our books say under the same `merchant_uid`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnEntry {
+    /// Whose debt it was, if it was one of a subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// How far it had come.
+    pub state: OwnState,
+    /// What was asked for, in minor units.
+    pub amount: i64,
+    /// In which currency.
+    pub currency: String,
+    /// From which card.
+    pub customer_uid: Option<String>,
+    /// The receipt, once paid.
+    pub imp_uid: Option<ImpUid>,
+    /// What our books have as given back.
+    pub cancelled_amount: i64,
+}
+
+/// What our books say of a record that they don't hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kinship {
+    /// A subscription that charges this card.
+    pub by_card: Option<SubscriptionId>,
+    /// The subscription that its `merchant_uid` is derived from.
+    pub by_name: Option<SubscriptionId>,
+}
+
+/// What is to be done about a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Nothing.
+    Nothing,
+    /// Our attempt is open: ask what became of it now.
+    AskNow,
+    /// Our attempt counts as unpaid: write down that money moved.
+    WritePaid,
+    /// Write down how much was given back.
+    FollowCancel,
+}
+
+/// What one record means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// It is ours and moved money, so our payment has its counterpart.
+    pub is_seen: bool,
+    /// Everything was given back, so whatever was found about it before no longer holds.
+    pub is_settled: bool,
+    /// What is to be done.
+    pub act: Act,
+    /// What a person must be told.
+    pub found: Option<FindingKind>,
+}
+
+/// Judges one record of the gateway's books.
+pub fn judge(entry: &BookEntry, own: Option<&OwnEntry>, kinship: Kinship) -> Verdict {
+    let mut verdict = Verdict {
+        is_seen: false,
+        is_settled: false,
+        act: Act::Nothing,
+        found: None,
+    };
+    if entry.status == BookStatus::NoMoney {
+        return verdict;
+    }
+    verdict.is_settled = !entry.is_kept();
+    let Some(own) = own else {
+        verdict.found = stranger(entry, kinship);
+        return verdict;
+    };
+    verdict.is_seen = true;
+    if let Some(mismatch) = mismatch(entry, own) {
+        // Money under our name that is not what we asked for is an alarm, not a payment.
+        verdict.found = entry.is_kept().then_some(mismatch);
+        return verdict;
+    }
+    match own.state {
+        OwnState::Open => verdict.act = Act::AskNow,
+        OwnState::Final => {
+            verdict.act = Act::WritePaid;
+            verdict.found = Some(FindingKind::PaidThereNotHere);
+        }
+        OwnState::Paid if own.imp_uid.as_ref() != Some(&entry.payment.imp_uid) => {
+            verdict.found = entry.is_kept().then_some(FindingKind::PaidTwice);
+        }
+        OwnState::Paid if entry.payment.cancelled_amount > own.cancelled_amount => {
+            verdict.act = Act::FollowCancel;
+            verdict.found = Some(FindingKind::CancelledThere);
+        }
+        OwnState::Paid => {}
+    }
+    verdict
+}
+
+/// Money that none of our requests asked for. Other sales of the same merchant are none of ours.
+fn stranger(entry: &BookEntry, kinship: Kinship) -> Option<FindingKind> {
+    if !entry.is_kept() {
+        return None;
+    }
+    match (kinship.by_name, kinship.by_card) {
+        (Some(_), _) => Some(FindingKind::PaidThereNotHere),
+        (None, Some(_)) => Some(FindingKind::ForeignPayment),
+        (None, None) => None,
+    }
+}
+
+fn mismatch(entry: &BookEntry, own: &OwnEntry) -> Option<FindingKind> {
+    if entry.amount != Some(own.amount) || entry.currency != own.currency {
+        return Some(FindingKind::AmountMismatch);
+    }
+    match &entry.customer_uid {
+        Some(card) if own.customer_uid.as_ref().is_some_and(|ours| ours != card) => {
+            Some(FindingKind::CustomerMismatch)
+        }
+        Some(_) | None => None,
+    }
+}
+
+/// One thing for a person to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// In which way the books differ.
+    pub kind: FindingKind,
+    /// Under which number.
+    pub merchant_uid: String,
+    /// The gateway's receipt, if there is one.
+    pub imp_uid: Option<String>,
+    /// Whose card or debt it is, if it is a subscription's.
+    pub subscription: Option<SubscriptionId>,
+    /// What our books say, in minor units.
+    pub amount_ours: Option<i64>,
+    /// What the gateway's say.
+    pub amount_theirs: Option<i64>,
+    /// In which currency.
+    pub currency: Option<String>,
+    /// What is known of it.
+    pub note: Option<String>,
+}
+
+/// What a page of the gateway's books comes to: everything to be written, for one commit.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// Requests of ours that the books hold.
+    pub seen: Vec<String>,
+    /// Payments, by `merchant_uid` and `imp_uid`, of which everything was given back.
+    pub settled: Vec<(String, String)>,
+    /// Requests of ours to ask about now.
+    pub ask_now: Vec<String>,
+    /// Payments to write down for requests that count as unpaid.
+    pub paid: Vec<(String, Payment)>,
+    /// How much was given back in all, by `merchant_uid`.
+    pub cancelled: Vec<(String, i64)>,
+    /// What a person must be told.
+    pub findings: Vec<Finding>,
+}
+
+impl Comparison {
+    /// Adds what one record of the books means.
+    pub fn add(&mut self, entry: &BookEntry, own: Option<&OwnEntry>, kinship: Kinship) {
+        let verdict = judge(entry, own, kinship);
+        let name = &entry.merchant_uid;
+        if verdict.is_seen {
+            self.seen.push(name.clone());
+        }
+        if verdict.is_settled {
+            let imp_uid = entry.payment.imp_uid.as_str().to_owned();
+            self.settled.push((name.clone(), imp_uid));
+        }
+        match verdict.act {
+            Act::Nothing => {}
+            Act::AskNow => self.ask_now.push(name.clone()),
+            Act::WritePaid => self.paid.push((name.clone(), entry.payment.clone())),
+            Act::FollowCancel => {
+                let amount = entry.payment.cancelled_amount;
+                self.cancelled.push((name.clone(), amount));
+            }
+        }
+        if let Some(kind) = verdict.found {
+            self.findings.push(finding(kind, entry, own, kinship));
+        }
+    }
+}
+
+fn finding(
+    kind: FindingKind,
+    entry: &BookEntry,
+    own: Option<&OwnEntry>,
+    kinship: Kinship,
+) -> Finding {
+    let (ours, theirs) = if kind == FindingKind::CancelledThere {
+        let given_back = entry.payment.cancelled_amount;
+        (own.map(|own| own.cancelled_amount), Some(given_back))
+    } else {
+        (own.map(|own| own.amount), entry.amount)
+    };
+    Finding {
+        kind,
+        merchant_uid: entry.merchant_uid.clone(),
+        imp_uid: Some(entry.payment.imp_uid.as_str().to_owned()),
+        subscription: own
+            .and_then(|own| own.subscription)
+            .or(kinship.by_name)
+            .or(kinship.by_card),
+        amount_ours: ours,
+        amount_theirs: theirs,
+        currency: Some(entry.currency.clone()),
+        note: note(kind, own).map(str::to_owned),
+    }
+}
+
+/// What a person should know beside the figures. Cards are not named: the subscription is.
+fn note(kind: FindingKind, own: Option<&OwnEntry>) -> Option<&'static str> {
+    match (kind, own) {
+        (FindingKind::PaidThereNotHere, Some(_)) => {
+            Some("counted as unpaid here; now written down as paid, so it is not charged again")
+        }
+        (FindingKind::PaidThereNotHere, None) => {
+            Some("bears a name of this subscription, but the attempt is not in the tables")
+        }
+        (FindingKind::PaidTwice, _) => Some("a second receipt under the same merchant_uid"),
+        (FindingKind::CustomerMismatch, _) => Some("charged to another card than was asked"),
+        (FindingKind::ForeignPayment, _) => {
+            Some("not asked for by billd: another program or person charges this card")
+        }
+        (FindingKind::CancelledThere, _) => Some("written down here; nothing to do"),
+        (
+            FindingKind::AmountMismatch
+            | FindingKind::PaidHereNotThere
+            | FindingKind::ForeignSchedule,
+            _,
+        ) => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

@@ -1,0 +1,135 @@
+use uuid::Uuid;
+
+use super::*;
+
+fn entry(status: BookStatus, cancelled_amount: i64) -> BookEntry {
+    BookEntry {
+        merchant_uid: "order1".to_owned(),
+        payment: Payment {
+            imp_uid: ImpUid::parse("imp_1").unwrap(),
+            pg_provider: None,
+            pg_tid: None,
+            receipt_url: None,
+            cancelled_amount,
+        },
+        status,
+        amount: Some(9900),
+        currency: "KRW".to_owned(),
+        customer_uid: Some("cust_1".to_owned()),
+    }
+}
+
+fn own(state: OwnState) -> OwnEntry {
+    OwnEntry {
+        subscription: Some(subscription()),
+        state,
+        amount: 9900,
+        currency: "KRW".to_owned(),
+        customer_uid: Some("cust_1".to_owned()),
+        imp_uid: (state == OwnState::Paid).then(|| ImpUid::parse("imp_1").unwrap()),
+        cancelled_amount: 0,
+    }
+}
+
+fn subscription() -> SubscriptionId {
+    SubscriptionId(Uuid::from_u128(7))
+}
+
+fn check(entry: &BookEntry, own: Option<&OwnEntry>, act: Act, found: Option<FindingKind>) {
+    let verdict = judge(entry, own, Kinship::default());
+    assert_eq!((verdict.act, verdict.found), (act, found), "{entry:?}");
+}
+
+#[test]
+fn what_both_books_hold_alike_is_nothing_to_tell() {
+    let paid = entry(BookStatus::Paid, 0);
+    check(&paid, Some(&own(OwnState::Paid)), Act::Nothing, None);
+    assert!(judge(&paid, Some(&own(OwnState::Paid)), Kinship::default()).is_seen);
+}
+
+#[test]
+fn a_record_without_money_says_nothing_about_anything() {
+    for state in [OwnState::Open, OwnState::Paid, OwnState::Final] {
+        let failed = entry(BookStatus::NoMoney, 0);
+        let verdict = judge(&failed, Some(&own(state)), Kinship::default());
+        assert_eq!((verdict.act, verdict.found), (Act::Nothing, None));
+        assert!(
+            !verdict.is_seen,
+            "a failed record is no counterpart of a payment"
+        );
+    }
+}
+
+#[test]
+fn an_open_attempt_is_asked_about_and_not_written_down_from_a_list() {
+    let paid = entry(BookStatus::Paid, 0);
+    check(&paid, Some(&own(OwnState::Open)), Act::AskNow, None);
+}
+
+#[test]
+fn money_for_a_declined_attempt_is_written_down_and_told() {
+    let found = Some(FindingKind::PaidThereNotHere);
+    for (status, cancelled) in [(BookStatus::Paid, 0), (BookStatus::Cancelled, 9900)] {
+        let record = entry(status, cancelled);
+        check(&record, Some(&own(OwnState::Final)), Act::WritePaid, found);
+    }
+}
+
+#[test]
+fn another_sum_or_card_is_an_alarm_and_never_written_down_as_our_payment() {
+    for state in [OwnState::Open, OwnState::Paid, OwnState::Final] {
+        let mut dearer = entry(BookStatus::Paid, 0);
+        dearer.amount = Some(99_000);
+        let found = Some(FindingKind::AmountMismatch);
+        check(&dearer, Some(&own(state)), Act::Nothing, found);
+        dearer.amount = None;
+        check(&dearer, Some(&own(state)), Act::Nothing, found);
+
+        let mut elsewhere = entry(BookStatus::Paid, 0);
+        elsewhere.customer_uid = Some("cust_2".to_owned());
+        let found = Some(FindingKind::CustomerMismatch);
+        check(&elsewhere, Some(&own(state)), Act::Nothing, found);
+    }
+}
+
+#[test]
+fn our_books_follow_what_was_given_back_and_only_once() {
+    let part = entry(BookStatus::Paid, 900);
+    let found = Some(FindingKind::CancelledThere);
+    check(&part, Some(&own(OwnState::Paid)), Act::FollowCancel, found);
+    let mut known = own(OwnState::Paid);
+    known.cancelled_amount = 900;
+    check(&part, Some(&known), Act::Nothing, None);
+}
+
+#[test]
+fn a_second_receipt_under_one_name_is_paid_twice_until_it_is_given_back() {
+    let mut second = entry(BookStatus::Paid, 0);
+    second.payment.imp_uid = ImpUid::parse("imp_2").unwrap();
+    let found = Some(FindingKind::PaidTwice);
+    check(&second, Some(&own(OwnState::Paid)), Act::Nothing, found);
+    second.status = BookStatus::Cancelled;
+    second.payment.cancelled_amount = 9900;
+    check(&second, Some(&own(OwnState::Paid)), Act::Nothing, None);
+    assert!(judge(&second, Some(&own(OwnState::Paid)), Kinship::default()).is_settled);
+}
+
+#[test]
+fn a_strangers_payment_matters_if_it_took_our_card_or_bears_our_name() {
+    let paid = entry(BookStatus::Paid, 0);
+    check(&paid, None, Act::Nothing, None);
+    let by_card = Kinship {
+        by_card: Some(subscription()),
+        by_name: None,
+    };
+    let found = judge(&paid, None, by_card).found;
+    assert_eq!(found, Some(FindingKind::ForeignPayment));
+    let by_name = Kinship {
+        by_name: Some(subscription()),
+        ..by_card
+    };
+    let found = judge(&paid, None, by_name).found;
+    assert_eq!(found, Some(FindingKind::PaidThereNotHere));
+    let given_back = entry(BookStatus::Cancelled, 9900);
+    assert_eq!(judge(&given_back, None, by_card).found, None);
+}

@@ -1,0 +1,212 @@
+//! Findings: once each, told once, and counted.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sqlx::types::Uuid;
+use sqlx::{Postgres, Transaction};
+
+use crate::domain::audit::Finding;
+use crate::domain::ids::SubscriptionId;
+use crate::store::{Store, StoreError};
+
+/// A finding as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingRow {
+    /// Its number.
+    pub id: i64,
+    /// `open`, `explained` or `mended`.
+    pub state: String,
+    /// The kind's word.
+    pub kind: String,
+    /// Under which number.
+    pub merchant_uid: String,
+    /// The gateway's receipt.
+    pub imp_uid: Option<String>,
+    /// Whose it is.
+    pub subscription: Option<SubscriptionId>,
+    /// What our books say.
+    pub amount_ours: Option<i64>,
+    /// What the gateway's say.
+    pub amount_theirs: Option<i64>,
+    /// What is known of it.
+    pub note: Option<String>,
+}
+
+/// What the figures show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenFindings {
+    /// Open findings by kind.
+    pub by_kind: BTreeMap<String, u64>,
+    /// When an audit last came to its end.
+    pub finished_at: Option<Timestamp>,
+}
+
+struct Row {
+    id: i64,
+    state: String,
+    kind: String,
+    merchant_uid: String,
+    imp_uid: Option<String>,
+    subscription_id: Option<Uuid>,
+    amount_ours: Option<i64>,
+    amount_theirs: Option<i64>,
+    note: Option<String>,
+}
+
+impl From<Row> for FindingRow {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            state: row.state,
+            kind: row.kind,
+            merchant_uid: row.merchant_uid,
+            imp_uid: row.imp_uid,
+            subscription: row.subscription_id.map(SubscriptionId),
+            amount_ours: row.amount_ours,
+            amount_theirs: row.amount_theirs,
+            note: row.note,
+        }
+    }
+}
+
+impl Store {
+    /// Findings that have not been told yet, oldest first.
+    pub async fn untold_findings(&self, rows_max: u32) -> Result<Vec<FindingRow>, StoreError> {
+        let statement = sqlx::query_as!(
+            Row,
+            "-- store::untold_findings
+            select id, state, kind, merchant_uid, imp_uid, subscription_id, amount_ours,
+                amount_theirs, note
+            from billd.finding
+            where told_at is null
+            order by id
+            limit $1",
+            i64::from(rows_max),
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        Ok(rows.into_iter().map(FindingRow::from).collect())
+    }
+
+    /// Notes that everything up to this finding was told; returns how many that are. Only after the
+    /// telling: one that is told twice is better than one that is never told.
+    pub async fn told_findings(&self, last_id: i64) -> Result<u64, StoreError> {
+        let statement = sqlx::query!(
+            "-- store::told_findings
+            update billd.finding set told_at = billd.now() where told_at is null and id <= $1",
+            last_id,
+        )
+        .execute(&self.pool);
+        Ok(self.within(statement).await?.rows_affected())
+    }
+
+    /// Findings that a run has seen and that are new by it or still open, for its report.
+    pub async fn findings_to_show(
+        &self,
+        run_id: i64,
+        rows_max: u32,
+    ) -> Result<Vec<FindingRow>, StoreError> {
+        let statement = sqlx::query_as!(
+            Row,
+            "-- store::findings_to_show
+            select f.id, f.state, f.kind, f.merchant_uid, f.imp_uid, f.subscription_id,
+                f.amount_ours, f.amount_theirs, f.note
+            from billd.finding f
+            where f.state = 'open'
+               or (f.run_id = $1 and f.first_seen_at >= (select started_at from billd.audit_run where id = $1))
+            order by f.kind, f.id
+            limit $2",
+            run_id,
+            i64::from(rows_max),
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        Ok(rows.into_iter().map(FindingRow::from).collect())
+    }
+
+    /// Counts what is open, and says when an audit last ended.
+    pub async fn open_findings(&self) -> Result<OpenFindings, StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::open_findings
+            select kind as "kind!", count(*) as "count!"
+            from billd.finding
+            where state = 'open'
+            group by kind"#
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        let finished_at = sqlx::query_scalar!(
+            r#"-- store::open_findings, last audit
+            select max(finished_at) as "finished_at: jiff_sqlx::Timestamp" from billd.audit_run"#
+        )
+        .fetch_one(&self.pool);
+        let finished_at = self.within(finished_at).await?;
+        let count = |number: i64| u64::try_from(number).unwrap_or_default();
+        Ok(OpenFindings {
+            by_kind: rows
+                .into_iter()
+                .map(|row| (row.kind, count(row.count)))
+                .collect(),
+            finished_at: finished_at.map(jiff_sqlx::Timestamp::to_jiff),
+        })
+    }
+}
+
+/// Writes findings down, each once. What a person has explained stays explained; what was mended
+/// and is there again is open again, and told again.
+pub(super) async fn upsert(
+    tx: &mut Transaction<'static, Postgres>,
+    run_id: i64,
+    findings: &[Finding],
+) -> Result<(), sqlx::Error> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let texts =
+        |field: fn(&Finding) -> Option<String>| findings.iter().map(field).collect::<Vec<_>>();
+    let sums = |field: fn(&Finding) -> Option<i64>| findings.iter().map(field).collect::<Vec<_>>();
+    let subscriptions: Vec<Option<Uuid>> = findings
+        .iter()
+        .map(|finding| finding.subscription.map(|id| id.0))
+        .collect();
+    sqlx::query!(
+        "-- store::audit, findings
+        insert into billd.finding as f
+            (kind, merchant_uid, imp_uid, subscription_id, amount_ours, amount_theirs, currency,
+             note, run_id, state)
+        select distinct on (x.kind, x.merchant_uid, coalesce(x.imp_uid, ''))
+            x.kind, x.merchant_uid, x.imp_uid, x.subscription_id, x.amount_ours, x.amount_theirs,
+            x.currency, x.note, $9,
+            -- Our books have followed: there is nothing left for a person to do.
+            case when x.kind = 'cancelled_there' then 'mended' else 'open' end
+        from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[],
+                    $7::text[], $8::text[])
+            as x (kind, merchant_uid, imp_uid, subscription_id, amount_ours, amount_theirs,
+                  currency, note)
+        order by x.kind, x.merchant_uid, coalesce(x.imp_uid, ''), x.amount_theirs desc
+        on conflict (kind, merchant_uid, coalesce(imp_uid, '')) do update
+        set last_seen_at = billd.now(),
+            run_id = excluded.run_id,
+            amount_ours = excluded.amount_ours,
+            amount_theirs = excluded.amount_theirs,
+            state = case when f.state = 'mended' then excluded.state else f.state end,
+            told_at = case
+                when f.state = 'mended' and (excluded.state = 'open'
+                     or f.amount_theirs is distinct from excluded.amount_theirs) then null
+                else f.told_at
+            end",
+        &texts(|finding| Some(finding.kind.as_str().to_owned())) as _,
+        &texts(|finding| Some(finding.merchant_uid.clone())) as _,
+        &texts(|finding| finding.imp_uid.clone()) as _,
+        &subscriptions as _,
+        &sums(|finding| finding.amount_ours) as _,
+        &sums(|finding| finding.amount_theirs) as _,
+        &texts(|finding| finding.currency.clone()) as _,
+        &texts(|finding| finding.note.clone()) as _,
+        run_id,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}

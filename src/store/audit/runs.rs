@@ -1,0 +1,270 @@
+//! Runs: begun, moved, taken over, finished.
+
+use jiff::Timestamp;
+use sqlx::{Postgres, Transaction};
+
+use crate::store::{Store, StoreError};
+
+/// What a run does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reads the gateway's payments of a window.
+    Books,
+    /// Asks about our payments that they did not hold.
+    Attempts,
+    /// Reads the gateway's reservations.
+    Schedules,
+}
+
+impl Stage {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Books => "books",
+            Self::Attempts => "attempts",
+            Self::Schedules => "schedules",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Books, Self::Attempts, Self::Schedules]
+            .into_iter()
+            .find(|stage| stage.as_str() == word)
+    }
+}
+
+/// One comparison of the books, and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its number.
+    pub id: i64,
+    /// The right to move it.
+    pub fence: i64,
+    /// The first instant that is compared.
+    pub from: Timestamp,
+    /// The instant behind the last.
+    pub to: Timestamp,
+    /// What comes next.
+    pub stage: Stage,
+    /// Where the window begins that is being compared.
+    pub window_from: Timestamp,
+    /// The next page.
+    pub page: u32,
+    /// The last of our payments that was asked about.
+    pub walked_to: String,
+    /// Records read.
+    pub payments: u64,
+    /// Payments of ours asked about.
+    pub attempts: u64,
+    /// Reservations read.
+    pub schedules: u64,
+}
+
+pub(super) struct RunRow {
+    id: i64,
+    fence: i64,
+    from_at: jiff_sqlx::Timestamp,
+    to_at: jiff_sqlx::Timestamp,
+    stage: String,
+    window_from: jiff_sqlx::Timestamp,
+    page: i32,
+    walked_to: String,
+    payments: i64,
+    attempts: i64,
+    schedules: i64,
+}
+
+impl RunRow {
+    fn into_run(self) -> Result<Run, StoreError> {
+        let count = |number: i64| u64::try_from(number).unwrap_or_default();
+        Ok(Run {
+            id: self.id,
+            fence: self.fence,
+            from: self.from_at.to_jiff(),
+            to: self.to_at.to_jiff(),
+            stage: Stage::parse(&self.stage)
+                .ok_or_else(|| StoreError::Corrupt(format!("stage {:?}", self.stage)))?,
+            window_from: self.window_from.to_jiff(),
+            page: u32::try_from(self.page).unwrap_or(1),
+            walked_to: self.walked_to,
+            payments: count(self.payments),
+            attempts: count(self.attempts),
+            schedules: count(self.schedules),
+        })
+    }
+}
+
+impl Store {
+    /// Reads billd's clock.
+    pub async fn now(&self) -> Result<Timestamp, StoreError> {
+        let statement = sqlx::query_scalar!(
+            r#"-- store::now
+            select billd.now() as "now!: jiff_sqlx::Timestamp""#
+        )
+        .fetch_one(&self.pool);
+        Ok(self.within(statement).await?.to_jiff())
+    }
+
+    /// Begins a run. `None` if it is a daemon's and another daemon's is under way, or has only just
+    /// begun: several wake at the same hour.
+    pub async fn begin_audit(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        by_cron: bool,
+    ) -> Result<Option<Run>, StoreError> {
+        let statement = sqlx::query_as!(
+            RunRow,
+            r#"-- store::begin_audit
+            insert into billd.audit_run (by_cron, from_at, to_at, window_from)
+            select $1, $2, $3, $2
+            where not ($1 and exists (
+                select from billd.audit_run
+                where by_cron and started_at > billd.now() - interval '1 minute'))
+            on conflict (by_cron) where by_cron and state = 'running' do nothing
+            returning id, fence, from_at as "from_at: jiff_sqlx::Timestamp",
+                to_at as "to_at: jiff_sqlx::Timestamp", stage,
+                window_from as "window_from: jiff_sqlx::Timestamp", page, walked_to, payments,
+                attempts, schedules"#,
+            by_cron,
+            jiff_sqlx::Timestamp::from(from) as _,
+            jiff_sqlx::Timestamp::from(to) as _,
+        )
+        .fetch_optional(&self.pool);
+        self.within(statement)
+            .await?
+            .map(RunRow::into_run)
+            .transpose()
+    }
+
+    /// Takes over the newest run that was cut short. A daemon takes only another daemon's, and only
+    /// one that has not moved for ten minutes; a person takes any.
+    pub async fn take_audit(&self, by_cron: bool) -> Result<Option<Run>, StoreError> {
+        let statement = sqlx::query_as!(
+            RunRow,
+            r#"-- store::take_audit
+            update billd.audit_run
+            set fence = fence + 1, touched_at = statement_timestamp()
+            where id = (
+                select id
+                from billd.audit_run
+                where state = 'running'
+                  and (not $1 or (by_cron and touched_at < statement_timestamp() - interval '10 minutes'))
+                order by id desc
+                limit 1
+                for update skip locked)
+            returning id, fence, from_at as "from_at: jiff_sqlx::Timestamp",
+                to_at as "to_at: jiff_sqlx::Timestamp", stage,
+                window_from as "window_from: jiff_sqlx::Timestamp", page, walked_to, payments,
+                attempts, schedules"#,
+            by_cron,
+        )
+        .fetch_optional(&self.pool);
+        self.within(statement)
+            .await?
+            .map(RunRow::into_run)
+            .transpose()
+    }
+
+    /// Lets go of a run, for whoever wakes next.
+    pub async fn release_audit(&self, run: &Run) -> Result<(), StoreError> {
+        let statement = sqlx::query!(
+            "-- store::release_audit
+            update billd.audit_run
+            set touched_at = '-infinity'
+            where id = $1 and fence = $2 and state = 'running'",
+            run.id,
+            run.fence,
+        )
+        .execute(&self.pool);
+        self.within(statement).await.map(drop)
+    }
+
+    /// Writes down how far a run has come, and forgets what its last window held if a new one
+    /// begins. `false` if the run is somebody else's by now.
+    pub async fn move_audit(&self, run: &Run) -> Result<bool, StoreError> {
+        let mut tx = self.within(self.pool.begin()).await?;
+        if run.stage != Stage::Attempts && run.page == 1 {
+            let statement = sqlx::query!(
+                "-- store::move_audit, a new window
+                delete from billd.audit_seen where run_id = $1",
+                run.id,
+            )
+            .execute(&mut *tx);
+            self.within(statement).await?;
+        }
+        let is_ours = self.within(progress(&mut tx, run)).await?;
+        self.within(tx.commit()).await?;
+        Ok(is_ours)
+    }
+
+    /// Ends a run: what it could have seen again and did not is mended.
+    pub async fn finish_audit(&self, run: &Run) -> Result<bool, StoreError> {
+        let mut tx = self.within(self.pool.begin()).await?;
+        let is_ours = self.within(progress(&mut tx, run)).await?;
+        if !is_ours {
+            return Ok(false);
+        }
+        let schedules = sqlx::query!(
+            "-- store::finish_audit, reservations that are gone
+            update billd.finding f
+            set state = 'mended'
+            from billd.audit_run r
+            where r.id = $1 and f.kind = 'foreign_schedule' and f.state = 'open'
+              and f.last_seen_at < r.started_at",
+            run.id,
+        )
+        .execute(&mut *tx);
+        self.within(schedules).await?;
+        let twice = sqlx::query!(
+            "-- store::finish_audit, surplus that was given back
+            update billd.finding f
+            set state = 'mended'
+            from billd.asked_for a
+            where f.kind = 'paid_twice' and f.state = 'open'
+              and a.merchant_uid = f.merchant_uid and a.imp_uid = f.imp_uid
+              and 2 > (
+                  select count(*)
+                  from billd.charge_attempt b
+                  where b.subscription_id = a.subscription_id and b.period = a.period
+                    and b.state = 'paid' and b.cancelled_amount < b.amount)"
+        )
+        .execute(&mut *tx);
+        self.within(twice).await?;
+        let done = sqlx::query!(
+            "-- store::finish_audit
+            update billd.audit_run set state = 'done', finished_at = billd.now() where id = $1",
+            run.id,
+        )
+        .execute(&mut *tx);
+        self.within(done).await?;
+        self.within(tx.commit()).await?;
+        Ok(true)
+    }
+}
+
+/// Moves a run within the caller's transaction; `false` if somebody else has taken it over.
+pub(super) async fn progress(
+    tx: &mut Transaction<'static, Postgres>,
+    run: &Run,
+) -> Result<bool, sqlx::Error> {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let moved = sqlx::query!(
+        "-- store::audit, progress
+        update billd.audit_run
+        set stage = $3, window_from = $4, page = $5, walked_to = $6, payments = $7, attempts = $8,
+            schedules = $9, touched_at = statement_timestamp()
+        where id = $1 and fence = $2 and state = 'running'",
+        run.id,
+        run.fence,
+        run.stage.as_str(),
+        jiff_sqlx::Timestamp::from(run.window_from) as _,
+        i32::try_from(run.page).unwrap_or(i32::MAX),
+        run.walked_to,
+        count(run.payments),
+        count(run.attempts),
+        count(run.schedules),
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
