@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::domain::attempt::{ChargeOutcome, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
@@ -23,6 +23,9 @@ use crate::engine::lease::Lease;
 use crate::engine::{Inner, report};
 use crate::gateway::Gateway;
 use crate::store::{ClaimLimits, StoreError};
+
+/// Less than a commit takes.
+const GATHER: Duration = Duration::from_millis(2);
 
 impl<G: Gateway> Inner<G> {
     /// Claims batch after batch until nothing more may be claimed, and sends what was claimed on
@@ -140,6 +143,11 @@ impl<G: Gateway> Inner<G> {
         };
         if self.stopping.is_cancelled() {
             return None;
+        }
+        if self.slots.available_permits() < self.limits.charges_max.saturating_sub(1) {
+            // Slots come back in batches, as outcomes are recorded: a moment takes them together, and
+            // a claim of many costs little more than a claim of one.
+            sleep(GATHER).await;
         }
         let batch = usize::try_from(self.limits.batch).unwrap_or(1);
         let more = self.slots.available_permits().min(batch.saturating_sub(1));

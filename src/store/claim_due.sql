@@ -60,7 +60,8 @@ attempt as (
     returning merchant_uid, subscription_id
 ),
 -- Joined by id and not by ctid: the row may have been updated between this statement's snapshot and
--- its lock, and only a join by id finds the version that was locked.
+-- its lock, and only a join by id finds the version that was locked. The array is for the planner,
+-- which can't know how few rows the limit lets through and would read the whole table.
 --
 -- A row that could not begin (its cycle is closed, or the attempt exists) is set aside for
 -- store::recheck: it must neither be charged nor be met again by every claim.
@@ -72,7 +73,7 @@ claimed as (
         recheck = a.merchant_uid is null
     from due d
     left join attempt a on a.subscription_id = d.id
-    where s.id = d.id
+    where s.id = any (array(select id from due)) and s.id = d.id
     returning s.*
 )
 select

@@ -163,6 +163,10 @@ impl Store {
             // A plan made while a table was small must not outlive that; the statements are large
             // batches, so planning each of them costs little.
             ("plan_cache_mode", "force_custom_plan"),
+            // Every statement has its index. A table whose statistics are still those of an empty
+            // one must not be read whole, and compiling a plan takes longer than running it.
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
             ("lock_timeout", &millis(10)),
             ("statement_timeout", &millis(2)),
         ]);

@@ -26,6 +26,7 @@ before as materialized (
     select a.merchant_uid, a.state
     from answer x
     join billd.charge_attempt a on a.merchant_uid = x.merchant_uid
+    where a.merchant_uid = any ($1::text[])
 ),
 fact as (
     update billd.charge_attempt a
@@ -48,7 +49,7 @@ fact as (
         code = x.code,
         message = case when x.state = 'paid' then null else coalesce(x.message, a.message) end
     from answer x, clock k
-    where a.merchant_uid = x.merchant_uid
+    where a.merchant_uid = any ($1::text[]) and a.merchant_uid = x.merchant_uid
       and ((x.state = 'paid' and a.state <> 'paid')
            or (a.state in ('started', 'unknown') and a.fence = x.fence))
     returning a.merchant_uid, a.subscription_id, a.state
@@ -82,7 +83,7 @@ move as (
         last_reason = case when x.state = 'unknown' then coalesce(x.reason, s.last_reason) else x.reason end,
         last_message = case when x.state = 'unknown' then coalesce(x.message, s.last_message) else x.message end
     from answer x, clock k
-    where s.id = x.subscription_id
+    where s.id = any ($2::uuid[]) and s.id = x.subscription_id
       and s.open_attempt = x.merchant_uid
       and s.fence = x.fence
       -- Attempts are locked before subscriptions, everywhere: this makes `fact` run first.

@@ -16,6 +16,7 @@ mod guide;
 mod guide_faults;
 mod locks;
 mod people;
+mod plans;
 mod process;
 mod schema;
 mod support;
