@@ -405,6 +405,11 @@ impl<G: Gateway> Inner<G> {
     }
 
     fn lost_database(&self, error: &StoreError) {
+        if error.is_about_rows() && error.is_passing() {
+            // The database is there; a lock or a slow statement stands in the way.
+            warn!(error = chain(error), "claiming is held up; trying again");
+            return;
+        }
         let passing = error.is_passing();
         let error = chain(error);
         if !passing {

@@ -191,7 +191,11 @@ impl Worker {
             let answers: Vec<Answer> = entries.iter().map(|entry| entry.answer.clone()).collect();
             match self.write(&answers).await {
                 Ok(recorded) => tell(entries, recorded),
-                Err(trouble) if entries.len() > 1 && trouble.is_about_rows() => {
+                Err(trouble)
+                    if entries.len() > 1
+                        && trouble.is_about_rows()
+                        && !self.give_up.is_cancelled() =>
+                {
                     let error = chain(&trouble);
                     warn!(
                         rows = entries.len(),
@@ -235,7 +239,6 @@ impl Worker {
                 .store
                 .record(answers, self.limits.catch_up, self.limits.lease)
                 .await;
-            self.health.note(result.is_ok());
             let trouble = match result {
                 Ok(recorded) => {
                     self.metrics
@@ -244,10 +247,13 @@ impl Worker {
                     if let Ok(rows) = u32::try_from(answers.len()) {
                         self.metrics.record_rows.observe(f64::from(rows));
                     }
+                    self.health.note(true);
                     return Ok(recorded);
                 }
                 Err(trouble) => trouble,
             };
+            // A row that is refused or locked is no sign of a database that is away.
+            self.health.note(trouble.is_about_rows());
             if trouble.is_about_rows() || self.give_up.is_cancelled() {
                 return Err(trouble);
             }

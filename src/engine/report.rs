@@ -155,7 +155,9 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
 /// Open attempts could not be read. While the database is away, the charging side says so.
 pub(super) fn asking_failed(error: &StoreError) {
     let text = chain(error);
-    if error.is_passing() {
+    if error.is_passing() && error.is_about_rows() {
+        warn!(error = text, "asking is held up; trying again");
+    } else if error.is_passing() {
         debug!(error = text, "open attempts can't be read now");
     } else {
         error!(error = text, "asking failed; trying again");

@@ -29,11 +29,25 @@ due as materialized (
     limit least($1::int, coalesce((select slots from budget), $1::int))
     for no key update skip locked
 ),
+-- The debt of a retry exists already. One that somebody has locked is left for later, together with
+-- its subscription: waiting for it would hold up all the others.
+held as materialized (
+    select c.subscription_id
+    from due d
+    join billd.billing_cycle c on c.subscription_id = d.id and c.period = d.period
+    where d.attempts > 0
+    for no key update of c skip locked
+),
+ready as materialized (
+    select d.*
+    from due d
+    where d.attempts = 0 or d.id in (select subscription_id from held)
+),
 spent as (
     update billd.rate_limit r
-    set next_free_at = b.first_at + make_interval(secs => (select count(*) from due) / greatest($3::int, 1)::float8)
+    set next_free_at = b.first_at + make_interval(secs => (select count(*) from ready) / greatest($3::int, 1)::float8)
     from budget b
-    where exists (select from due)
+    where exists (select from ready)
 ),
 -- The first attempt of a period opens its cycle and so fixes the sum; a retry finds it due. The
 -- no-op update is what makes an existing cycle come back.
@@ -41,7 +55,7 @@ cycle as (
     insert into billd.billing_cycle as c
         (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, opened_at)
     select d.id, d.period, d.amount, d.currency, d.tax_free, d.vat_amount, d.card_quota, d.due_at, k.now
-    from due d, clock k
+    from ready d, clock k
     on conflict (subscription_id, period) do update set state = c.state where c.state = 'due'
     returning c.*
 ),
@@ -53,7 +67,7 @@ attempt as (
         billd.merchant_uid(d.id, d.period, d.attempts + 1), d.id, d.period, d.attempts + 1,
         c.amount, c.currency, d.customer_uid,
         'started', k.now, k.now + make_interval(secs => $2::float8), d.fence + 1
-    from due d
+    from ready d
     join cycle c on c.subscription_id = d.id
     cross join clock k
     on conflict do nothing
@@ -71,9 +85,9 @@ claimed as (
         open_attempt = a.merchant_uid,
         attempts = s.attempts + (a.merchant_uid is not null)::int,
         recheck = a.merchant_uid is null
-    from due d
+    from ready d
     left join attempt a on a.subscription_id = d.id
-    where s.id = any (array(select id from due)) and s.id = d.id
+    where s.id = any (array(select id from ready)) and s.id = d.id
     returning s.*
 )
 select

@@ -7,17 +7,18 @@
 with clock as materialized (
     select billd.now() as now
 ),
--- Attempt and subscription are locked together, and a pair of which somebody holds either is left for
--- later: waiting for a row that a person has locked would hold up all the others.
+-- Attempt, subscription and debt are locked together, and those of which somebody holds one are left
+-- for later: waiting for a row that a person has locked would hold up all the others.
 open as materialized (
     select a.*
     from billd.charge_attempt a
     join billd.subscription s on s.id = a.subscription_id
+    join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
     where a.state in ('started', 'unknown')
       and a.ask_at <= (select now from clock)
     order by a.ask_at
     limit $1::int
-    for no key update of a, s skip locked
+    for no key update of a, s, c skip locked
 ),
 taken as (
     update billd.subscription s

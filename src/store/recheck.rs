@@ -54,7 +54,8 @@ impl Store {
                 .await
             {
                 Ok(Some(one)) => rechecked.push(one),
-                Ok(None) => {}
+                // Somebody has locked it, or its debt; it will ask again.
+                Ok(None) | Err(StoreError::Busy(_)) => {}
                 Err(error) if error.is_passing() => return Err(error),
                 Err(error) => rechecked.push(Rechecked {
                     subscription,

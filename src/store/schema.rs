@@ -1,10 +1,15 @@
 //! Migrations: applying them, and telling whether this program and this database fit.
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::store::{Store, StoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// A migration that waits for a table makes everybody behind it wait too, so not for ever.
+const MIGRATION_LOCK_TIMEOUT: &str = "30s";
 
 /// How the schema of the database relates to the one that this program was built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +32,16 @@ impl Store {
     /// Returns the versions that were applied.
     pub async fn migrate(&self) -> Result<Vec<i64>, StoreError> {
         let before = self.applied_versions().await?;
-        match MIGRATOR.run(&self.pool).await {
+        // On a connection of its own, and without the limits of the daemon's statements: an index on
+        // a large table takes its time, and a second migrator waits for the first.
+        let options = PgConnectOptions::clone(&self.pool.connect_options()).options([
+            ("statement_timeout", "0"),
+            ("lock_timeout", MIGRATION_LOCK_TIMEOUT),
+        ]);
+        let mut connection = PgConnection::connect_with(&options).await?;
+        let run = MIGRATOR.run(&mut connection).await;
+        connection.close().await?;
+        match run {
             Ok(()) => {}
             Err(MigrateError::Execute(error)) => return Err(error.into()),
             Err(error) => return Err(StoreError::Migration(error)),

@@ -275,3 +275,55 @@ async fn tax_and_instalments_belong_to_the_sum_of_their_cycle() {
         "what is sent again is what was sent before"
     );
 }
+
+/// Hazard: the handbook invites people to change a debt that is in dunning. While they do, its retry
+/// must not hold up the claims, the questions and the second looks of everybody else.
+#[tokio::test]
+async fn a_locked_debt_holds_up_nobody_else() {
+    let house = House::new().await;
+    house.book.subscribe("decline-balance-once-1").await;
+    house.sweep().await;
+    house.book.advance("1 day").await;
+    house.book.subscribe_many(5, "cust_").await;
+    let statement = "update billd.billing_cycle set amount = 900 where state = 'due'";
+    let editing = psql(&house.book, statement).await;
+    let limits = ClaimLimits {
+        rows_max: 10,
+        lease: LEASE,
+        rate_per_second: 0,
+    };
+    assert_eq!(
+        house
+            .book
+            .store
+            .claim_due(limits)
+            .await
+            .unwrap()
+            .claims
+            .len(),
+        5
+    );
+    editing.commit().await.unwrap();
+    let claimed = house.book.store.claim_due(limits).await.unwrap().claims;
+    assert_eq!(claimed.len(), 1);
+    let amounts = claimed
+        .into_iter()
+        .map(|claim| claim.unwrap().request.money.amount());
+    assert_eq!(
+        amounts.collect::<Vec<_>>(),
+        [900],
+        "and the new sum is asked for"
+    );
+
+    house.book.advance("2 minutes").await;
+    let editing = psql(
+        &house.book,
+        "select * from billd.billing_cycle where amount = 900 for update",
+    )
+    .await;
+    assert_eq!(
+        house.book.store.claim_open(10, LEASE).await.unwrap().len(),
+        5
+    );
+    editing.rollback().await.unwrap();
+}
