@@ -47,7 +47,7 @@ create table billd.audit_run (
     touched_at timestamptz not null default statement_timestamp(),
     finished_at timestamptz,
 
-    constraint audit_run_state_is_known check (state in ('running', 'done')),
+    constraint audit_run_state_is_known check (state in ('running', 'done', 'failed')),
     constraint audit_run_stage_is_known check (stage in ('books', 'attempts', 'schedules')),
     constraint audit_run_covers_some_time check (from_at < to_at),
     constraint audit_run_page_is_positive check (page >= 1),
@@ -55,6 +55,8 @@ create table billd.audit_run (
 );
 comment on table billd.audit_run is
     'One comparison of the gateway''s books with ours. A run that was cut short goes on where it stood: billd audit --resume.';
+comment on column billd.audit_run.state is
+    'running: under way, or cut short and to be taken up again. done: it has come to its end. failed: a daemon took it up again, and it could not go on either; its days were not compared.';
 comment on column billd.audit_run.by_cron is 'Whether a daemon began it at its hour, and not a person.';
 comment on column billd.audit_run.stage is
     'Of each window first the gateway''s books, then our attempts that they did not hold; at last the gateway''s reservations.';

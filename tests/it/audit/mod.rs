@@ -429,3 +429,38 @@ async fn of_several_daemons_one_audits_and_one_that_died_is_succeeded() {
     );
     assert!(store.finish_audit(&taken).await.unwrap());
 }
+
+/// Hazard: a page that can't be compared is taken up again each night, fails again, and no later day
+/// is ever compared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_fails_again_when_it_is_taken_up_is_given_up_for_todays() {
+    let house = House::new().await;
+    let store = &house.book.store;
+    let to = store.now().await.unwrap();
+    let from = to.checked_sub(Duration::from_hours(1)).unwrap();
+    let poisoned = store.begin_audit(from, to, true).await.unwrap().unwrap();
+    for statement in [
+        "update billd.audit_run
+        set started_at = billd.now() - interval '1 day', touched_at = '-infinity'",
+        "create function billd.poison() returns trigger language plpgsql as
+        $$ begin raise exception 'poison'; end $$",
+        &format!(
+            "create trigger poison before update of page on billd.audit_run
+            for each row when (old.id = {}) execute function billd.poison()",
+            poisoned.id
+        ),
+    ] {
+        house.book.run(statement).await;
+    }
+    let _daemon = Daemon::start(&house, &[("BILLD__AUDIT__CRON", "* * * * * *")]).await;
+    let states = "select string_agg(state, ',' order by id) from billd.audit_run";
+    let started = Instant::now();
+    while house.book.text(states).await != "failed,done" {
+        assert!(
+            started.elapsed() < Duration::from_mins(1),
+            "{}",
+            house.book.text(states).await
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
