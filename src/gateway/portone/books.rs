@@ -89,9 +89,7 @@ impl PortOne {
                 ])
         };
         let (status, body) = self.read(request).await?;
-        // Nothing in the window; or a page behind the last one, for the list became shorter while it
-        // was read. Any other complaint about the first page must be heard.
-        if status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1) {
+        if is_none(status, &body, page) {
             return Ok(BookPage {
                 entries: Vec::new(),
                 unreadable: 0,
@@ -128,7 +126,7 @@ impl PortOne {
                 ])
         };
         let (status, body) = self.read(request).await?;
-        if status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1) {
+        if is_none(status, &body, page) {
             return Ok(ReservationPage {
                 reservations: Vec::new(),
                 has_next: false,
@@ -184,6 +182,14 @@ async fn whole(mut answer: reqwest::Response) -> Result<Vec<u8>, GatewayError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Whether PortOne itself says that there is nothing: none in the window, or a page behind the last
+/// one, for the list became shorter while it was read. Any other complaint about the first page must
+/// be heard, and so must a proxy's own 404: what is gone from a list counts as put right.
+fn is_none(status: StatusCode, body: &[u8], page: u32) -> bool {
+    let is_said = serde_json::from_slice::<Outside>(body).is_ok_and(|outside| outside.code != 0);
+    is_said && (status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1))
 }
 
 fn response<T: for<'de> Deserialize<'de>>(
@@ -379,6 +385,31 @@ mod tests {
             (Some(999), false)
         );
         assert_eq!(entries[1].customer_uid.as_deref(), Some("cust_1"));
+    }
+
+    #[test]
+    fn only_portones_own_words_make_an_empty_page() {
+        let said = r#"{"code":-1,"message":"없음","response":null}"#;
+        for (status, page, body, expected) in [
+            (404, 1, said, true),
+            (400, 2, said, true),
+            (400, 1, said, false),
+            (500, 2, said, false),
+            (404, 1, "<html><h1>404 Not Found</h1></html>", false),
+            (404, 1, "", false),
+            (404, 1, r#"{"message":"no Route matched"}"#, false),
+            (
+                404,
+                1,
+                r#"{"code":0,"message":null,"response":null}"#,
+                false,
+            ),
+            (400, 2, "<html>", false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let none = is_none(status, body.as_bytes(), page);
+            assert_eq!(none, expected, "{status} {page} {body}");
+        }
     }
 
     #[test]
