@@ -111,7 +111,7 @@ create table billd.finding (
 comment on table billd.finding is
     'What the auditor found, once each. To close one: update billd.finding set state = ''explained'', note = ''…'' where id = …';
 comment on column billd.finding.kind is
-    'paid_there_not_here: money moved for an attempt that was declined, not sent or lost here. paid_here_not_there: the gateway knows nothing of a payment of ours. paid_twice: more than one payment kept for one debt. amount_mismatch, customer_mismatch: another sum or card than we asked for. cancelled_there: given back at the console. foreign_payment: somebody else charged a card of ours. foreign_schedule: the gateway will charge a card of ours by itself.';
+    'paid_there_not_here: money moved for an attempt that was declined, not sent or lost here, or under a name such as billd makes that the tables know nothing of. paid_here_not_there: the gateway knows nothing of a payment of ours. paid_twice: more than one payment kept for one debt. amount_mismatch, customer_mismatch: another sum or card than we asked for. cancelled_there: given back at the console. foreign_payment: somebody else charged a card of ours. foreign_schedule: the gateway will charge a card of ours by itself.';
 comment on column billd.finding.state is
     'open: a person must look. explained: a person has looked; it is not told again. mended: it no longer holds, or needed no more than to be written down.';
 comment on column billd.finding.amount_ours is 'What we asked for, or 0; for a cancellation what our books had as given back.';

@@ -120,7 +120,7 @@ fn a_strangers_payment_matters_if_it_took_our_card_or_bears_our_name() {
     check(&paid, None, Act::Nothing, None);
     let by_card = Kinship {
         by_card: Some(subscription()),
-        by_name: None,
+        ..Kinship::default()
     };
     let found = judge(&paid, None, by_card).found;
     assert_eq!(found, Some(FindingKind::ForeignPayment));
@@ -132,4 +132,40 @@ fn a_strangers_payment_matters_if_it_took_our_card_or_bears_our_name() {
     assert_eq!(found, Some(FindingKind::PaidThereNotHere));
     let given_back = entry(BookStatus::Cancelled, 9900);
     assert_eq!(judge(&given_back, None, by_card).found, None);
+}
+
+#[test]
+fn a_name_such_as_billd_makes_is_told_though_no_row_knows_of_it() {
+    let by_shape = Kinship {
+        is_named_like_ours: true,
+        ..Kinship::default()
+    };
+    let mut comparison = Comparison::default();
+    comparison.add(&entry(BookStatus::Paid, 0), None, by_shape);
+    let told = &comparison.findings[0];
+    assert_eq!(told.kind, FindingKind::PaidThereNotHere);
+    let note = told.note.as_deref().unwrap();
+    assert!(note.contains("another billd's"), "{note}");
+}
+
+#[test]
+fn only_names_such_as_billd_makes_count_as_ours() {
+    let hex = "0123456789abcdef0123456789abcdef";
+    for (name, expected) in [
+        (format!("{hex}26113001"), true),
+        (format!("hand{hex}"), true),
+        (format!("{hex}26133001"), false),
+        (format!("{hex}26113200"), false),
+        (format!("{hex}26113000"), false),
+        (format!("{hex}2611300"), false),
+        (format!("{hex}+2611300"), false),
+        (format!("{}26113001", hex.to_uppercase()), false),
+        (format!("hand{hex}1"), false),
+        (hex.to_owned(), false),
+        ("order7".to_owned(), false),
+        ("주문번호가나다라마바사아자차카타파하".to_owned(), false),
+        (String::new(), false),
+    ] {
+        assert_eq!(is_named_like_ours(&name), expected, "{name}");
+    }
 }

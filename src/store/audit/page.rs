@@ -6,7 +6,9 @@ use sqlx::types::Uuid;
 use sqlx::{Postgres, Transaction};
 
 use crate::domain::attempt::Payment;
-use crate::domain::audit::{Comparison, Finding, FindingKind, Kinship, OwnEntry, OwnState};
+use crate::domain::audit::{
+    Comparison, Finding, FindingKind, Kinship, OwnEntry, OwnState, is_named_like_ours,
+};
 use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::store::audit::findings::upsert;
 use crate::store::audit::runs::{Run, progress};
@@ -100,9 +102,11 @@ impl Store {
         let rows = self.within(statement).await?;
         Ok(rows
             .into_iter()
-            .map(|row| Kinship {
+            .zip(strangers)
+            .map(|(row, (_card, merchant_uid))| Kinship {
                 by_card: row.by_card.map(SubscriptionId),
                 by_name: row.by_name.map(SubscriptionId),
+                is_named_like_ours: is_named_like_ours(merchant_uid),
             })
             .collect())
     }
