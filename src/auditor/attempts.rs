@@ -110,7 +110,7 @@ fn add(comparison: &mut Comparison, one: &Unseen, answer: Lookup) {
         Lookup::Paid(payment) => {
             comparison.seen.push(one.merchant_uid.clone());
             let (ours, theirs) = (one.own.cancelled_amount, payment.cancelled_amount);
-            if theirs > ours {
+            if one.own.is_cancelled_there(theirs) {
                 let name = one.merchant_uid.clone();
                 comparison.cancelled.push((name, theirs));
                 let note = "written down here; nothing to do";

@@ -131,6 +131,16 @@ pub struct OwnEntry {
     pub imp_uid: Option<ImpUid>,
     /// What our books have as given back.
     pub cancelled_amount: i64,
+    /// Whether a refund of ours is under way, or its fate is open.
+    pub is_being_refunded: bool,
+}
+
+impl OwnEntry {
+    /// Whether somebody else gave some of it back. While a refund of ours is open it may well have
+    /// been that one, and its own question will tell.
+    pub fn is_cancelled_there(&self, given_back: i64) -> bool {
+        given_back > self.cancelled_amount && !self.is_being_refunded
+    }
 }
 
 /// What our books say of a record that they don't hold.
@@ -223,7 +233,7 @@ pub fn judge(entry: &BookEntry, own: Option<&OwnEntry>, kinship: Kinship) -> Ver
         OwnState::Paid if own.imp_uid.as_ref() != Some(&entry.payment.imp_uid) => {
             verdict.found = entry.is_kept().then_some(FindingKind::PaidTwice);
         }
-        OwnState::Paid if entry.payment.cancelled_amount > own.cancelled_amount => {
+        OwnState::Paid if own.is_cancelled_there(entry.payment.cancelled_amount) => {
             verdict.act = Act::FollowCancel;
             verdict.found = Some(FindingKind::CancelledThere);
         }

@@ -28,6 +28,7 @@ fn own(state: OwnState) -> OwnEntry {
         customer_uid: Some("cust_1".to_owned()),
         imp_uid: (state == OwnState::Paid).then(|| ImpUid::parse("imp_1").unwrap()),
         cancelled_amount: 0,
+        is_being_refunded: false,
     }
 }
 
@@ -168,4 +169,13 @@ fn only_names_such_as_billd_makes_count_as_ours() {
     ] {
         assert_eq!(is_named_like_ours(&name), expected, "{name}");
     }
+}
+
+#[test]
+fn a_refund_of_ours_whose_fate_is_open_is_left_to_its_own_question() {
+    let part = entry(BookStatus::Paid, 900);
+    let mut refunded = own(OwnState::Paid);
+    refunded.is_being_refunded = true;
+    check(&part, Some(&refunded), Act::Nothing, None);
+    assert!(judge(&part, Some(&refunded), Kinship::default()).is_seen);
 }

@@ -483,3 +483,46 @@ async fn a_payment_of_which_our_tables_lost_everything_is_found_by_the_shape_of_
     let told = [first, by_hand].map(|name| ("paid_there_not_here".to_owned(), name.to_owned()));
     assert_eq!(findings(&report(&output)), told.into());
 }
+
+/// Hazard: a refund of ours whose answer was lost is told as somebody else's, and followed before its
+/// own question has asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_of_ours_whose_answer_was_lost_is_not_told_as_given_back_at_the_console() {
+    let house = House::new().await;
+    let stranger = Stranger::at(&house.sandbox).await;
+    let listed = attempt(&house.book, "listed", "paid", "paid").await;
+    let imp_uid = stranger.charge("listed", &listed, 9900).await;
+    set_imp_uid(&house.book, &listed, &imp_uid).await;
+    house
+        .book
+        .run(&format!(
+            "insert into billd.refund
+                (merchant_uid, imp_uid, key, state, amount, currency, payment_amount, checksum, ask_at)
+             values ('{listed}', '{imp_uid}', '900', 'unknown', 900, 'KRW', 9900, 9900,
+                billd.now() + interval '1 day')"
+        ))
+        .await;
+    stranger.cancel(&listed, 900).await;
+    let followed = "select cancelled_amount from billd.charge_attempt";
+    let to = tomorrow(&house.book).await;
+    let output = audit(&house, &["audit", "--json", "--to", &to])
+        .output()
+        .unwrap();
+    assert_eq!(findings(&report(&output)), [].into());
+    assert_eq!(house.book.text(followed).await, "0");
+
+    // Once its fate is known, what was given back beside it is the console's again.
+    house
+        .book
+        .run(
+            "update billd.refund
+            set state = 'not_sent', finished_at = billd.now(), ask_at = null, reason = 'planted'",
+        )
+        .await;
+    let output = audit(&house, &["audit", "--json", "--to", &to])
+        .output()
+        .unwrap();
+    let told = [("cancelled_there".to_owned(), listed)];
+    assert_eq!(findings(&report(&output)), told.into());
+    assert_eq!(house.book.text(followed).await, "900");
+}
