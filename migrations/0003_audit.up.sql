@@ -47,7 +47,7 @@ create table billd.audit_run (
     touched_at timestamptz not null default statement_timestamp(),
     finished_at timestamptz,
 
-    constraint audit_run_state_is_known check (state in ('running', 'done')),
+    constraint audit_run_state_is_known check (state in ('running', 'done', 'failed')),
     constraint audit_run_stage_is_known check (stage in ('books', 'attempts', 'schedules')),
     constraint audit_run_covers_some_time check (from_at < to_at),
     constraint audit_run_page_is_positive check (page >= 1),
@@ -55,6 +55,8 @@ create table billd.audit_run (
 );
 comment on table billd.audit_run is
     'One comparison of the gateway''s books with ours. A run that was cut short goes on where it stood: billd audit --resume.';
+comment on column billd.audit_run.state is
+    'running: under way, or cut short and to be taken up again. done: it has come to its end. failed: a daemon took it up again, and it could not go on either; its days were not compared.';
 comment on column billd.audit_run.by_cron is 'Whether a daemon began it at its hour, and not a person.';
 comment on column billd.audit_run.stage is
     'Of each window first the gateway''s books, then our attempts that they did not hold; at last the gateway''s reservations.';
@@ -109,7 +111,7 @@ create table billd.finding (
 comment on table billd.finding is
     'What the auditor found, once each. To close one: update billd.finding set state = ''explained'', note = ''…'' where id = …';
 comment on column billd.finding.kind is
-    'paid_there_not_here: money moved for an attempt that was declined, not sent or lost here. paid_here_not_there: the gateway knows nothing of a payment of ours. paid_twice: more than one payment kept for one debt. amount_mismatch, customer_mismatch: another sum or card than we asked for. cancelled_there: given back at the console. foreign_payment: somebody else charged a card of ours. foreign_schedule: the gateway will charge a card of ours by itself.';
+    'paid_there_not_here: money moved for an attempt that was declined, not sent or lost here, or under a name such as billd makes that the tables know nothing of. paid_here_not_there: the gateway knows nothing of a payment of ours. paid_twice: more than one payment kept for one debt. amount_mismatch, customer_mismatch: another sum or card than we asked for. cancelled_there: given back at the console. foreign_payment: somebody else charged a card of ours. foreign_schedule: the gateway will charge a card of ours by itself.';
 comment on column billd.finding.state is
     'open: a person must look. explained: a person has looked; it is not told again. mended: it no longer holds, or needed no more than to be written down.';
 comment on column billd.finding.amount_ours is 'What we asked for, or 0; for a cancellation what our books had as given back.';

@@ -106,11 +106,20 @@ fn add(comparison: &mut Comparison, one: &Unseen, answer: Lookup) {
         let ours = one.own.amount;
         finding(FindingKind::PaidHereNotThere, ours, None, note)
     };
+    let ours = one.own.imp_uid.as_ref();
     match answer {
+        // Several records can bear one name, and what became of another says nothing about ours.
+        Lookup::Paid(payment) if ours.is_some_and(|ours| *ours != payment.imp_uid) => {
+            let note = format!(
+                "asked for by name: the gateway shows another payment, {}",
+                payment.imp_uid.as_str()
+            );
+            comparison.findings.push(missing(&note));
+        }
         Lookup::Paid(payment) => {
             comparison.seen.push(one.merchant_uid.clone());
             let (ours, theirs) = (one.own.cancelled_amount, payment.cancelled_amount);
-            if theirs > ours {
+            if one.own.is_cancelled_there(theirs) {
                 let name = one.merchant_uid.clone();
                 comparison.cancelled.push((name, theirs));
                 let note = "written down here; nothing to do";
@@ -131,5 +140,54 @@ fn add(comparison: &mut Comparison, one: &Unseen, answer: Lookup) {
             let note = format!("asked for by name: {}", doubt.detail);
             comparison.findings.push(missing(&note));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::Payment;
+    use crate::domain::audit::{OwnEntry, OwnState};
+    use crate::domain::ids::ImpUid;
+
+    /// What is added when the gateway shows a payment of which 900 were given back.
+    fn added(ours: Option<&str>, theirs: &str) -> Comparison {
+        let one = Unseen {
+            merchant_uid: "order1".to_owned(),
+            own: OwnEntry {
+                subscription: None,
+                state: OwnState::Paid,
+                amount: 9900,
+                currency: "KRW".to_owned(),
+                customer_uid: Some("cust_1".to_owned()),
+                imp_uid: ours.map(|uid| ImpUid::parse(uid).unwrap()),
+                cancelled_amount: 0,
+                is_being_refunded: false,
+            },
+        };
+        let payment = Payment {
+            imp_uid: ImpUid::parse(theirs).unwrap(),
+            pg_provider: None,
+            pg_tid: None,
+            receipt_url: None,
+            cancelled_amount: 900,
+        };
+        let mut comparison = Comparison::default();
+        add(&mut comparison, &one, Lookup::Paid(payment));
+        comparison
+    }
+
+    #[test]
+    fn what_was_given_back_is_followed_for_our_own_receipt_only() {
+        for ours in [Some("imp_1"), None] {
+            let same = added(ours, "imp_1");
+            assert_eq!(same.cancelled, [("order1".to_owned(), 900)]);
+            assert_eq!(same.findings[0].kind, FindingKind::CancelledThere);
+        }
+        let other = added(Some("imp_1"), "imp_2");
+        assert_eq!(other.cancelled, []);
+        assert_eq!(other.seen, Vec::<String>::new());
+        assert_eq!(other.findings[0].kind, FindingKind::PaidHereNotThere);
+        assert!(other.findings[0].note.as_ref().unwrap().contains("imp_2"));
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::causes::chain;
 use crate::domain::audit::{BookEntry, BookStatus, Comparison, Kinship};
@@ -52,6 +52,20 @@ pub enum AuditError {
     Stopped,
 }
 
+impl AuditError {
+    /// Whether the next try would end at the same page. A gateway or a database that is away, or a
+    /// refused key, stands in the way of every run alike, so giving one up would help none.
+    fn is_about_the_run(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_about_rows(),
+            Self::Gateway(GatewayError::Unreadable(_)) => true,
+            Self::Gateway(GatewayError::Unreachable(_) | GatewayError::Refused(_))
+            | Self::TakenOver
+            | Self::Stopped => false,
+        }
+    }
+}
+
 /// The auditor.
 #[derive(Clone)]
 pub struct Auditor {
@@ -77,13 +91,34 @@ impl Auditor {
     /// unless another daemon does.
     pub async fn daily(&self, days: u16, stop: &CancellationToken) -> Result<(), AuditError> {
         while let Some(run) = self.store.take_audit(true).await? {
-            self.audit(run, stop, &|_run| {}).await?;
+            match self.audit(run.clone(), stop, &|_run| {}).await {
+                Ok(_ended) => {}
+                Err(error) if error.is_about_the_run() => self.give_up(&run, &error).await?,
+                Err(error) => return Err(error),
+            }
         }
         let to = whole_seconds(self.store.now().await?);
         let back = SignedDuration::from_hours(24).saturating_mul(i32::from(days));
         let from = to.saturating_sub(back).unwrap_or(to);
         if let Some(run) = self.store.begin_audit(from, to, true).await? {
             self.audit(run, stop, &|_run| {}).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up a run that was cut short twice: one page that can't be compared must not keep every
+    /// later day from being compared.
+    async fn give_up(&self, run: &Run, error: &AuditError) -> Result<(), AuditError> {
+        if self.store.fail_audit(run).await? {
+            error!(
+                error = chain(error),
+                audit.id = run.id,
+                "audit {} was given up: it was cut short again; compare its days with \
+                 `billd audit --from … --to …`: {} to {}",
+                run.id,
+                run.from,
+                run.to,
+            );
         }
         Ok(())
     }

@@ -131,6 +131,16 @@ pub struct OwnEntry {
     pub imp_uid: Option<ImpUid>,
     /// What our books have as given back.
     pub cancelled_amount: i64,
+    /// Whether a refund of ours is under way, or its fate is open.
+    pub is_being_refunded: bool,
+}
+
+impl OwnEntry {
+    /// Whether somebody else gave some of it back. While a refund of ours is open it may well have
+    /// been that one, and its own question will tell.
+    pub fn is_cancelled_there(&self, given_back: i64) -> bool {
+        given_back > self.cancelled_amount && !self.is_being_refunded
+    }
 }
 
 /// What our books say of a record that they don't hold.
@@ -140,6 +150,30 @@ pub struct Kinship {
     pub by_card: Option<SubscriptionId>,
     /// The subscription that its `merchant_uid` is derived from.
     pub by_name: Option<SubscriptionId>,
+    /// Whether its `merchant_uid` has the shape of those that billd makes.
+    pub is_named_like_ours: bool,
+}
+
+/// Whether billd could have made this `merchant_uid`: 32 digits of a subscription, YYMMDD and the
+/// attempt, or `hand` and 32 digits. Of rows that a fail-over lost only the name is left.
+pub fn is_named_like_ours(merchant_uid: &str) -> bool {
+    let is_hex = |text: &str| {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        text.len() == 32 && text.bytes().all(is_digit)
+    };
+    if let Some(rest) = merchant_uid.strip_prefix("hand") {
+        return is_hex(rest);
+    }
+    let Some((id, rest)) = merchant_uid.split_at_checked(32) else {
+        return false;
+    };
+    let is_number = rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_digit());
+    let part = |from: usize| rest.get(from..).and_then(|text| text.get(..2));
+    is_hex(id)
+        && is_number
+        && part(2).is_some_and(|month| ("01"..="12").contains(&month))
+        && part(4).is_some_and(|day| ("01"..="31").contains(&day))
+        && part(6).is_some_and(|attempt| attempt != "00")
 }
 
 /// What is to be done about a record.
@@ -199,7 +233,7 @@ pub fn judge(entry: &BookEntry, own: Option<&OwnEntry>, kinship: Kinship) -> Ver
         OwnState::Paid if own.imp_uid.as_ref() != Some(&entry.payment.imp_uid) => {
             verdict.found = entry.is_kept().then_some(FindingKind::PaidTwice);
         }
-        OwnState::Paid if entry.payment.cancelled_amount > own.cancelled_amount => {
+        OwnState::Paid if own.is_cancelled_there(entry.payment.cancelled_amount) => {
             verdict.act = Act::FollowCancel;
             verdict.found = Some(FindingKind::CancelledThere);
         }
@@ -213,11 +247,10 @@ fn stranger(entry: &BookEntry, kinship: Kinship) -> Option<FindingKind> {
     if !entry.is_kept() {
         return None;
     }
-    match (kinship.by_name, kinship.by_card) {
-        (Some(_), _) => Some(FindingKind::PaidThereNotHere),
-        (None, Some(_)) => Some(FindingKind::ForeignPayment),
-        (None, None) => None,
+    if kinship.by_name.is_some() || kinship.is_named_like_ours {
+        return Some(FindingKind::PaidThereNotHere);
     }
+    kinship.by_card.map(|_| FindingKind::ForeignPayment)
 }
 
 fn mismatch(entry: &BookEntry, own: &OwnEntry) -> Option<FindingKind> {
@@ -320,16 +353,20 @@ fn finding(
         amount_ours: ours,
         amount_theirs: theirs,
         currency: Some(entry.currency.clone()),
-        note: note(kind, own).map(str::to_owned),
+        note: note(kind, own, kinship).map(str::to_owned),
     }
 }
 
 /// What a person should know beside the figures. Cards are not named: the subscription is.
-fn note(kind: FindingKind, own: Option<&OwnEntry>) -> Option<&'static str> {
+fn note(kind: FindingKind, own: Option<&OwnEntry>, kinship: Kinship) -> Option<&'static str> {
     match (kind, own) {
         (FindingKind::PaidThereNotHere, Some(_)) => {
             Some("counted as unpaid here; now written down as paid, so it is not charged again")
         }
+        (FindingKind::PaidThereNotHere, None) if kinship.by_name.is_none() => Some(
+            "bears a name such as billd makes, but the tables know nothing of it: lost by a \
+             fail-over, or another billd's on this merchant account",
+        ),
         (FindingKind::PaidThereNotHere, None) => {
             Some("bears a name of this subscription, but the attempt is not in the tables")
         }

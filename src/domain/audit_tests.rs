@@ -28,6 +28,7 @@ fn own(state: OwnState) -> OwnEntry {
         customer_uid: Some("cust_1".to_owned()),
         imp_uid: (state == OwnState::Paid).then(|| ImpUid::parse("imp_1").unwrap()),
         cancelled_amount: 0,
+        is_being_refunded: false,
     }
 }
 
@@ -120,7 +121,7 @@ fn a_strangers_payment_matters_if_it_took_our_card_or_bears_our_name() {
     check(&paid, None, Act::Nothing, None);
     let by_card = Kinship {
         by_card: Some(subscription()),
-        by_name: None,
+        ..Kinship::default()
     };
     let found = judge(&paid, None, by_card).found;
     assert_eq!(found, Some(FindingKind::ForeignPayment));
@@ -132,4 +133,49 @@ fn a_strangers_payment_matters_if_it_took_our_card_or_bears_our_name() {
     assert_eq!(found, Some(FindingKind::PaidThereNotHere));
     let given_back = entry(BookStatus::Cancelled, 9900);
     assert_eq!(judge(&given_back, None, by_card).found, None);
+}
+
+#[test]
+fn a_name_such_as_billd_makes_is_told_though_no_row_knows_of_it() {
+    let by_shape = Kinship {
+        is_named_like_ours: true,
+        ..Kinship::default()
+    };
+    let mut comparison = Comparison::default();
+    comparison.add(&entry(BookStatus::Paid, 0), None, by_shape);
+    let told = &comparison.findings[0];
+    assert_eq!(told.kind, FindingKind::PaidThereNotHere);
+    let note = told.note.as_deref().unwrap();
+    assert!(note.contains("another billd's"), "{note}");
+}
+
+#[test]
+fn only_names_such_as_billd_makes_count_as_ours() {
+    let hex = "0123456789abcdef0123456789abcdef";
+    for (name, expected) in [
+        (format!("{hex}26113001"), true),
+        (format!("hand{hex}"), true),
+        (format!("{hex}26133001"), false),
+        (format!("{hex}26113200"), false),
+        (format!("{hex}26113000"), false),
+        (format!("{hex}2611300"), false),
+        (format!("{hex}+2611300"), false),
+        (format!("{}26113001", hex.to_uppercase()), false),
+        (format!("hand{hex}1"), false),
+        (hex.to_owned(), false),
+        ("order7".to_owned(), false),
+        ("주문번호가나다라마바사아자차카타파하".to_owned(), false),
+        (String::new(), false),
+    ] {
+        assert_eq!(is_named_like_ours(&name), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_refund_of_ours_whose_fate_is_open_is_left_to_its_own_question() {
+    let part = entry(BookStatus::Paid, 900);
+    let mut refunded = own(OwnState::Paid);
+    refunded.is_being_refunded = true;
+    check(&part, Some(&refunded), Act::Nothing, None);
+    assert!(judge(&part, Some(&refunded), Kinship::default()).is_seen);
 }

@@ -27,6 +27,10 @@ pub const WINDOW_MAX: Duration = Duration::from_hours(24 * 90);
 /// Largest page that is read. A record is some two kilobytes, but a merchant's `custom_data` can
 /// make it thirty.
 const PAGE_BYTES_MAX: usize = 32 << 20;
+/// Pieces in which a larger page is read. Together they must make a page, so that the next one goes
+/// on where the last of them ends.
+const PIECES: u32 = 10;
+const PIECE_RECORDS_MAX: usize = 100;
 
 /// A span of time: both ends belong to it, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub struct Window {
 }
 
 /// One page of the gateway's payments.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct BookPage {
     /// The records that can be read.
     pub entries: Vec<BookEntry>,
@@ -78,36 +82,58 @@ impl PortOne {
     /// Reads one page, from 1, of all payments whose last change of state lies in the window,
     /// oldest first. The window must not be longer than [`WINDOW_MAX`].
     pub async fn payments(&self, window: Window, page: u32) -> Result<BookPage, GatewayError> {
+        if let Some(read) = self.records(window, page, PAGE_RECORDS_MAX).await? {
+            return Ok(read);
+        }
+        let before = page.saturating_sub(1).saturating_mul(PIECES);
+        let mut whole = BookPage::default();
+        for piece in 1..=PIECES {
+            let piece = before.saturating_add(piece);
+            let part = self.records(window, piece, PIECE_RECORDS_MAX).await?;
+            let part = part.ok_or_else(too_large)?;
+            whole.entries.extend(part.entries);
+            whole.unreadable = whole.unreadable.saturating_add(part.unreadable);
+            whole.total = whole.total.max(part.total);
+            whole.has_next = part.has_next;
+            if !part.has_next {
+                break;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Reads a page of up to `limit` records; `None` if it is too large.
+    async fn records(
+        &self,
+        window: Window,
+        page: u32,
+        limit: usize,
+    ) -> Result<Option<BookPage>, GatewayError> {
         let request = |http: &reqwest::Client| {
             http.get(format!("{}/payments/status/all", self.base_url))
                 .query(&[
                     ("from", window.from.as_second().to_string()),
                     ("to", window.to.as_second().to_string()),
                     ("page", page.to_string()),
-                    ("limit", PAGE_RECORDS_MAX.to_string()),
+                    ("limit", limit.to_string()),
                     ("sorting", "started".to_owned()),
                 ])
         };
-        let (status, body) = self.read(request).await?;
-        // Nothing in the window; or a page behind the last one, for the list became shorter while it
-        // was read. Any other complaint about the first page must be heard.
-        if status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1) {
-            return Ok(BookPage {
-                entries: Vec::new(),
-                unreadable: 0,
-                total: 0,
-                has_next: false,
-            });
+        let Some((status, body)) = self.read(request).await? else {
+            return Ok(None);
+        };
+        if is_none(status, &body, page) {
+            return Ok(Some(BookPage::default()));
         }
         let list: List = response(status, &body)?;
         let records = list.records.len();
         let entries: Vec<_> = list.records.into_iter().filter_map(Record::entry).collect();
-        Ok(BookPage {
+        Ok(Some(BookPage {
             unreadable: records.saturating_sub(entries.len()),
             entries,
             total: list.total,
             has_next: list.next != 0 && records > 0,
-        })
+        }))
     }
 
     /// Reads one page, from 1, of the reservations in the window that still wait.
@@ -127,8 +153,8 @@ impl PortOne {
                     ("sorting", "scheduled".to_owned()),
                 ])
         };
-        let (status, body) = self.read(request).await?;
-        if status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1) {
+        let (status, body) = self.read(request).await?.ok_or_else(too_large)?;
+        if is_none(status, &body, page) {
             return Ok(ReservationPage {
                 reservations: Vec::new(),
                 has_next: false,
@@ -145,11 +171,12 @@ impl PortOne {
         })
     }
 
-    /// Sends a question, once more if the access token was refused, and reads the answer.
+    /// Sends a question, once more if the access token was refused, and reads the answer;
+    /// `None` if it is too large.
     async fn read(
         &self,
         request: impl Fn(&reqwest::Client) -> RequestBuilder,
-    ) -> Result<(StatusCode, Vec<u8>), GatewayError> {
+    ) -> Result<Option<(StatusCode, Vec<u8>)>, GatewayError> {
         let deadline = in_time(self.timeout);
         let mut token = self.tokens.get(&self.http, left(deadline)).await?;
         for repeated in [false, true] {
@@ -167,23 +194,36 @@ impl PortOne {
                     .await?;
                 continue;
             }
-            return Ok((status, whole(answer).await?));
+            let body = whole(answer).await?;
+            return Ok(body.map(|body| (status, body)));
         }
         Err(GatewayError::Refused("a fresh access token".to_owned()))
     }
 }
 
-/// Reads a page whole, or not at all: half a page would pass for a short one.
-async fn whole(mut answer: reqwest::Response) -> Result<Vec<u8>, GatewayError> {
+fn too_large() -> GatewayError {
+    GatewayError::Unreadable(format!("a page of more than {PAGE_BYTES_MAX} bytes"))
+}
+
+/// Reads a page whole, or not at all: half a page would pass for a short one. `None` if it is too
+/// large.
+async fn whole(mut answer: reqwest::Response) -> Result<Option<Vec<u8>>, GatewayError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
         if body.len().saturating_add(chunk.len()) > PAGE_BYTES_MAX {
-            let problem = format!("a page of more than {PAGE_BYTES_MAX} bytes");
-            return Err(GatewayError::Unreadable(problem));
+            return Ok(None);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(Some(body))
+}
+
+/// Whether PortOne itself says that there is nothing: none in the window, or a page behind the last
+/// one, for the list became shorter while it was read. Any other complaint about the first page must
+/// be heard, and so must a proxy's own 404: what is gone from a list counts as put right.
+fn is_none(status: StatusCode, body: &[u8], page: u32) -> bool {
+    let is_said = serde_json::from_slice::<Outside>(body).is_ok_and(|outside| outside.code != 0);
+    is_said && (status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && page > 1))
 }
 
 fn response<T: for<'de> Deserialize<'de>>(
@@ -349,7 +389,15 @@ fn number_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<N
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use axum::Router;
+    use axum::extract::Query;
+    use axum::routing::{get, post};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::gateway::portone::Endpoint;
 
     fn page(records: &str) -> List {
         let body = format!(
@@ -379,6 +427,93 @@ mod tests {
             (Some(999), false)
         );
         assert_eq!(entries[1].customer_uid.as_deref(), Some("cust_1"));
+    }
+
+    const FAT_RECORDS: usize = 150;
+
+    /// A page of a list whose records take a quarter of a megabyte each.
+    async fn fat_page(Query(query): Query<HashMap<String, String>>) -> String {
+        let number = |name: &str| query[name].parse::<usize>().unwrap();
+        let (page, limit) = (number("page"), number("limit"));
+        let start = page.checked_sub(1).unwrap().checked_mul(limit).unwrap();
+        let end = start.checked_add(limit).unwrap().min(FAT_RECORDS);
+        let custom_data = "x".repeat(250_000);
+        let records: Vec<String> = (start..end)
+            .map(|id| {
+                format!(
+                    r#"{{"imp_uid":"imp_{id}","merchant_uid":"m{id}","status":"paid","amount":9900,
+                        "currency":"KRW","custom_data":"{custom_data}"}}"#
+                )
+            })
+            .collect();
+        let next = if end < FAT_RECORDS {
+            page.checked_add(1).unwrap()
+        } else {
+            0
+        };
+        let list = records.join(",");
+        format!(
+            r#"{{"code":0,"message":null,"response":{{"total":{FAT_RECORDS},"next":{next},"list":[{list}]}}}}"#
+        )
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_too_large_is_read_in_pieces() {
+        let token = r#"{"code":0,"message":null,
+            "response":{"access_token":"t","now":1000,"expired_at":2800}}"#;
+        let router = Router::new()
+            .route("/users/getToken", post(async move || token))
+            .route("/payments/status/all", get(fat_page));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let gateway = PortOne::new(Endpoint {
+            base_url: format!("http://{address}"),
+            imp_key: "key".into(),
+            imp_secret: "secret".into(),
+            timeout: Duration::from_mins(1),
+            connect_timeout: Duration::from_secs(5),
+            connections_max: 1,
+        })
+        .unwrap();
+        let window = Window {
+            from: Timestamp::UNIX_EPOCH,
+            to: Timestamp::UNIX_EPOCH,
+        };
+        let page = gateway.payments(window, 1).await.unwrap();
+        let names: Vec<_> = page
+            .entries
+            .iter()
+            .map(|it| it.merchant_uid.as_str())
+            .collect();
+        let expected: Vec<_> = (0..FAT_RECORDS).map(|id| format!("m{id}")).collect();
+        assert_eq!(names, expected);
+        assert!(!page.has_next);
+    }
+
+    #[test]
+    fn only_portones_own_words_make_an_empty_page() {
+        let said = r#"{"code":-1,"message":"없음","response":null}"#;
+        for (status, page, body, expected) in [
+            (404, 1, said, true),
+            (400, 2, said, true),
+            (400, 1, said, false),
+            (500, 2, said, false),
+            (404, 1, "<html><h1>404 Not Found</h1></html>", false),
+            (404, 1, "", false),
+            (404, 1, r#"{"message":"no Route matched"}"#, false),
+            (
+                404,
+                1,
+                r#"{"code":0,"message":null,"response":null}"#,
+                false,
+            ),
+            (400, 2, "<html>", false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let none = is_none(status, body.as_bytes(), page);
+            assert_eq!(none, expected, "{status} {page} {body}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use sqlx::types::Uuid;
 use sqlx::{Postgres, Transaction};
 
 use crate::domain::attempt::Payment;
-use crate::domain::audit::{Comparison, Finding, FindingKind, Kinship, OwnEntry, OwnState};
+use crate::domain::audit::{
+    Comparison, Finding, FindingKind, Kinship, OwnEntry, OwnState, is_named_like_ours,
+};
 use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::store::audit::findings::upsert;
 use crate::store::audit::runs::{Run, progress};
@@ -30,6 +32,7 @@ struct OwnRow {
     customer_uid: Option<String>,
     imp_uid: Option<String>,
     cancelled_amount: i64,
+    is_being_refunded: bool,
 }
 
 impl OwnRow {
@@ -48,6 +51,7 @@ impl OwnRow {
             customer_uid: self.customer_uid,
             imp_uid: self.imp_uid.and_then(|uid| ImpUid::parse(uid).ok()),
             cancelled_amount: self.cancelled_amount,
+            is_being_refunded: self.is_being_refunded,
         };
         Ok((self.merchant_uid, own))
     }
@@ -62,11 +66,16 @@ impl Store {
         let statement = sqlx::query_as!(
             OwnRow,
             r#"-- store::own_entries
-            select merchant_uid as "merchant_uid!", subscription_id, state as "state!",
-                amount as "amount!", currency as "currency!", customer_uid,
-                imp_uid, cancelled_amount as "cancelled_amount!"
-            from billd.asked_for
-            where merchant_uid = any($1)"#,
+            select a.merchant_uid as "merchant_uid!", a.subscription_id, a.state as "state!",
+                a.amount as "amount!", a.currency as "currency!",
+                a.customer_uid, a.imp_uid,
+                a.cancelled_amount as "cancelled_amount!",
+                exists (
+                    select from billd.refund r
+                    where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
+                      and r.state in ('started', 'unknown')) as "is_being_refunded!"
+            from billd.asked_for a
+            where a.merchant_uid = any($1)"#,
             merchant_uids,
         )
         .fetch_all(&self.pool);
@@ -100,9 +109,11 @@ impl Store {
         let rows = self.within(statement).await?;
         Ok(rows
             .into_iter()
-            .map(|row| Kinship {
+            .zip(strangers)
+            .map(|(row, (_card, merchant_uid))| Kinship {
                 by_card: row.by_card.map(SubscriptionId),
                 by_name: row.by_name.map(SubscriptionId),
+                is_named_like_ours: is_named_like_ours(merchant_uid),
             })
             .collect())
     }
@@ -138,7 +149,11 @@ impl Store {
             select a.merchant_uid as "merchant_uid!", a.subscription_id, a.state as "state!",
                 a.amount as "amount!", a.currency as "currency!",
                 a.customer_uid, a.imp_uid,
-                a.cancelled_amount as "cancelled_amount!"
+                a.cancelled_amount as "cancelled_amount!",
+                exists (
+                    select from billd.refund r
+                    where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
+                      and r.state in ('started', 'unknown')) as "is_being_refunded!"
             from billd.asked_for a
             where a.state = 'paid'
               and a.asked_at >= $2

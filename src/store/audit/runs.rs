@@ -179,6 +179,27 @@ impl Store {
         self.within(statement).await.map(drop)
     }
 
+    /// Gives a run up: nobody takes it over any more. `false` if somebody else has it by now.
+    pub async fn fail_audit(&self, run: &Run) -> Result<bool, StoreError> {
+        let statement = sqlx::query!(
+            "-- store::fail_audit
+            with failed as (
+                update billd.audit_run
+                set state = 'failed', touched_at = statement_timestamp()
+                where id = $1 and fence = $2 and state = 'running'
+                returning id
+            ),
+            forgotten as (
+                delete from billd.audit_seen n using failed f where n.run_id = f.id
+            )
+            select id from failed",
+            run.id,
+            run.fence,
+        )
+        .fetch_optional(&self.pool);
+        Ok(self.within(statement).await?.is_some())
+    }
+
     /// Writes down how far a run has come, and forgets what its last window held if a new one
     /// begins. `false` if the run is somebody else's by now.
     pub async fn move_audit(&self, run: &Run) -> Result<bool, StoreError> {
