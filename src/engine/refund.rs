@@ -15,7 +15,10 @@ use crate::domain::attempt::{Lookup, NotSent};
 use crate::domain::dunning::Question;
 use crate::domain::ids::CustomerUid;
 use crate::domain::money::Money;
-use crate::domain::refund::{RefundFound, RefundOutcome, RefundRequest, decide_refund};
+use crate::domain::refund::{
+    RefundDoubt, RefundFound, RefundOutcome, RefundRequest, Refusal, count_unchanged,
+    decide_refund, judge_refusal,
+};
 use crate::engine::lease::Lease;
 use crate::engine::{Engine, Inner};
 use crate::gateway::{Expected, Gateway, GatewayError};
@@ -26,6 +29,9 @@ const RECORD_TRIES: u32 = 10;
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
 /// Refunds per look: they are made by people, one at a time.
 const LOOK_ROWS: u32 = 20;
+
+/// The reason of a refund that was refused in plain words, though the balance is as if it were made.
+const CONTRADICTED: &str = "refused_contradicted";
 
 /// What became of a refund.
 #[derive(Debug)]
@@ -119,19 +125,15 @@ impl<G: Gateway> Inner<G> {
             RefundOutcome::Unknown(doubt) => return unknown(doubt.reason.as_str(), doubt.detail),
             RefundOutcome::Refused(message) => message,
         };
-        match self.look(request, customer_uid).await {
-            Ok(Lookup::Paid(payment)) if payment.cancelled_amount == request.cancelled_after() => {
-                Known::refunded()
-            }
-            // Whatever the balance is: not by this request, which named another one.
-            Ok(Lookup::Paid(_)) => Known {
+        let look = self.look(request, customer_uid).await;
+        match judge_refusal(request, &message, look.as_ref().map_err(drop)) {
+            Refusal::Proved => Known {
                 state: RefundState::Refused,
                 reason: Some("refused"),
                 message: Some(message),
             },
-            Ok(Lookup::NotFound | Lookup::Failed(_) | Lookup::Unclear(_)) | Err(_) => {
-                unknown("refused_unproved", message)
-            }
+            Refusal::Contradicted => unknown(CONTRADICTED, message),
+            Refusal::Unproved => unknown("refused_unproved", message),
         }
     }
 
@@ -179,23 +181,23 @@ impl<G: Gateway> Inner<G> {
     async fn look_at_refund(&self, open: &OpenRefund) {
         let request = &open.request;
         let look = self.look(request, open.customer_uid.clone()).await;
-        let unchanged = match &look {
-            Ok(Lookup::Paid(payment)) if payment.cancelled_amount == request.cancelled_before() => {
-                open.question.not_found.saturating_add(1)
-            }
-            Ok(_) | Err(_) => 0,
-        };
+        let seen = look.as_ref().map_err(drop);
+        let unchanged = count_unchanged(&self.policy, request, seen, &open.question);
         let question = Question {
             not_found: unchanged,
             ..open.question
         };
-        let found = decide_refund(
-            &self.policy,
-            request,
-            look.as_ref().map_err(drop),
-            &question,
-        );
-        let known = Known::of(found);
+        let is_contradicted = open.reason.as_deref() == Some(CONTRADICTED);
+        let doubt = RefundDoubt {
+            booked: open.booked,
+            is_contradicted,
+        };
+        let found = decide_refund(&self.policy, request, seen, &question, doubt);
+        let mut known = Known::of(found);
+        if is_contradicted && matches!(known.state, RefundState::Unknown { .. }) {
+            // The next look must know of the contradiction too.
+            known.reason = None;
+        }
         let recorded = self
             .record_refund(&open.key, request, &known, unchanged)
             .await;

@@ -55,6 +55,10 @@ pub struct OpenRefund {
     pub question: Question,
     /// Whether it already waits for a person.
     pub parked: bool,
+    /// Why its fate is open.
+    pub reason: Option<String>,
+    /// How much of the payment the book knows to have been given back.
+    pub booked: i64,
 }
 
 /// A state that a refund can be brought to.
@@ -205,7 +209,13 @@ impl Store {
                     (select a.customer_uid from billd.charge_attempt a
                      where a.merchant_uid = r.merchant_uid),
                     (select h.customer_uid from billd.hand_charge h
-                     where h.merchant_uid = r.merchant_uid)) as customer_uid"#,
+                     where h.merchant_uid = r.merchant_uid)) as customer_uid,
+                r.reason,
+                coalesce(
+                    (select a.cancelled_amount from billd.charge_attempt a
+                     where a.merchant_uid = r.merchant_uid),
+                    (select h.cancelled_amount from billd.hand_charge h
+                     where h.merchant_uid = r.merchant_uid), 0) as "booked!""#,
             i32::try_from(rows_max).unwrap_or(i32::MAX),
             lease.as_secs_f64(),
         )
@@ -238,6 +248,8 @@ impl Store {
                         sends: 1,
                     },
                     parked: row.parked,
+                    reason: row.reason,
+                    booked: row.booked,
                 })
             })
             .collect()

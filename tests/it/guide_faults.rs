@@ -332,6 +332,25 @@ async fn a_balance_that_nobody_can_explain_waits_for_a_person() {
     );
 }
 
+/// Hazard: the look-up does not show yet what was given back, and the next refund goes out with a
+/// balance that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_waits_until_the_look_up_shows_what_the_book_knows() {
+    let shop = Shop::new().await;
+    shop.json(
+        0,
+        "",
+        "charge again cust_1 --amount 9900 --name x --merchant-uid order1",
+    );
+    shop.book
+        .run("update billd.hand_charge set cancelled_amount = 3000")
+        .await;
+    let (code, output) = shop.run("refund order1 --amount 3000");
+    assert_eq!(code, 9, "{}", stderr(&output));
+    assert!(stderr(&output).contains("behind"), "{}", stderr(&output));
+    assert_eq!(requests(&shop, Route::Cancel), 0);
+}
+
 /// What people get wrong: the wrong type, a field too many, no braces, another month.
 const MISTAKES: [&str; 7] = [
     r#"{"card_number": 4111111111117293, "expiry": "2031-07"}"#,

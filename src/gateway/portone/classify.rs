@@ -219,11 +219,9 @@ fn receipt(payment: &PaymentAnnotation, expected: &Expected) -> Option<Payment> 
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         pg_tid: payment.pg_tid.as_deref().map(bounded_message),
         receipt_url: payment.receipt_url.as_deref().map(bounded_message),
-        cancelled_amount: payment
-            .cancel_amount
-            .as_ref()
-            .and_then(|amount| minor(amount, expected.money.currency()))
-            .unwrap_or_default(),
+        cancelled_amount: payment.cancel_amount.as_ref().map_or(0, |amount| {
+            minor(amount, expected.money.currency()).unwrap_or(Payment::CANCELLED_UNREADABLE)
+        }),
     })
 }
 
