@@ -351,6 +351,27 @@ async fn a_refund_waits_until_the_look_up_shows_what_the_book_knows() {
     assert_eq!(requests(&shop, Route::Cancel), 0);
 }
 
+/// Hazard: quick questions to a look-up that is behind are counted, and the first one after the
+/// settle time gives the charge up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_found_before_the_settle_time_does_not_count() {
+    let shop = Shop::new().await;
+    fault(&shop, FaultKind::DropBefore, Route::Again);
+    shop.json(7, "", "charge again cust_1 --amount 5000 --name x");
+    for _ in 0..4 {
+        shop.run("reconcile");
+    }
+    shop.book.advance("20 minutes").await;
+    shop.run("reconcile");
+    assert_eq!(shop.book.text(HAND).await, "again unknown f");
+    assert_eq!(
+        shop.book
+            .text("select not_found from billd.hand_charge")
+            .await,
+        "1"
+    );
+}
+
 /// What people get wrong: the wrong type, a field too many, no braces, another month.
 const MISTAKES: [&str; 7] = [
     r#"{"card_number": 4111111111117293, "expiry": "2031-07"}"#,
