@@ -6,7 +6,7 @@
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::card::{Card, blotted};
+use crate::domain::card::Card;
 use crate::domain::ids::CustomerUid;
 use crate::gateway::GatewayError;
 use crate::gateway::portone::PortOne;
@@ -116,12 +116,7 @@ impl PortOne {
         match read(&answer) {
             Ok(Some(key)) => Ok(key),
             Ok(None) => Err(unreadable(&answer).into()),
-            // The gateway saw the card, so its words are not passed on unread.
-            Err(CallError::Refused { code, message }) => Err(CallError::Refused {
-                code,
-                message: blotted(&message),
-            }),
-            Err(error @ CallError::Gateway(_)) => Err(error),
+            Err(error) => Err(error),
         }
     }
 
