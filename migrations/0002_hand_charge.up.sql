@@ -11,6 +11,8 @@ create table billd.hand_charge (
     name text not null,
     amount bigint not null,
     currency text not null,
+    tax_free bigint,
+    vat_amount bigint,
     started_at timestamptz not null default billd.now(),
     finished_at timestamptz,
     imp_uid text,
@@ -41,6 +43,9 @@ create table billd.hand_charge (
     constraint hand_charge_amount_is_between_1_and_1000000000
         check (amount between 1 and 1000000000),
     constraint hand_charge_currency_is_three_capital_letters check (currency ~ '^[A-Z]{3}$'),
+    constraint hand_charge_tax_free_is_within_amount check (tax_free between 0 and amount),
+    constraint hand_charge_vat_amount_is_within_amount
+        check (vat_amount >= 0 and vat_amount + coalesce(tax_free, 0) <= amount),
     constraint hand_charge_is_open_or_finished
         check ((state in ('started', 'unknown')) = (finished_at is null)),
     constraint hand_charge_is_asked_about_while_open
@@ -56,6 +61,10 @@ comment on column billd.hand_charge.state is
     'started: may be on its way, or was lost in a crash. unknown: nobody can tell yet, the gateway is being asked. paid: money moved. declined: refused, no money. not_sent: never left, no money.';
 comment on column billd.hand_charge.customer_uid is
     'The billing key that is charged, or that a onetime charge stores; null for a card that is not stored.';
+comment on column billd.hand_charge.tax_free is
+    'Tax-free part of amount, as the gateway was told. A full refund gives it back with the same part.';
+comment on column billd.hand_charge.vat_amount is
+    'Value-added tax within amount, as the gateway was told; null let it compute that.';
 comment on column billd.hand_charge.parked_at is
     'Since when it waits for a person; billd never sends it again. The gateway is still asked daily.';
 comment on column billd.hand_charge.cancelled_amount is 'How much the gateway says was given back.';
@@ -69,9 +78,11 @@ comment on index billd.hand_charge_to_ask is 'Serves reconciliation (claim_open_
 
 create trigger hand_charge_terms_never_change before update on billd.hand_charge
     for each row
-    when ((old.merchant_uid, old.kind, old.customer_uid, old.name, old.amount, old.currency)
+    when ((old.merchant_uid, old.kind, old.customer_uid, old.name, old.amount, old.currency,
+           old.tax_free, old.vat_amount)
           is distinct from
-          (new.merchant_uid, new.kind, new.customer_uid, new.name, new.amount, new.currency))
+          (new.merchant_uid, new.kind, new.customer_uid, new.name, new.amount, new.currency,
+           new.tax_free, new.vat_amount))
     execute function billd.refuse(
         'the terms of a charge never change: the gateway was asked for exactly these',
         'Another sum or card is another charge, under another merchant_uid.');

@@ -70,8 +70,9 @@ impl Store {
         let begun = sqlx::query_scalar!(
             "-- store::begin_hand
             insert into billd.hand_charge
-                (merchant_uid, kind, customer_uid, name, amount, currency, ask_at, fence)
-            select $1, $2, $3, $4, $5, $6, billd.now() + make_interval(secs => $7), 1
+                (merchant_uid, kind, customer_uid, name, amount, currency, tax_free, vat_amount,
+                 ask_at, fence)
+            select $1, $2, $3, $4, $5, $6, $7, $8, billd.now() + make_interval(secs => $9), 1
             where not exists (select from billd.charge_attempt a where a.merchant_uid = $1)
             on conflict do nothing
             returning fence",
@@ -81,6 +82,8 @@ impl Store {
             charge.name,
             charge.money.amount(),
             currency.as_str(),
+            charge.tax_free,
+            charge.vat_amount,
             lease.as_secs_f64(),
         )
         .fetch_optional(&self.pool);
@@ -131,8 +134,8 @@ impl Store {
                 fence = h.fence + 1
             from open o
             where h.merchant_uid = o.merchant_uid
-            returning h.merchant_uid, h.kind, h.customer_uid, h.name, h.amount, h.currency, h.fence,
-                h.asks, h.not_found, h.parked_at is not null as "parked!",
+            returning h.merchant_uid, h.kind, h.customer_uid, h.name, h.amount, h.currency, h.tax_free,
+                h.vat_amount, h.fence, h.asks, h.not_found, h.parked_at is not null as "parked!",
                 greatest(0, extract(epoch from billd.now() - h.started_at))::float8 as "age_seconds!""#,
             i32::try_from(rows_max).unwrap_or(i32::MAX),
             lease.as_secs_f64(),
@@ -159,6 +162,8 @@ impl Store {
                         customer_uid: customer_uid.map_err(corrupt)?,
                         money: Money::new(row.amount, currency).map_err(corrupt)?,
                         name: row.name,
+                        tax_free: row.tax_free,
+                        vat_amount: row.vat_amount,
                     },
                     question: Question {
                         age: seconds(row.age_seconds),
