@@ -123,6 +123,8 @@ create function billd.first_payment_failed() returns trigger
 language plpgsql
 as $$
 begin
+    -- The subscription first, as everywhere: in another order two writers wait for each other.
+    perform 1 from billd.subscription where id = new.subscription_id for no key update;
     update billd.billing_cycle
     set state = 'void', closed_at = billd.now(), reason = 'the first payment was not made'
     where subscription_id = new.subscription_id and period = new.period
@@ -199,8 +201,11 @@ create unique index refund_one_open on billd.refund (imp_uid) where state in ('s
 comment on index billd.refund_one_open is
     'Law: one open question. No second refund of a payment while the first one''s fate is open.';
 create unique index refund_once on billd.refund (imp_uid, key)
-    where state in ('started', 'unknown', 'refunded');
-comment on index billd.refund_once is 'The same command twice gives money back once.';
+    where state in ('started', 'unknown');
+comment on index billd.refund_once is
+    'The same command twice gives money back once. Only an intent is constrained: that money was given back twice can be written down.';
+create index refund_of_key on billd.refund (imp_uid, key) where state = 'refunded';
+comment on index billd.refund_of_key is 'Serves begin_refund and refund_of_key.';
 create index refund_to_ask on billd.refund (ask_at) where state in ('started', 'unknown');
 comment on index billd.refund_to_ask is 'Serves reconciliation (claim_open_refund).';
 
@@ -253,6 +258,32 @@ $$;
 comment on function billd.refund_guard() is 'Refuses to give back what was not paid through billd.';
 create trigger refund_belongs_to_a_payment before insert on billd.refund
     for each row execute function billd.refund_guard();
+
+create function billd.refund_balance_guard() returns trigger
+language plpgsql
+as $$
+begin
+    if exists (
+        select from billd.charge_attempt a
+        where a.merchant_uid = new.merchant_uid
+          and a.cancelled_amount > new.payment_amount - new.checksum
+        union all
+        select from billd.hand_charge h
+        where h.merchant_uid = new.merchant_uid
+          and h.cancelled_amount > new.payment_amount - new.checksum
+    ) then
+        raise exception 'more of payment % has been given back than a balance of % allows',
+            new.imp_uid, new.checksum
+            using errcode = 'check_violation', constraint = 'refund_knows_the_balance',
+                  hint = 'Run billd refund again.';
+    end if;
+    return null;
+end
+$$;
+comment on function billd.refund_balance_guard() is
+    'Refuses a refund whose balance was looked up before another refund was recorded. After the insert: the place that refund_one_open gives is taken by then, so nothing can be recorded in between.';
+create trigger refund_knows_the_balance after insert on billd.refund
+    for each row execute function billd.refund_balance_guard();
 
 -- ------------------------------------------------------------------------- for people's eyes
 

@@ -58,6 +58,9 @@ pub struct HandRecord<'a> {
     pub not_found: u16,
 }
 
+/// How often something is begun that stands against nothing.
+pub(super) const BEGIN_TRIES: u32 = 2;
+
 impl Store {
     /// Writes a charge down before it leaves; the intent is durable when this returns.
     pub async fn begin_hand(
@@ -65,6 +68,20 @@ impl Store {
         charge: &HandCharge,
         lease: Duration,
     ) -> Result<HandBegun, StoreError> {
+        // What stood in the way may have closed before it was looked at: then there is room now.
+        for _ in 0..BEGIN_TRIES {
+            if let Some(begun) = self.try_begin_hand(charge, lease).await? {
+                return Ok(begun);
+            }
+        }
+        Err(corrupt("a charge is neither new nor known nor open"))
+    }
+
+    async fn try_begin_hand(
+        &self,
+        charge: &HandCharge,
+        lease: Duration,
+    ) -> Result<Option<HandBegun>, StoreError> {
         let customer_uid = charge.customer_uid.as_ref().map(CustomerUid::as_str);
         let currency = charge.money.currency();
         let begun = sqlx::query_scalar!(
@@ -88,13 +105,13 @@ impl Store {
         )
         .fetch_optional(&self.pool);
         if let Some(fence) = self.within(begun).await? {
-            return Ok(HandBegun::Begun(HandKey {
+            return Ok(Some(HandBegun::Begun(HandKey {
                 merchant_uid: charge.merchant_uid.clone(),
                 fence,
-            }));
+            })));
         }
         if let Some(known) = self.payment(&charge.merchant_uid).await? {
-            return Ok(HandBegun::Known(Box::new(known)));
+            return Ok(Some(HandBegun::Known(Box::new(known))));
         }
         let open = sqlx::query_scalar!(
             "-- store::begin_hand, the one that is open
@@ -103,10 +120,9 @@ impl Store {
             customer_uid,
         )
         .fetch_optional(&self.pool);
-        let open = self.within(open).await?.ok_or_else(|| {
-            StoreError::Corrupt("a charge is neither new nor known nor open".to_owned())
-        })?;
-        Ok(HandBegun::Open(merchant_uid(&open)?))
+        let open = self.within(open).await?;
+        open.map(|open| merchant_uid(&open).map(HandBegun::Open))
+            .transpose()
     }
 
     /// Takes over charges whose lease or waiting time has ended, to ask about them.

@@ -351,6 +351,42 @@ async fn a_refund_waits_until_the_look_up_shows_what_the_book_knows() {
     assert_eq!(requests(&shop, Route::Cancel), 0);
 }
 
+/// Hazard: two people give the same back at once, the second with the balance of before the first;
+/// and money that was given back twice can't be written down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_intent_to_give_back_is_constrained_and_a_fact_is_not() {
+    let shop = Shop::new().await;
+    shop.json(
+        0,
+        "",
+        "charge again cust_1 --amount 9900 --name x --merchant-uid order1",
+    );
+    shop.json(0, "", "refund order1 --amount 3000");
+    assert_eq!(
+        shop.json(0, "", "refund order1 --amount 3000")["repeated"],
+        json!(true)
+    );
+    let again = |state: &str, ends: &str, checksum: u32| {
+        format!(
+            "insert into billd.refund (merchant_uid, imp_uid, key, state, amount, currency, payment_amount, checksum, {ends}) \
+             select merchant_uid, imp_uid, '3000', '{state}', 3000, currency, amount, {checksum}, billd.now() from billd.hand_charge"
+        )
+    };
+    let stale = shop
+        .book
+        .try_run(&again("started", "ask_at", 9900))
+        .await
+        .unwrap_err();
+    assert!(stale.contains("more of payment"), "{stale}");
+    shop.book.run(&again("refunded", "finished_at", 6900)).await;
+    assert_eq!(
+        shop.book
+            .text("select count(*) from billd.refund where state = 'refunded'")
+            .await,
+        "2"
+    );
+}
+
 /// Hazard: quick questions to a look-up that is behind are counted, and the first one after the
 /// settle time gives the charge up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
