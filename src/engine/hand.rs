@@ -256,7 +256,7 @@ impl<G: Gateway> Inner<G> {
                     .spawn(Arc::clone(&self).ask_by_hand(charge, lease, slot));
             }
         }
-        let looked = self.look_at_refunds().await?;
+        let looked = Arc::clone(&self).look_at_refunds().await?;
         Ok(asked.saturating_add(looked))
     }
 

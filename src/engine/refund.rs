@@ -5,8 +5,10 @@
 //! out. A refund is never sent again by itself: once it is proved that nothing was given back, the
 //! same command may be run again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -27,8 +29,6 @@ use crate::store::{OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState
 /// As for charges by hand.
 const RECORD_TRIES: u32 = 10;
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
-/// Refunds per look: they are made by people, one at a time.
-const LOOK_ROWS: u32 = 20;
 
 /// The reason of a refund that was refused in plain words, though the balance is as if it were made.
 const CONTRADICTED: &str = "refused_contradicted";
@@ -155,27 +155,37 @@ impl<G: Gateway> Inner<G> {
         found
     }
 
-    /// Looks at the payment of every refund whose lease or waiting time has ended.
-    pub(super) async fn look_at_refunds(&self) -> Result<u64, StoreError> {
-        let mut looked: u64 = 0;
-        while !self.stopping.is_cancelled() {
-            let lease = Lease::start(self.limits.lease);
-            let open = self
-                .store
-                .claim_open_refund(LOOK_ROWS, self.limits.lease)
-                .await?;
-            if open.is_empty() {
-                break;
-            }
-            for refund in &open {
-                // The rest of a batch that took too long comes back when its lease has ended.
-                if lease.outlives(self.limits.call) {
-                    self.look_at_refund(refund).await;
-                    looked = looked.saturating_add(1);
-                }
-            }
+    /// Looks at the payments of refunds whose lease or waiting time has ended, as many as there are
+    /// free questions: they must not hold up the questions about charges. Returns how many.
+    pub(super) async fn look_at_refunds(self: Arc<Self>) -> Result<u64, StoreError> {
+        let Some(mut slots) = self.free_questions().await else {
+            return Ok(0);
+        };
+        let rows_max = u32::try_from(slots.num_permits()).unwrap_or(1);
+        let lease = Lease::start(self.limits.lease);
+        let open = self
+            .store
+            .claim_open_refund(rows_max, self.limits.lease)
+            .await?;
+        let looks = u64::try_from(open.len()).unwrap_or(0);
+        for refund in open {
+            let Some(slot) = slots.split(1) else { break };
+            self.tasks
+                .spawn(Arc::clone(&self).look_by_hand(refund, lease, slot));
         }
-        Ok(looked)
+        Ok(looks)
+    }
+
+    async fn look_by_hand(
+        self: Arc<Self>,
+        open: OpenRefund,
+        lease: Lease,
+        slot: OwnedSemaphorePermit,
+    ) {
+        if lease.outlives(self.limits.call) {
+            self.look_at_refund(&open).await;
+        }
+        drop(slot);
     }
 
     async fn look_at_refund(&self, open: &OpenRefund) {

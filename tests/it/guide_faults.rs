@@ -520,3 +520,34 @@ async fn a_command_without_a_card_says_how_to_give_one() {
     let refused = shop.json(9, "", "refund order1");
     assert_eq!(refused, Value::Null);
 }
+
+/// Hazard: the gateway is silent, and the looks at refunds wait for it one after the other, before
+/// any other question is put.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looks_at_refunds_do_not_wait_for_each_other() {
+    let shop = Shop::new().await;
+    for order in ["order1", "order2", "order3", "order4"] {
+        shop.json(
+            0,
+            "",
+            &format!("charge again {order} --amount 9900 --name x --merchant-uid {order}"),
+        );
+        fault(&shop, FaultKind::DropAfter, Route::Cancel);
+        shop.json(7, "", &format!("refund {order}"));
+    }
+    shop.gateway.clear_faults();
+    shop.gateway.fault(Fault {
+        latency_ms: Some(billd::sandbox::Latency::Fixed(1500)),
+        ..Fault::new(FaultKind::LatencyMs, Route::FindAll)
+    });
+    let started = std::time::Instant::now();
+    shop.json(0, "", "reconcile");
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(4500), "{took:?}");
+    assert_eq!(
+        shop.book
+            .text("select count(*) from billd.refund where state = 'refunded'")
+            .await,
+        "4"
+    );
+}
