@@ -41,4 +41,4 @@ create trigger charge_attempt_terms_never_change before update on billd.charge_a
         'the terms of a charge attempt never change: the gateway was asked for exactly these',
         'Change billd.subscription (for the next period) or billd.billing_cycle (for the next attempt).');
 alter table billd.charge_attempt drop column by_card;
-drop function billd.refund_guard, billd.first_payment_failed;
+drop function billd.refund_guard, billd.refund_balance_guard, billd.first_payment_failed;

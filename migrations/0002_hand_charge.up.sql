@@ -11,6 +11,8 @@ create table billd.hand_charge (
     name text not null,
     amount bigint not null,
     currency text not null,
+    tax_free bigint,
+    vat_amount bigint,
     started_at timestamptz not null default billd.now(),
     finished_at timestamptz,
     imp_uid text,
@@ -41,6 +43,9 @@ create table billd.hand_charge (
     constraint hand_charge_amount_is_between_1_and_1000000000
         check (amount between 1 and 1000000000),
     constraint hand_charge_currency_is_three_capital_letters check (currency ~ '^[A-Z]{3}$'),
+    constraint hand_charge_tax_free_is_within_amount check (tax_free between 0 and amount),
+    constraint hand_charge_vat_amount_is_within_amount
+        check (vat_amount >= 0 and vat_amount + coalesce(tax_free, 0) <= amount),
     constraint hand_charge_is_open_or_finished
         check ((state in ('started', 'unknown')) = (finished_at is null)),
     constraint hand_charge_is_asked_about_while_open
@@ -56,6 +61,10 @@ comment on column billd.hand_charge.state is
     'started: may be on its way, or was lost in a crash. unknown: nobody can tell yet, the gateway is being asked. paid: money moved. declined: refused, no money. not_sent: never left, no money.';
 comment on column billd.hand_charge.customer_uid is
     'The billing key that is charged, or that a onetime charge stores; null for a card that is not stored.';
+comment on column billd.hand_charge.tax_free is
+    'Tax-free part of amount, as the gateway was told. A full refund gives it back with the same part.';
+comment on column billd.hand_charge.vat_amount is
+    'Value-added tax within amount, as the gateway was told; null let it compute that.';
 comment on column billd.hand_charge.parked_at is
     'Since when it waits for a person; billd never sends it again. The gateway is still asked daily.';
 comment on column billd.hand_charge.cancelled_amount is 'How much the gateway says was given back.';
@@ -69,9 +78,11 @@ comment on index billd.hand_charge_to_ask is 'Serves reconciliation (claim_open_
 
 create trigger hand_charge_terms_never_change before update on billd.hand_charge
     for each row
-    when ((old.merchant_uid, old.kind, old.customer_uid, old.name, old.amount, old.currency)
+    when ((old.merchant_uid, old.kind, old.customer_uid, old.name, old.amount, old.currency,
+           old.tax_free, old.vat_amount)
           is distinct from
-          (new.merchant_uid, new.kind, new.customer_uid, new.name, new.amount, new.currency))
+          (new.merchant_uid, new.kind, new.customer_uid, new.name, new.amount, new.currency,
+           new.tax_free, new.vat_amount))
     execute function billd.refuse(
         'the terms of a charge never change: the gateway was asked for exactly these',
         'Another sum or card is another charge, under another merchant_uid.');
@@ -112,6 +123,8 @@ create function billd.first_payment_failed() returns trigger
 language plpgsql
 as $$
 begin
+    -- The subscription first, as everywhere: in another order two writers wait for each other.
+    perform 1 from billd.subscription where id = new.subscription_id for no key update;
     update billd.billing_cycle
     set state = 'void', closed_at = billd.now(), reason = 'the first payment was not made'
     where subscription_id = new.subscription_id and period = new.period
@@ -188,8 +201,11 @@ create unique index refund_one_open on billd.refund (imp_uid) where state in ('s
 comment on index billd.refund_one_open is
     'Law: one open question. No second refund of a payment while the first one''s fate is open.';
 create unique index refund_once on billd.refund (imp_uid, key)
-    where state in ('started', 'unknown', 'refunded');
-comment on index billd.refund_once is 'The same command twice gives money back once.';
+    where state in ('started', 'unknown');
+comment on index billd.refund_once is
+    'The same command twice gives money back once. Only an intent is constrained: that money was given back twice can be written down.';
+create index refund_of_key on billd.refund (imp_uid, key) where state = 'refunded';
+comment on index billd.refund_of_key is 'Serves begin_refund and refund_of_key.';
 create index refund_to_ask on billd.refund (ask_at) where state in ('started', 'unknown');
 comment on index billd.refund_to_ask is 'Serves reconciliation (claim_open_refund).';
 
@@ -242,6 +258,32 @@ $$;
 comment on function billd.refund_guard() is 'Refuses to give back what was not paid through billd.';
 create trigger refund_belongs_to_a_payment before insert on billd.refund
     for each row execute function billd.refund_guard();
+
+create function billd.refund_balance_guard() returns trigger
+language plpgsql
+as $$
+begin
+    if exists (
+        select from billd.charge_attempt a
+        where a.merchant_uid = new.merchant_uid
+          and a.cancelled_amount > new.payment_amount - new.checksum
+        union all
+        select from billd.hand_charge h
+        where h.merchant_uid = new.merchant_uid
+          and h.cancelled_amount > new.payment_amount - new.checksum
+    ) then
+        raise exception 'more of payment % has been given back than a balance of % allows',
+            new.imp_uid, new.checksum
+            using errcode = 'check_violation', constraint = 'refund_knows_the_balance',
+                  hint = 'Run billd refund again.';
+    end if;
+    return null;
+end
+$$;
+comment on function billd.refund_balance_guard() is
+    'Refuses a refund whose balance was looked up before another refund was recorded. After the insert: the place that refund_one_open gives is taken by then, so nothing can be recorded in between.';
+create trigger refund_knows_the_balance after insert on billd.refund
+    for each row execute function billd.refund_balance_guard();
 
 -- ------------------------------------------------------------------------- for people's eyes
 

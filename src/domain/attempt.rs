@@ -79,8 +79,15 @@ pub struct Payment {
     pub pg_tid: Option<String>,
     /// Where the buyer's receipt is shown.
     pub receipt_url: Option<String>,
-    /// How much of it has been given back since, in minor units. Not 0 only in a look-up.
+    /// How much of it has been given back since, in minor units. Not 0 only in a look-up, where it
+    /// may be [`Payment::CANCELLED_UNREADABLE`].
     pub cancelled_amount: i64,
+}
+
+impl Payment {
+    /// In place of a figure that can't be read: below every figure that the book may know, so that
+    /// it proves nothing and changes nothing.
+    pub const CANCELLED_UNREADABLE: i64 = -1;
 }
 
 /// A refusal. The policy sees the class; the row and the log keep code and message.

@@ -42,6 +42,10 @@ pub struct HandCharge {
     pub money: Money,
     /// What the buyer's statement says.
     pub name: String,
+    /// The tax-free part of the sum, in minor units.
+    pub tax_free: Option<i64>,
+    /// The value-added tax within the sum, in minor units; `None` lets the gateway compute it.
+    pub vat_amount: Option<i64>,
 }
 
 /// What the gateway is asked for with the card itself: one `POST /subscribe/payments/onetime`.

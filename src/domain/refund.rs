@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::domain::attempt::{Lookup, NotSent, Unknown, bounded_message};
+use crate::domain::attempt::{Lookup, NotSent, Payment, Unknown, bounded_message};
+use crate::domain::decline::{DeclineClass, classify};
 use crate::domain::dunning::{Ladder, Policy, Question};
 use crate::domain::ids::{ImpUid, MerchantUid};
 use crate::domain::money::Currency;
@@ -80,13 +81,117 @@ pub enum RefundFound {
     },
 }
 
-/// Decides what a look at the payment proves. `question.not_found` counts how often in a row the
-/// balance was found unchanged, this time included.
+/// What a refusal and a look right after it prove together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nothing was given back by this request.
+    Proved,
+    /// The words exclude that money moved, and yet the balance is as if it had.
+    Contradicted,
+    /// Nobody can tell yet.
+    Unproved,
+}
+
+/// Decides whether a refusal may be believed at once: by its words, and only if the payment agrees.
+pub fn judge_refusal(request: &RefundRequest, message: &str, look: Result<&Lookup, ()>) -> Refusal {
+    let Ok(Lookup::Paid(payment)) = look else {
+        return Refusal::Unproved;
+    };
+    if payment.imp_uid != request.imp_uid {
+        return Refusal::Unproved;
+    }
+    let cancelled = payment.cancelled_amount;
+    let agrees = match Words::of(message) {
+        Words::Doubtful => return Refusal::Unproved,
+        Words::Plain => cancelled == request.cancelled_before(),
+        Words::AnotherBalance => cancelled > request.cancelled_before(),
+        Words::NothingLeft => cancelled == request.payment_amount,
+    };
+    if cancelled == request.cancelled_after() {
+        Refusal::Contradicted
+    } else if agrees {
+        Refusal::Proved
+    } else {
+        Refusal::Unproved
+    }
+}
+
+/// What the words of a refusal say about the balance.
+enum Words {
+    /// They do not exclude that money moved.
+    Doubtful,
+    /// No, for a reason that leaves the balance as it was.
+    Plain,
+    /// The balance is not the one that the request named.
+    AnotherBalance,
+    /// All of it had been given back before.
+    NothingLeft,
+}
+
+impl Words {
+    fn of(message: &str) -> Self {
+        if message.contains("checksum") {
+            return Self::AnotherBalance;
+        }
+        if ["전액취소된", "전액 취소된"]
+            .iter()
+            .any(|it| message.contains(it))
+        {
+            return Self::NothingLeft;
+        }
+        let classified = classify(None, message);
+        match classified.class {
+            DeclineClass::Unclear => Self::Doubtful,
+            // Neither a provider's code nor a word that we know: it may be anything.
+            DeclineClass::Unspecified if classified.code.is_none() => Self::Doubtful,
+            DeclineClass::Unspecified
+            | DeclineClass::SoftFunds
+            | DeclineClass::SoftTemp
+            | DeclineClass::HardCard
+            | DeclineClass::HardAuth
+            | DeclineClass::IssuerCall
+            | DeclineClass::Config
+            | DeclineClass::Request => Self::Plain,
+        }
+    }
+}
+
+/// What is known of a refund beside the look at its payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefundDoubt {
+    /// How much the book knows to have been given back: a look that shows less is behind.
+    pub booked: i64,
+    /// Whether the gateway refused in words that exclude that money moved.
+    pub is_contradicted: bool,
+}
+
+/// How often in a row the balance has been found unchanged, this look included. Before the settle
+/// time nothing counts: the look-up may be behind.
+pub fn count_unchanged(
+    policy: &Policy,
+    request: &RefundRequest,
+    look: Result<&Lookup, ()>,
+    question: &Question,
+) -> u16 {
+    match look {
+        Ok(Lookup::Paid(payment))
+            if payment.imp_uid == request.imp_uid
+                && payment.cancelled_amount == request.cancelled_before()
+                && question.age >= policy.settle =>
+        {
+            question.not_found.saturating_add(1)
+        }
+        Ok(_) | Err(()) => 0,
+    }
+}
+
+/// Decides what a look at the payment proves. `question.not_found` is what [`count_unchanged`] says.
 pub fn decide_refund(
     policy: &Policy,
     request: &RefundRequest,
     look: Result<&Lookup, ()>,
     question: &Question,
+    doubt: RefundDoubt,
 ) -> RefundFound {
     let wait = |index: usize| policy.asks.rung_or_last(index).unwrap_or(WAIT_DEFAULT);
     let ask = || RefundFound::Ask {
@@ -97,21 +202,42 @@ pub fn decide_refund(
         detail: bounded_message(&detail),
     };
     let payment = match look {
+        // Another payment under the same number says nothing about this one.
+        Ok(Lookup::Paid(payment)) if payment.imp_uid != request.imp_uid => return ask(),
         Ok(Lookup::Paid(payment)) => payment,
         Ok(Lookup::Unclear(doubt)) => return park(doubt.detail.clone()),
         Ok(Lookup::NotFound | Lookup::Failed(_)) | Err(()) => return ask(),
     };
     let cancelled = payment.cancelled_amount;
-    let is_settled = question.age >= policy.settle && question.not_found >= policy.not_found_min;
-    if cancelled == request.cancelled_after() {
-        RefundFound::Refunded
+    let had_time = question.age >= policy.settle;
+    if cancelled == Payment::CANCELLED_UNREADABLE {
+        return ask();
+    }
+    if cancelled < request.cancelled_before().max(doubt.booked) && !had_time {
+        return ask();
+    }
+    if cancelled < doubt.booked {
+        park(format!(
+            "{cancelled} given back in all, where the book knows of {}",
+            doubt.booked
+        ))
+    } else if cancelled == request.cancelled_after() {
+        if !doubt.is_contradicted {
+            RefundFound::Refunded
+        } else if had_time {
+            park(format!(
+                "refused, and yet {cancelled} are given back in all"
+            ))
+        } else {
+            ask()
+        }
     } else if cancelled != request.cancelled_before() {
         park(format!(
             "{cancelled} given back in all, where {} or {} was expected",
             request.cancelled_before(),
             request.cancelled_after()
         ))
-    } else if is_settled {
+    } else if had_time && question.not_found >= policy.not_found_min {
         RefundFound::NotRefunded
     } else {
         ask()
@@ -124,7 +250,7 @@ const WAIT_DEFAULT: Duration = Duration::from_hours(24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Payment, UnknownReason};
+    use crate::domain::attempt::UnknownReason;
     use crate::domain::dunning::{Backoff, NotFoundPolicy};
 
     fn policy() -> Policy {
@@ -164,21 +290,123 @@ mod tests {
         }
     }
 
-    fn found(cancelled: i64, age: Duration, unchanged: u16) -> RefundFound {
-        let payment = Payment {
-            imp_uid: ImpUid::parse("imp_1").unwrap(),
+    const NO_DOUBT: RefundDoubt = RefundDoubt {
+        booked: 1_000,
+        is_contradicted: false,
+    };
+
+    fn look(imp_uid: &str, cancelled: i64) -> Lookup {
+        Lookup::Paid(Payment {
+            imp_uid: ImpUid::parse(imp_uid).unwrap(),
             pg_provider: None,
             pg_tid: None,
             receipt_url: None,
             cancelled_amount: cancelled,
-        };
-        let question = Question {
+        })
+    }
+
+    fn question(age: Duration, unchanged: u16) -> Question {
+        Question {
             age,
             asks: 1,
             not_found: unchanged,
             sends: 1,
+        }
+    }
+
+    fn doubted(look: &Lookup, age: Duration, doubt: RefundDoubt) -> RefundFound {
+        decide_refund(&policy(), &request(), Ok(look), &question(age, 9), doubt)
+    }
+
+    fn found(cancelled: i64, age: Duration, unchanged: u16) -> RefundFound {
+        let question = question(age, unchanged);
+        let look = look("imp_1", cancelled);
+        decide_refund(&policy(), &request(), Ok(&look), &question, NO_DOUBT)
+    }
+
+    /// Hazard: PortOne refuses because another refund of the same sum came first; the balance that
+    /// the other one left is taken for the proof of ours.
+    #[test]
+    fn a_balance_after_a_plain_refusal_never_proves_the_refund() {
+        let checksum = "취소 가능 잔액이 checksum 값과 일치하지 않습니다.";
+        let judged = judge_refusal(&request(), checksum, Ok(&look("imp_1", 2_000)));
+        assert_eq!(judged, Refusal::Contradicted);
+        let doubt = RefundDoubt {
+            is_contradicted: true,
+            ..NO_DOUBT
         };
-        decide_refund(&policy(), &request(), Ok(&Lookup::Paid(payment)), &question)
+        let early = doubted(&look("imp_1", 2_000), Duration::ZERO, doubt);
+        assert!(matches!(early, RefundFound::Ask { .. }), "{early:?}");
+        let late = doubted(&look("imp_1", 2_000), Duration::from_hours(1), doubt);
+        assert!(matches!(late, RefundFound::Park { .. }), "{late:?}");
+    }
+
+    /// Hazard: a look-up that is behind shows the balance of before a refund which the book knows
+    /// of, and the refund is taken for not made.
+    #[test]
+    fn a_look_that_shows_less_than_the_book_proves_nothing() {
+        let doubt = RefundDoubt {
+            booked: 2_000,
+            ..NO_DOUBT
+        };
+        let early = doubted(&look("imp_1", 1_000), Duration::ZERO, doubt);
+        assert!(matches!(early, RefundFound::Ask { .. }), "{early:?}");
+        let late = doubted(&look("imp_1", 1_000), Duration::from_hours(1), doubt);
+        assert!(matches!(late, RefundFound::Park { .. }), "{late:?}");
+    }
+
+    /// Hazard: "no answer from the card company" is taken for a refusal, and the money was given
+    /// back.
+    #[test]
+    fn a_refusal_is_believed_at_once_only_by_its_words_and_the_balance() {
+        let judge = |message: &str, cancelled| {
+            judge_refusal(&request(), message, Ok(&look("imp_1", cancelled)))
+        };
+        for message in ["", "no", "카드사 응답 시간초과", "이미 처리된 거래입니다."]
+        {
+            assert_eq!(judge(message, 1_000), Refusal::Unproved, "{message}");
+        }
+        let checksum = "취소 가능 잔액이 checksum 값과 일치하지 않습니다.";
+        let wholly = "이미 전액취소된 주문입니다.";
+        for (message, cancelled, expected) in [
+            ("[7777]취소 불가 가맹점", 1_000, Refusal::Proved),
+            ("[7777]취소 불가 가맹점", 1_500, Refusal::Unproved),
+            (checksum, 3_000, Refusal::Proved),
+            (checksum, 1_000, Refusal::Unproved),
+            (wholly, 9_900, Refusal::Proved),
+            (wholly, 3_000, Refusal::Unproved),
+        ] {
+            assert_eq!(judge(message, cancelled), expected, "{message} {cancelled}");
+        }
+        let silent = judge_refusal(&request(), "[7777]취소 불가 가맹점", Err(()));
+        assert_eq!(silent, Refusal::Unproved);
+    }
+
+    /// Hazard: three quick looks at a look-up that is minutes behind prove that nothing was given
+    /// back, as soon as the settle time ends.
+    #[test]
+    fn an_unchanged_balance_counts_only_after_the_settle_time() {
+        let count = |imp_uid: &str, age| {
+            let look = look(imp_uid, 1_000);
+            count_unchanged(&policy(), &request(), Ok(&look), &question(age, 2))
+        };
+        assert_eq!(count("imp_1", Duration::from_mins(14)), 0);
+        assert_eq!(count("imp_1", Duration::from_mins(15)), 3);
+        assert_eq!(count("imp_2", Duration::from_mins(15)), 0);
+    }
+
+    /// Hazard: the balance of another payment, or one that can't be read, decides over this refund.
+    #[test]
+    fn another_payment_and_an_unreadable_balance_prove_nothing() {
+        let hour = Duration::from_hours(1);
+        for look in [
+            look("imp_2", 1_000),
+            look("imp_2", 2_000),
+            look("imp_1", Payment::CANCELLED_UNREADABLE),
+        ] {
+            let found = doubted(&look, hour, NO_DOUBT);
+            assert!(matches!(found, RefundFound::Ask { .. }), "{found:?}");
+        }
     }
 
     #[test]
@@ -207,13 +435,8 @@ mod tests {
             reason: UnknownReason::Mismatch,
             detail: "more than one paid record".to_owned(),
         });
-        let question = Question {
-            age: Duration::ZERO,
-            asks: 1,
-            not_found: 0,
-            sends: 1,
-        };
-        let found = decide_refund(&policy(), &request(), Ok(&doubt), &question);
+        let question = question(Duration::ZERO, 0);
+        let found = decide_refund(&policy(), &request(), Ok(&doubt), &question, NO_DOUBT);
         assert!(matches!(found, RefundFound::Park { .. }), "{found:?}");
     }
 }

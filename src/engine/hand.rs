@@ -256,7 +256,7 @@ impl<G: Gateway> Inner<G> {
                     .spawn(Arc::clone(&self).ask_by_hand(charge, lease, slot));
             }
         }
-        let looked = self.look_at_refunds().await?;
+        let looked = Arc::clone(&self).look_at_refunds().await?;
         Ok(asked.saturating_add(looked))
     }
 
@@ -283,8 +283,11 @@ impl<G: Gateway> Inner<G> {
         let lookup = self.gateway.look_up(&expected).await;
         self.metrics.time_call("findAll", started.elapsed());
         let not_found = match &lookup {
-            Ok(Lookup::NotFound) => open.question.not_found.saturating_add(1),
-            Ok(Lookup::Paid(_) | Lookup::Failed(_) | Lookup::Unclear(_)) | Err(_) => 0,
+            // Before the settle time nothing counts: the look-up may be behind.
+            Ok(Lookup::NotFound) if open.question.age >= self.policy.settle => {
+                open.question.not_found.saturating_add(1)
+            }
+            Ok(_) | Err(_) => 0,
         };
         let question = Question {
             not_found,

@@ -5,8 +5,10 @@
 //! out. A refund is never sent again by itself: once it is proved that nothing was given back, the
 //! same command may be run again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -15,7 +17,10 @@ use crate::domain::attempt::{Lookup, NotSent};
 use crate::domain::dunning::Question;
 use crate::domain::ids::CustomerUid;
 use crate::domain::money::Money;
-use crate::domain::refund::{RefundFound, RefundOutcome, RefundRequest, decide_refund};
+use crate::domain::refund::{
+    RefundDoubt, RefundFound, RefundOutcome, RefundRequest, Refusal, count_unchanged,
+    decide_refund, judge_refusal,
+};
 use crate::engine::lease::Lease;
 use crate::engine::{Engine, Inner};
 use crate::gateway::{Expected, Gateway, GatewayError};
@@ -24,8 +29,9 @@ use crate::store::{OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState
 /// As for charges by hand.
 const RECORD_TRIES: u32 = 10;
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
-/// Refunds per look: they are made by people, one at a time.
-const LOOK_ROWS: u32 = 20;
+
+/// The reason of a refund that was refused in plain words, though the balance is as if it were made.
+const CONTRADICTED: &str = "refused_contradicted";
 
 /// What became of a refund.
 #[derive(Debug)]
@@ -119,19 +125,15 @@ impl<G: Gateway> Inner<G> {
             RefundOutcome::Unknown(doubt) => return unknown(doubt.reason.as_str(), doubt.detail),
             RefundOutcome::Refused(message) => message,
         };
-        match self.look(request, customer_uid).await {
-            Ok(Lookup::Paid(payment)) if payment.cancelled_amount == request.cancelled_after() => {
-                Known::refunded()
-            }
-            // Whatever the balance is: not by this request, which named another one.
-            Ok(Lookup::Paid(_)) => Known {
+        let look = self.look(request, customer_uid).await;
+        match judge_refusal(request, &message, look.as_ref().map_err(drop)) {
+            Refusal::Proved => Known {
                 state: RefundState::Refused,
                 reason: Some("refused"),
                 message: Some(message),
             },
-            Ok(Lookup::NotFound | Lookup::Failed(_) | Lookup::Unclear(_)) | Err(_) => {
-                unknown("refused_unproved", message)
-            }
+            Refusal::Contradicted => unknown(CONTRADICTED, message),
+            Refusal::Unproved => unknown("refused_unproved", message),
         }
     }
 
@@ -153,49 +155,59 @@ impl<G: Gateway> Inner<G> {
         found
     }
 
-    /// Looks at the payment of every refund whose lease or waiting time has ended.
-    pub(super) async fn look_at_refunds(&self) -> Result<u64, StoreError> {
-        let mut looked: u64 = 0;
-        while !self.stopping.is_cancelled() {
-            let lease = Lease::start(self.limits.lease);
-            let open = self
-                .store
-                .claim_open_refund(LOOK_ROWS, self.limits.lease)
-                .await?;
-            if open.is_empty() {
-                break;
-            }
-            for refund in &open {
-                // The rest of a batch that took too long comes back when its lease has ended.
-                if lease.outlives(self.limits.call) {
-                    self.look_at_refund(refund).await;
-                    looked = looked.saturating_add(1);
-                }
-            }
+    /// Looks at the payments of refunds whose lease or waiting time has ended, as many as there are
+    /// free questions: they must not hold up the questions about charges. Returns how many.
+    pub(super) async fn look_at_refunds(self: Arc<Self>) -> Result<u64, StoreError> {
+        let Some(mut slots) = self.free_questions().await else {
+            return Ok(0);
+        };
+        let rows_max = u32::try_from(slots.num_permits()).unwrap_or(1);
+        let lease = Lease::start(self.limits.lease);
+        let open = self
+            .store
+            .claim_open_refund(rows_max, self.limits.lease)
+            .await?;
+        let looks = u64::try_from(open.len()).unwrap_or(0);
+        for refund in open {
+            let Some(slot) = slots.split(1) else { break };
+            self.tasks
+                .spawn(Arc::clone(&self).look_by_hand(refund, lease, slot));
         }
-        Ok(looked)
+        Ok(looks)
+    }
+
+    async fn look_by_hand(
+        self: Arc<Self>,
+        open: OpenRefund,
+        lease: Lease,
+        slot: OwnedSemaphorePermit,
+    ) {
+        if lease.outlives(self.limits.call) {
+            self.look_at_refund(&open).await;
+        }
+        drop(slot);
     }
 
     async fn look_at_refund(&self, open: &OpenRefund) {
         let request = &open.request;
         let look = self.look(request, open.customer_uid.clone()).await;
-        let unchanged = match &look {
-            Ok(Lookup::Paid(payment)) if payment.cancelled_amount == request.cancelled_before() => {
-                open.question.not_found.saturating_add(1)
-            }
-            Ok(_) | Err(_) => 0,
-        };
+        let seen = look.as_ref().map_err(drop);
+        let unchanged = count_unchanged(&self.policy, request, seen, &open.question);
         let question = Question {
             not_found: unchanged,
             ..open.question
         };
-        let found = decide_refund(
-            &self.policy,
-            request,
-            look.as_ref().map_err(drop),
-            &question,
-        );
-        let known = Known::of(found);
+        let is_contradicted = open.reason.as_deref() == Some(CONTRADICTED);
+        let doubt = RefundDoubt {
+            booked: open.booked,
+            is_contradicted,
+        };
+        let found = decide_refund(&self.policy, request, seen, &question, doubt);
+        let mut known = Known::of(found);
+        if is_contradicted && matches!(known.state, RefundState::Unknown { .. }) {
+            // The next look must know of the contradiction too.
+            known.reason = None;
+        }
         let recorded = self
             .record_refund(&open.key, request, &known, unchanged)
             .await;

@@ -58,6 +58,9 @@ pub struct HandRecord<'a> {
     pub not_found: u16,
 }
 
+/// How often something is begun that stands against nothing.
+pub(super) const BEGIN_TRIES: u32 = 2;
+
 impl Store {
     /// Writes a charge down before it leaves; the intent is durable when this returns.
     pub async fn begin_hand(
@@ -65,13 +68,28 @@ impl Store {
         charge: &HandCharge,
         lease: Duration,
     ) -> Result<HandBegun, StoreError> {
+        // What stood in the way may have closed before it was looked at: then there is room now.
+        for _ in 0..BEGIN_TRIES {
+            if let Some(begun) = self.try_begin_hand(charge, lease).await? {
+                return Ok(begun);
+            }
+        }
+        Err(corrupt("a charge is neither new nor known nor open"))
+    }
+
+    async fn try_begin_hand(
+        &self,
+        charge: &HandCharge,
+        lease: Duration,
+    ) -> Result<Option<HandBegun>, StoreError> {
         let customer_uid = charge.customer_uid.as_ref().map(CustomerUid::as_str);
         let currency = charge.money.currency();
         let begun = sqlx::query_scalar!(
             "-- store::begin_hand
             insert into billd.hand_charge
-                (merchant_uid, kind, customer_uid, name, amount, currency, ask_at, fence)
-            select $1, $2, $3, $4, $5, $6, billd.now() + make_interval(secs => $7), 1
+                (merchant_uid, kind, customer_uid, name, amount, currency, tax_free, vat_amount,
+                 ask_at, fence)
+            select $1, $2, $3, $4, $5, $6, $7, $8, billd.now() + make_interval(secs => $9), 1
             where not exists (select from billd.charge_attempt a where a.merchant_uid = $1)
             on conflict do nothing
             returning fence",
@@ -81,17 +99,19 @@ impl Store {
             charge.name,
             charge.money.amount(),
             currency.as_str(),
+            charge.tax_free,
+            charge.vat_amount,
             lease.as_secs_f64(),
         )
         .fetch_optional(&self.pool);
         if let Some(fence) = self.within(begun).await? {
-            return Ok(HandBegun::Begun(HandKey {
+            return Ok(Some(HandBegun::Begun(HandKey {
                 merchant_uid: charge.merchant_uid.clone(),
                 fence,
-            }));
+            })));
         }
         if let Some(known) = self.payment(&charge.merchant_uid).await? {
-            return Ok(HandBegun::Known(Box::new(known)));
+            return Ok(Some(HandBegun::Known(Box::new(known))));
         }
         let open = sqlx::query_scalar!(
             "-- store::begin_hand, the one that is open
@@ -100,10 +120,9 @@ impl Store {
             customer_uid,
         )
         .fetch_optional(&self.pool);
-        let open = self.within(open).await?.ok_or_else(|| {
-            StoreError::Corrupt("a charge is neither new nor known nor open".to_owned())
-        })?;
-        Ok(HandBegun::Open(merchant_uid(&open)?))
+        let open = self.within(open).await?;
+        open.map(|open| merchant_uid(&open).map(HandBegun::Open))
+            .transpose()
     }
 
     /// Takes over charges whose lease or waiting time has ended, to ask about them.
@@ -131,8 +150,8 @@ impl Store {
                 fence = h.fence + 1
             from open o
             where h.merchant_uid = o.merchant_uid
-            returning h.merchant_uid, h.kind, h.customer_uid, h.name, h.amount, h.currency, h.fence,
-                h.asks, h.not_found, h.parked_at is not null as "parked!",
+            returning h.merchant_uid, h.kind, h.customer_uid, h.name, h.amount, h.currency, h.tax_free,
+                h.vat_amount, h.fence, h.asks, h.not_found, h.parked_at is not null as "parked!",
                 greatest(0, extract(epoch from billd.now() - h.started_at))::float8 as "age_seconds!""#,
             i32::try_from(rows_max).unwrap_or(i32::MAX),
             lease.as_secs_f64(),
@@ -159,6 +178,8 @@ impl Store {
                         customer_uid: customer_uid.map_err(corrupt)?,
                         money: Money::new(row.amount, currency).map_err(corrupt)?,
                         name: row.name,
+                        tax_free: row.tax_free,
+                        vat_amount: row.vat_amount,
                     },
                     question: Question {
                         age: seconds(row.age_seconds),

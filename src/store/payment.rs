@@ -34,9 +34,9 @@ pub struct BookPayment {
     pub message: Option<String>,
     /// How much was given back, as far as we know.
     pub cancelled_amount: i64,
-    /// The tax-free part of the debt's amount, if it has one.
+    /// The tax-free part of the amount, if it has one.
     pub tax_free: Option<i64>,
-    /// The value-added tax of the debt's amount, if it is given.
+    /// The value-added tax of the amount, if it is given.
     pub vat_amount: Option<i64>,
 }
 
@@ -68,7 +68,8 @@ impl Store {
             where a.merchant_uid = $1
             union all
             select h.kind, h.state, h.amount, h.currency, h.customer_uid, null, null, h.imp_uid,
-                h.reason, h.code, h.message, h.cancelled_amount, null, null
+                h.reason, h.code, h.message, h.cancelled_amount, h.tax_free,
+                h.vat_amount
             from billd.hand_charge h
             where h.merchant_uid = $1"#,
             merchant_uid.as_str(),

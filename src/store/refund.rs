@@ -8,7 +8,7 @@ use crate::domain::dunning::Question;
 use crate::domain::ids::{CustomerUid, ImpUid};
 use crate::domain::money::Currency;
 use crate::domain::refund::RefundRequest;
-use crate::store::hand::{corrupt, merchant_uid};
+use crate::store::hand::{BEGIN_TRIES, corrupt, merchant_uid};
 use crate::store::rows::seconds;
 use crate::store::{Store, StoreError};
 
@@ -55,6 +55,10 @@ pub struct OpenRefund {
     pub question: Question,
     /// Whether it already waits for a person.
     pub parked: bool,
+    /// Why its fate is open.
+    pub reason: Option<String>,
+    /// How much of the payment the book knows to have been given back.
+    pub booked: i64,
 }
 
 /// A state that a refund can be brought to.
@@ -111,13 +115,31 @@ impl Store {
         key: &str,
         lease: Duration,
     ) -> Result<RefundBegun, StoreError> {
+        // What stood in the way may have closed before it was looked at: then there is room now.
+        for _ in 0..BEGIN_TRIES {
+            if let Some(begun) = self.try_begin_refund(request, key, lease).await? {
+                return Ok(begun);
+            }
+        }
+        Err(corrupt("a refund is neither new nor known nor open"))
+    }
+
+    async fn try_begin_refund(
+        &self,
+        request: &RefundRequest,
+        key: &str,
+        lease: Duration,
+    ) -> Result<Option<RefundBegun>, StoreError> {
         let begun = sqlx::query!(
             "-- store::begin_refund
             insert into billd.refund
                 (merchant_uid, imp_uid, key, amount, currency, payment_amount, checksum, tax_free,
                  vat_amount, note, ask_at, fence)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-                    billd.now() + make_interval(secs => $11), 1)
+            select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+                billd.now() + make_interval(secs => $11), 1
+            where not exists (
+                select from billd.refund r
+                where r.imp_uid = $2 and r.key = $3 and r.state = 'refunded')
             on conflict do nothing
             returning id, fence",
             request.merchant_uid.as_str(),
@@ -134,13 +156,13 @@ impl Store {
         )
         .fetch_optional(&self.pool);
         if let Some(row) = self.within(begun).await? {
-            return Ok(RefundBegun::Begun(RefundKey {
+            return Ok(Some(RefundBegun::Begun(RefundKey {
                 id: row.id,
                 fence: row.fence,
-            }));
+            })));
         }
         if let Some(known) = self.refund_of_key(&request.imp_uid, key).await? {
-            return Ok(RefundBegun::Known(known));
+            return Ok(Some(RefundBegun::Known(known)));
         }
         let open = sqlx::query_as!(
             BookRefund,
@@ -150,9 +172,7 @@ impl Store {
             request.imp_uid.as_str(),
         )
         .fetch_optional(&self.pool);
-        let open = self.within(open).await?;
-        open.map(RefundBegun::Open)
-            .ok_or_else(|| corrupt("a refund is neither new nor known nor open"))
+        Ok(self.within(open).await?.map(RefundBegun::Open))
     }
 
     /// The refund of this name, if it is done or open.
@@ -165,7 +185,10 @@ impl Store {
             BookRefund,
             "-- store::refund_of_key
             select key, state, amount from billd.refund
-            where imp_uid = $1 and key = $2 and state in ('started', 'unknown', 'refunded')",
+            where imp_uid = $1 and key = $2
+              and (state in ('started', 'unknown') or state = 'refunded')
+            order by state = 'refunded' desc
+            limit 1",
             imp_uid.as_str(),
             key,
         )
@@ -205,7 +228,13 @@ impl Store {
                     (select a.customer_uid from billd.charge_attempt a
                      where a.merchant_uid = r.merchant_uid),
                     (select h.customer_uid from billd.hand_charge h
-                     where h.merchant_uid = r.merchant_uid)) as customer_uid"#,
+                     where h.merchant_uid = r.merchant_uid)) as customer_uid,
+                r.reason,
+                coalesce(
+                    (select a.cancelled_amount from billd.charge_attempt a
+                     where a.merchant_uid = r.merchant_uid),
+                    (select h.cancelled_amount from billd.hand_charge h
+                     where h.merchant_uid = r.merchant_uid), 0) as "booked!""#,
             i32::try_from(rows_max).unwrap_or(i32::MAX),
             lease.as_secs_f64(),
         )
@@ -238,6 +267,8 @@ impl Store {
                         sends: 1,
                     },
                     parked: row.parked,
+                    reason: row.reason,
+                    booked: row.booked,
                 })
             })
             .collect()

@@ -291,6 +291,20 @@ async fn a_mixed_tax_payment_is_given_back_with_its_tax_free_part() {
     );
 }
 
+/// Hazard: the whole of a mixed-tax charge by hand is given back as taxable.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mixed_tax_charge_by_hand_is_given_back_with_its_parts() {
+    let shop = Shop::new().await;
+    shop.json(
+        0,
+        "",
+        "charge again cust_1 --amount 9900 --tax-free 900 --vat-amount 800 --name x --merchant-uid order1",
+    );
+    shop.json(0, "", "refund order1");
+    let parts = "select concat_ws(' ', tax_free, vat_amount) from billd.refund";
+    assert_eq!(shop.book.text(parts).await, "900 800");
+}
+
 /// Hazard: PortOne replaces the card behind a name without a word, and the wrong one is charged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_card_that_replaces_another_is_warned_of() {

@@ -11,6 +11,7 @@ use sqlx::Acquire;
 use tokio_util::sync::CancellationToken;
 
 use crate::crash::{claim, paid};
+use crate::guide::{CARD, Shop};
 use crate::support::{Book, House, connection, limits};
 
 const LEASE: Duration = Duration::from_secs(90);
@@ -326,4 +327,33 @@ async fn a_locked_debt_holds_up_nobody_else() {
         5
     );
     editing.rollback().await.unwrap();
+}
+
+/// Hazard: the trigger that ends a failed first payment locks the period before its subscription, a
+/// record the other way round, and PostgreSQL kills one of the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_first_payment_locks_the_subscription_before_its_period() {
+    let shop = Shop::new().await;
+    shop.gateway
+        .fault(Fault::new(FaultKind::DropBefore, Route::Onetime).times(1));
+    let subscribe = "charge onetime --amount 9900 --name x --customer-uid cust_1 --subscribe";
+    shop.json(7, CARD, subscribe);
+    let mut record = psql(
+        &shop.book,
+        "select from billd.subscription for no key update",
+    )
+    .await;
+    let sql = shop.book.sql.clone();
+    let closing = tokio::spawn(async move {
+        let close = "update billd.charge_attempt set state = 'not_sent', finished_at = billd.now(), ask_at = null";
+        sqlx::raw_sql(close).execute(&sql).await
+    });
+    while shop.book.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()").await == "0" {
+        tokio::task::yield_now().await;
+    }
+    let period = "select from billd.billing_cycle for update nowait";
+    let connection = record.acquire().await.unwrap();
+    sqlx::raw_sql(period).execute(connection).await.unwrap();
+    record.commit().await.unwrap();
+    closing.await.unwrap().unwrap();
 }

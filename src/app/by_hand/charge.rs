@@ -58,6 +58,8 @@ async fn by_key(house: &House, again: &Again) -> Result<Charged, Failure> {
         customer_uid: Some(again.customer_uid.clone()),
         money: money(terms)?,
         name: terms.name.clone(),
+        tax_free: terms.tax_free,
+        vat_amount: terms.vat_amount,
     };
     let request = ChargeRequest {
         merchant_uid: charge.merchant_uid.clone(),
@@ -87,6 +89,8 @@ async fn by_card(house: &House, onetime: &Onetime) -> Result<Charged, Failure> {
         customer_uid: onetime.customer_uid.clone(),
         money: money(terms)?,
         name: terms.name.clone(),
+        tax_free: terms.tax_free,
+        vat_amount: terms.vat_amount,
     };
     let before = key::before(house, onetime.customer_uid.as_ref()).await?;
     let card = read_card()?;

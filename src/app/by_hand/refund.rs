@@ -190,6 +190,14 @@ async fn request(
             )));
         }
     };
+    let booked = payment.book.cancelled_amount;
+    if found.cancelled_amount < booked {
+        return Err(not_done(format!(
+            "nothing was given back: PortOne's look-up is behind, it shows {} given back of \
+             {merchant_uid} where the book has {booked}; try again later",
+            found.cancelled_amount.max(0)
+        )));
+    }
     let paid = payment.money.amount();
     let balance = paid.saturating_sub(found.cancelled_amount);
     if balance <= 0 && refund.amount.is_none() {

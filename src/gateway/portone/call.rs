@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, NotSent, Unknown, bounded_message};
+use crate::domain::card::blotted;
 use crate::gateway::GatewayError;
 use crate::gateway::portone::token::Token;
 use crate::gateway::portone::wire::Outside;
@@ -173,7 +174,7 @@ pub(super) fn opened((status, body): &Answer) -> Result<(), CallError> {
         (200 | 207, 0) => Ok(()),
         (200 | 400 | 404, code) if code != 0 => Err(CallError::Refused {
             code,
-            message: bounded_message(&outside.message.unwrap_or_default()),
+            message: bounded_message(&blotted(&outside.message.unwrap_or_default())),
         }),
         _ => Err(unreadable()),
     }

@@ -6,6 +6,7 @@
 use crate::domain::attempt::{
     ChargeOutcome, Decline, Lookup, Payment, Unknown, UnknownReason, bounded_message,
 };
+use crate::domain::card::blotted;
 use crate::domain::decline::{DeclineClass, classify as classify_decline, names_duplicate};
 use crate::domain::ids::ImpUid;
 use crate::gateway::portone::wire::{Envelope, Outside, Page, PaymentAnnotation, is_sum, minor};
@@ -85,7 +86,7 @@ fn refused(code: i64, message: &str) -> ChargeOutcome {
         class: classified.class,
         pg_provider: None,
         code: classified.code,
-        message: bounded_message(message),
+        message: bounded_message(&blotted(message)),
         imp_uid: None,
     })
 }
@@ -219,11 +220,9 @@ fn receipt(payment: &PaymentAnnotation, expected: &Expected) -> Option<Payment> 
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         pg_tid: payment.pg_tid.as_deref().map(bounded_message),
         receipt_url: payment.receipt_url.as_deref().map(bounded_message),
-        cancelled_amount: payment
-            .cancel_amount
-            .as_ref()
-            .and_then(|amount| minor(amount, expected.money.currency()))
-            .unwrap_or_default(),
+        cancelled_amount: payment.cancel_amount.as_ref().map_or(0, |amount| {
+            minor(amount, expected.money.currency()).unwrap_or(Payment::CANCELLED_UNREADABLE)
+        }),
     })
 }
 
@@ -234,7 +233,7 @@ fn decline(payment: &PaymentAnnotation) -> Decline {
         class: classified.class,
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         code: classified.code,
-        message: bounded_message(message),
+        message: bounded_message(&blotted(message)),
         imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok(),
     }
 }
@@ -243,10 +242,12 @@ fn unknown(reason: UnknownReason, detail: &str) -> ChargeOutcome {
     ChargeOutcome::Unknown(doubt(reason, detail))
 }
 
+/// The gateway has seen the card and may quote it. It is blotted out before the text is cut: half a
+/// number would not be known as one.
 fn doubt(reason: UnknownReason, detail: &str) -> Unknown {
     Unknown {
         reason,
-        detail: bounded_message(detail),
+        detail: bounded_message(&blotted(detail)),
     }
 }
 
@@ -267,7 +268,7 @@ fn excerpt(body: &[u8]) -> String {
         Err(_) if body.trim_ascii_start().starts_with(b"<") => "a page of HTML".to_owned(),
         Err(_) => format!("{} bytes that are not the contract's JSON", body.len()),
     };
-    text.chars().take(CHARACTERS_MAX).collect()
+    blotted(&text).chars().take(CHARACTERS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::attempt::MESSAGE_CHARACTERS_MAX;
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::{Currency, Money};
 
@@ -411,5 +412,27 @@ fn buyers_never_show_in_a_doubt() {
             );
             assert!(!told.contains("cust_other"), "{told}");
         }
+    }
+}
+
+/// Hazard: a provider quotes the card number in its refusal, and the look-up brings it into a row,
+/// whole or cut in half at the end of a long text.
+#[test]
+fn a_card_number_in_a_refusal_never_leaves_the_look_up() {
+    let long = "가".repeat(MESSAGE_CHARACTERS_MAX - 10);
+    for before in ["[1214]카드번호 ", long.as_str()] {
+        let reason = format!("{before} 4111-1111-1111-7293 오류");
+        let answer = edited("find_all_failed.json", |answer| {
+            for payment in answer["response"]["list"].as_array_mut().unwrap() {
+                payment["fail_reason"] = json!(reason);
+            }
+        });
+        let Ok(Lookup::Failed(decline)) = look_up(200, &answer, &expected()) else {
+            panic!("not failed");
+        };
+        assert!(!decline.message.contains("4111"), "{}", decline.message);
+        let refused = json!({"code": -1, "message": reason, "response": null});
+        let said = charge(500, &serde_json::to_vec(&refused).unwrap(), &expected());
+        assert!(!format!("{said:?}").contains("4111"), "{said:?}");
     }
 }

@@ -6,7 +6,7 @@
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::card::{Card, blotted};
+use crate::domain::card::Card;
 use crate::domain::ids::CustomerUid;
 use crate::gateway::GatewayError;
 use crate::gateway::portone::PortOne;
@@ -116,12 +116,7 @@ impl PortOne {
         match read(&answer) {
             Ok(Some(key)) => Ok(key),
             Ok(None) => Err(unreadable(&answer).into()),
-            // The gateway saw the card, so its words are not passed on unread.
-            Err(CallError::Refused { code, message }) => Err(CallError::Refused {
-                code,
-                message: blotted(&message),
-            }),
-            Err(error @ CallError::Gateway(_)) => Err(error),
+            Err(error) => Err(error),
         }
     }
 
@@ -129,7 +124,7 @@ impl PortOne {
     pub async fn key(&self, customer_uid: &CustomerUid) -> Result<Option<BillingKey>, CallError> {
         let [first, second] = PATH;
         let call = self.call(Method::GET, &[first, second, customer_uid.as_str()])?;
-        found(&self.send(&call).await?)
+        found_one(&self.send(&call).await?)
     }
 
     /// Looks several billing keys up; those that PortOne does not know are left out.
@@ -145,7 +140,7 @@ impl PortOne {
         Ok(keys)
     }
 
-    /// Deletes a billing key, for good. `None`: there was none.
+    /// Deletes a billing key, for good. `None`: there is none.
     pub async fn delete_key(
         &self,
         customer_uid: &CustomerUid,
@@ -156,7 +151,15 @@ impl PortOne {
         if let Some(reason) = reason {
             call = call.with("reason", reason);
         }
-        found(&self.send(&call).await?)
+        let refused = match read(&self.send(&call).await?) {
+            Err(refused @ CallError::Refused { .. }) => refused,
+            answered => return answered,
+        };
+        // The code of a refusal does not say whether the key is gone.
+        match self.key(customer_uid).await? {
+            Some(_still_there) => Err(refused),
+            None => Ok(None),
+        }
     }
 
     /// The charges that PortOne itself will make with a billing key within a window, at most some
@@ -190,16 +193,48 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Option<T>, Ca
     Ok(envelope.response)
 }
 
-/// As [`read`]; PortOne says that it knows nothing with HTTP 404, or with code 1 and HTTP 200.
+/// As [`read`]; PortOne says with HTTP 404 that there is nothing.
 fn found<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Option<T>, CallError> {
-    match (answer.0, read(answer)) {
-        (404, Err(CallError::Refused { .. })) | (200, Err(CallError::Refused { code: 1, .. })) => {
-            Ok(None)
-        }
-        (_, read) => read,
+    match read(answer) {
+        Err(CallError::Refused { .. }) if answer.0 == 404 => Ok(None),
+        read => read,
+    }
+}
+
+/// As [`found`], for the look-up of one key: there code 1 with HTTP 200 says the same. Elsewhere it
+/// is a refusal like any other.
+fn found_one(answer: &Answer) -> Result<Option<BillingKey>, CallError> {
+    match found(answer) {
+        Err(CallError::Refused { code: 1, .. }) if answer.0 == 200 => Ok(None),
+        found => found,
     }
 }
 
 fn unreadable((status, body): &Answer) -> GatewayError {
     GatewayError::Unreadable(format!("HTTP {status}, {} bytes", body.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Hazard: "please try again", said with code 1, is taken for "no reservations hang on this key",
+    /// and the key is deleted or charged beside them.
+    #[test]
+    fn code_1_means_absent_only_where_one_key_is_looked_up() {
+        let refused = json!({"code": 1, "message": "잠시 후 다시", "response": null});
+        let refused = serde_json::to_vec(&refused).unwrap();
+        let answer = (200, refused.clone());
+        assert_eq!(found_one(&answer).unwrap(), None);
+        assert!(matches!(
+            found::<Reservations>(&answer),
+            Err(CallError::Refused { code: 1, .. })
+        ));
+        let answer = (404, refused);
+        assert_eq!(found_one(&answer).unwrap(), None);
+        assert!(found::<Reservations>(&answer).unwrap().is_none());
+        assert!(found::<Reservations>(&(404, b"nothing here".to_vec())).is_err());
+    }
 }

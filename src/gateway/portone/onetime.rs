@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::causes::chain;
-use crate::domain::attempt::{ChargeOutcome, Decline, NotSent, Unknown};
-use crate::domain::card::{Card, blotted};
+use crate::domain::attempt::{ChargeOutcome, NotSent};
+use crate::domain::card::Card;
 use crate::domain::hand::OnetimeRequest;
 use crate::gateway::Expected;
 use crate::gateway::portone::classify::{self, ChargeAnswer};
@@ -70,7 +70,7 @@ impl PortOne {
             Err(none) => none.into(),
             Ok((status, body)) => {
                 match classify::charge(status, &body, &Expected::of_onetime(request)) {
-                    ChargeAnswer::Outcome(outcome) => without_card(outcome),
+                    ChargeAnswer::Outcome(outcome) => outcome,
                     ChargeAnswer::Unauthorized => ChargeOutcome::NotSent(NotSent::Unauthorized),
                 }
             }
@@ -102,20 +102,5 @@ impl PortOne {
         self.call(Method::POST, &path)
             .map_err(|error| chain(&error))?
             .with_body(&body)
-    }
-}
-
-/// The gateway saw the card, so its words are not kept unread.
-fn without_card(outcome: ChargeOutcome) -> ChargeOutcome {
-    match outcome {
-        ChargeOutcome::Declined(decline) => ChargeOutcome::Declined(Decline {
-            message: blotted(&decline.message),
-            ..decline
-        }),
-        ChargeOutcome::Unknown(doubt) => ChargeOutcome::Unknown(Unknown {
-            detail: blotted(&doubt.detail),
-            ..doubt
-        }),
-        ChargeOutcome::Paid(_) | ChargeOutcome::NotSent(_) => outcome,
     }
 }

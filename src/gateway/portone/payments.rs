@@ -1,9 +1,10 @@
 //! Looking at payments, for people: every record, as PortOne shows it.
 
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 
+use crate::domain::card::blotted;
 use crate::domain::ids::{ImpUid, MerchantUid};
 use crate::gateway::GatewayError;
 use crate::gateway::portone::PortOne;
@@ -44,8 +45,8 @@ pub struct PaymentRecord {
     /// Masked by PortOne.
     #[serde(default, deserialize_with = "text_or_nothing")]
     pub card_number: Option<String>,
-    /// Why it failed.
-    #[serde(default, deserialize_with = "text_or_nothing")]
+    /// Why it failed, without a card number that the provider may have quoted.
+    #[serde(default, deserialize_with = "blotted_or_nothing")]
     pub fail_reason: Option<String>,
     /// Unix seconds; 0 if it did not happen.
     #[serde(default)]
@@ -93,6 +94,12 @@ impl PortOne {
     }
 }
 
+fn blotted_or_nothing<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    Ok(text_or_nothing(deserializer)?.map(|text| blotted(&text)))
+}
+
 fn found<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Option<T>, CallError> {
     match opened(answer) {
         Err(CallError::Refused { .. }) if answer.0 == 404 => return Ok(None),
@@ -102,4 +109,22 @@ fn found<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Option<T>, C
         GatewayError::Unreadable(format!("HTTP {}, {} bytes", answer.0, answer.1.len()))
     })?;
     Ok(envelope.response)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Hazard: `billd payment show` prints the card number that a provider quotes in its refusal.
+    #[test]
+    fn a_failed_payment_is_shown_without_the_card_number() {
+        let record: PaymentRecord = serde_json::from_value(json!({
+            "imp_uid": "imp_1", "merchant_uid": "a1", "status": "failed", "amount": 9900,
+            "currency": "KRW", "fail_reason": "[1214]카드번호 4111-1111-1111-7293 오류",
+        }))
+        .unwrap();
+        assert_eq!(record.fail_reason.as_deref(), Some("[1214]카드번호 …오류"));
+    }
 }
