@@ -29,6 +29,21 @@ use crate::store::{
 const RECORD_TRIES: u32 = 10;
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
 
+/// Writes down what a person waits for, as often as a database that has gone away makes it necessary,
+/// within bounds. `Ok(false)`: the claim was lost to somebody else.
+pub(super) async fn record_patiently<F>(write: impl Fn() -> F) -> Result<bool, StoreError>
+where
+    F: Future<Output = Result<bool, StoreError>>,
+{
+    for _ in 0..RECORD_TRIES {
+        match write().await {
+            Err(error) if error.is_passing() => sleep(RECORD_PAUSE).await,
+            written => return written,
+        }
+    }
+    write().await
+}
+
 /// What became of a charge by hand.
 #[derive(Debug)]
 pub enum HandCharged {
@@ -195,41 +210,34 @@ impl<G: Gateway> Inner<G> {
         follow: Follow,
         not_found: u16,
     ) -> bool {
-        let mut tries: u32 = 0;
-        loop {
-            let record = HandRecord {
+        let written = record_patiently(|| {
+            self.store.record_hand(HandRecord {
                 key,
                 outcome,
                 wait: follow.wait,
                 parked: follow.parked,
                 not_found,
-            };
-            match self.store.record_hand(record).await {
-                Ok(true) => return true,
-                Ok(false) => {
-                    self.metrics.stale_fences.inc();
-                    warn!(
-                        merchant_uid = %key.merchant_uid,
-                        "the claim on {} was lost to another daemon, which will find out",
-                        key.merchant_uid,
-                    );
-                    return false;
-                }
-                Err(error) if error.is_passing() && tries < RECORD_TRIES => {
-                    tries = tries.saturating_add(1);
-                    sleep(RECORD_PAUSE).await;
-                }
-                Err(error) => {
-                    error!(
-                        merchant_uid = %key.merchant_uid,
-                        ?outcome,
-                        error = chain(&error),
-                        "an outcome could not be recorded; the charge stays open and will be asked about",
-                    );
-                    return false;
-                }
+            })
+        })
+        .await;
+        match written {
+            Ok(true) => return true,
+            Ok(false) => {
+                self.metrics.stale_fences.inc();
+                warn!(
+                    merchant_uid = %key.merchant_uid,
+                    "the claim on {} was lost to another daemon, which will find out",
+                    key.merchant_uid,
+                );
             }
+            Err(error) => error!(
+                merchant_uid = %key.merchant_uid,
+                ?outcome,
+                error = chain(&error),
+                "an outcome could not be recorded; the charge stays open and will be asked about",
+            ),
         }
+        false
     }
 
     /// Asks about every charge and looks at every refund that a person began and whose lease or

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -198,11 +199,7 @@ impl<G: Gateway> Engine<G> {
     /// One pass over everything: asks what is open and due to be asked, charges all that is due,
     /// waits until it is recorded. `stop` ends it early and in order.
     pub async fn sweep(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
-        let stopping = self.inner.stopping.clone();
-        let watch = tokio::spawn(async move {
-            stop.cancelled().await;
-            stopping.cancel();
-        });
+        let watch = self.stop_with(stop);
         let swept = self.inner.sweep_all().await;
         watch.abort();
         swept
@@ -212,17 +209,22 @@ impl<G: Gateway> Engine<G> {
     pub async fn reconcile(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
         self.inner.store.ask_all_now().await?;
         self.inner.store.ask_all_by_hand_now().await?;
-        let stopping = self.inner.stopping.clone();
-        let watch = tokio::spawn(async move {
-            stop.cancelled().await;
-            stopping.cancel();
-        });
+        let watch = self.stop_with(stop);
         let result = Arc::clone(&self.inner).ask_due().await;
         self.inner.settle_down().await;
         watch.abort();
         result?;
         Arc::clone(&self.inner).recheck_all().await?;
         self.inner.swept().await
+    }
+
+    /// Makes the engine stop when `stop` says so, until the task that watches for it is aborted.
+    fn stop_with(&self, stop: CancellationToken) -> JoinHandle<()> {
+        let stopping = self.inner.stopping.clone();
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        })
     }
 
     /// Waits for what is under way and for the last record. See [`Engine::run`].

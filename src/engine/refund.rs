@@ -6,10 +6,9 @@
 //! same command may be run again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::causes::chain;
@@ -21,14 +20,11 @@ use crate::domain::refund::{
     RefundDoubt, RefundFound, RefundOutcome, RefundRequest, Refusal, count_unchanged,
     decide_refund, judge_refusal,
 };
+use crate::engine::hand::record_patiently;
 use crate::engine::lease::Lease;
 use crate::engine::{Engine, Inner};
 use crate::gateway::{Expected, Gateway, GatewayError};
 use crate::store::{OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState, StoreError};
-
-/// As for charges by hand.
-const RECORD_TRIES: u32 = 10;
-const RECORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// The reason of a refund that was refused in plain words, though the balance is as if it were made.
 const CONTRADICTED: &str = "refused_contradicted";
@@ -242,42 +238,35 @@ impl<G: Gateway> Inner<G> {
         known: &Known,
         unchanged: u16,
     ) -> bool {
-        let mut tries: u32 = 0;
-        loop {
-            let record = RefundRecord {
+        let written = record_patiently(|| {
+            self.store.record_refund(RefundRecord {
                 key,
                 request,
                 state: known.state,
                 reason: known.reason,
                 message: known.message.as_deref(),
                 unchanged,
-            };
-            match self.store.record_refund(record).await {
-                Ok(true) => return true,
-                Ok(false) => {
-                    self.metrics.stale_fences.inc();
-                    warn!(
-                        merchant_uid = %request.merchant_uid,
-                        "the claim on a refund of {} was lost to another daemon, which will find out",
-                        request.merchant_uid,
-                    );
-                    return false;
-                }
-                Err(error) if error.is_passing() && tries < RECORD_TRIES => {
-                    tries = tries.saturating_add(1);
-                    sleep(RECORD_PAUSE).await;
-                }
-                Err(error) => {
-                    error!(
-                        merchant_uid = %request.merchant_uid,
-                        state = known.state.as_str(),
-                        error = chain(&error),
-                        "a refund could not be recorded; it stays open and its payment will be looked at",
-                    );
-                    return false;
-                }
+            })
+        })
+        .await;
+        match written {
+            Ok(true) => return true,
+            Ok(false) => {
+                self.metrics.stale_fences.inc();
+                warn!(
+                    merchant_uid = %request.merchant_uid,
+                    "the claim on a refund of {} was lost to another daemon, which will find out",
+                    request.merchant_uid,
+                );
             }
+            Err(error) => error!(
+                merchant_uid = %request.merchant_uid,
+                state = known.state.as_str(),
+                error = chain(&error),
+                "a refund could not be recorded; it stays open and its payment will be looked at",
+            ),
         }
+        false
     }
 }
 
