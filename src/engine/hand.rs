@@ -71,6 +71,8 @@ pub enum FirstPaid {
     },
     /// Nothing was sent: the card has a subscription that has not ended.
     Exists(SubscriptionId),
+    /// The first payment of this subscription of the card has an open fate.
+    Open(SubscriptionId),
 }
 
 impl<G: Gateway> Engine<G> {
@@ -129,6 +131,7 @@ impl<G: Gateway> Engine<G> {
         let claim = match begun {
             FirstBegun::Begun(claim) => claim,
             FirstBegun::Exists(id) => return Ok(FirstPaid::Exists(id)),
+            FirstBegun::Open(id) => return Ok(FirstPaid::Open(id)),
         };
         let started = Instant::now();
         let outcome = inner

@@ -43,6 +43,9 @@ pub enum FirstBegun {
     Begun(Box<Claim>),
     /// The card has a subscription that has not ended.
     Exists(SubscriptionId),
+    /// The first payment of this subscription of the card has an open fate: nobody can tell yet
+    /// whether a repeat would charge twice.
+    Open(SubscriptionId),
 }
 
 impl Store {
@@ -54,10 +57,14 @@ impl Store {
     ) -> Result<FirstBegun, StoreError> {
         let mut tx = self.within(self.pool.begin()).await?;
         let existing = self.within(existing(&mut tx, &first.customer_uid)).await?;
-        if let Some(id) = existing
-            && !first.is_another
-        {
-            return Ok(FirstBegun::Exists(SubscriptionId(id)));
+        if let Some(existing) = existing {
+            let id = SubscriptionId(existing.id);
+            if existing.is_open {
+                return Ok(FirstBegun::Open(id));
+            }
+            if !first.is_another {
+                return Ok(FirstBegun::Exists(id));
+            }
         }
         let born = self.within(insert(&mut tx, first)).await?;
         let merchant_uid = self.within(begin(&mut tx, &born, first, lease)).await?;
@@ -120,11 +127,17 @@ async fn insert(
     .await
 }
 
+/// A subscription of the card.
+struct Existing {
+    id: Uuid,
+    is_open: bool,
+}
+
 /// Two impatient repeats of one command take turns; the second one then finds the first.
 async fn existing(
     tx: &mut Transaction<'static, Postgres>,
     customer_uid: &CustomerUid,
-) -> Result<Option<Uuid>, sqlx::Error> {
+) -> Result<Option<Existing>, sqlx::Error> {
     sqlx::query!(
         "-- store::begin_first_payment, in turn
         select pg_advisory_xact_lock(hashtextextended('billd first payment ' || $1, 0))",
@@ -132,11 +145,17 @@ async fn existing(
     )
     .execute(&mut **tx)
     .await?;
-    sqlx::query_scalar!(
-        "-- store::begin_first_payment, another
-        select id from billd.subscription
-        where customer_uid = $1 and state <> 'cancelled'
-        limit 1",
+    sqlx::query_as!(
+        Existing,
+        r#"-- store::begin_first_payment, another
+        select s.id, exists (
+            select from billd.charge_attempt a
+            where a.subscription_id = s.id and a.by_card and a.state in ('started', 'unknown')
+        ) as "is_open!"
+        from billd.subscription s
+        where s.customer_uid = $1 and s.state <> 'cancelled'
+        order by 2 desc
+        limit 1"#,
         customer_uid.as_str(),
     )
     .fetch_optional(&mut **tx)

@@ -74,6 +74,31 @@ async fn a_charge_by_hand_whose_answer_is_lost_is_asked_for() {
     }
 }
 
+/// Hazard: the answer was lost and the terminal with it; the command is repeated as it was, and
+/// `--another` makes the same wish a second subscription and a second charge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_subscription_waits_until_the_first_payment_of_the_card_is_known() {
+    let shop = Shop::new().await;
+    fault(&shop, FaultKind::DropAfter, Route::Onetime);
+    let subscribe =
+        "charge onetime --amount 9900 --name x --customer-uid cust_1 --subscribe --another";
+    shop.json(7, CARD, subscribe);
+    let (code, output) = shop.with_input(CARD, subscribe);
+    assert_eq!(code, 9, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("billd reconcile"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(shop.gateway.summary().approvals, 1);
+    assert_eq!(
+        shop.book
+            .text("select count(*) from billd.subscription")
+            .await,
+        "1"
+    );
+}
+
 /// Hazard: the gateway never saw the charge. To send it again is a person's decision: the card of a
 /// onetime is gone, and a billing key may belong to another card by now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,6 +66,7 @@ pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charge
             is_recorded,
         } => (claim, outcome, is_recorded),
         FirstPaid::Exists(id) => return Err(exists(id)),
+        FirstPaid::Open(id) => return Err(is_open(id)),
     };
     let merchant_uid = &claim.key.merchant_uid;
     let mut charged = Charged::of(merchant_uid, first.money, Some(&customer_uid), &outcome);
@@ -86,6 +87,13 @@ pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charge
         charged.subscription_state = Some(state);
     }
     Ok(charged)
+}
+
+fn is_open(id: SubscriptionId) -> Failure {
+    not_done(format!(
+        "nothing was charged: the first payment of the card's subscription {id} is not known yet, and \
+         this might be the same once more; `billd reconcile` asks the gateway now"
+    ))
 }
 
 fn exists(id: SubscriptionId) -> Failure {
