@@ -13,6 +13,7 @@ pub mod engine;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
+pub mod sabotage;
 pub mod sandbox;
 pub mod scheduler;
 pub mod settings;

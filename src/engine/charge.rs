@@ -20,8 +20,12 @@ use crate::domain::attempt::{ChargeOutcome, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
 use crate::domain::dunning::{Decision, GiveUpReason, decide};
 use crate::engine::lease::Lease;
-use crate::engine::{Inner, report};
+use crate::engine::{Inner, planted, report};
 use crate::gateway::Gateway;
+use crate::sabotage::CrashPoint::{
+    AnswerRead, ClaimCommitted, ClaimNext, Decided, Recorded, SendNext, Sent,
+};
+use crate::sabotage::{crash_at, crash_soon};
 use crate::store::{ClaimLimits, StoreError};
 
 /// Less than a commit takes.
@@ -45,8 +49,10 @@ impl<G: Gateway> Inner<G> {
             }
 
             // 1. Claim and begin: the intents are on disk before any money can move.
+            crash_at(ClaimNext);
             let lease = Lease::start(self.limits.lease);
             let claimed = self.store.claim_due(self.claim_limits(rows_max)).await?;
+            crash_at(ClaimCommitted);
             self.note_database(true);
             let count = claimed.claims.len();
             if count == 0 {
@@ -94,25 +100,30 @@ impl<G: Gateway> Inner<G> {
         //    can skip step 4.
         let outcome = if lease.outlives(self.limits.call) {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
-            self.gateway.charge(&claim.request).await
+            crash_at(SendNext);
+            crash_soon(Sent);
+            planted::outcome(self.gateway.charge(&claim.request).await)
         } else {
             ChargeOutcome::NotSent(NotSent::LeaseTooShort)
         };
+        crash_at(AnswerRead);
         let took = started.elapsed();
         report::brake(self.brake.note(&outcome), self.metrics.as_ref());
 
         // 3. Decide: pure.
-        let decision = decide(&self.policy, &outcome, claim.history);
+        let decision = decide(&self.policy, &outcome, planted::history(claim.history));
+        crash_at(Decided);
 
         // 4. Record: what happened and what follows, together with others, in one commit.
         let answer = Answer {
             key: claim.key.clone(),
             outcome: Some(outcome),
             decision,
-            next: claim.next,
+            next: planted::next(claim.next),
             not_found: 0,
         };
         let recorded = self.recorder.record(answer.clone()).await;
+        crash_at(Recorded);
 
         self.metrics.time_call("again", took);
         if claim.history.attempt_no.get() == 1 {
@@ -191,8 +202,8 @@ impl<G: Gateway> Inner<G> {
     fn claim_limits(&self, rows_max: u32) -> ClaimLimits {
         ClaimLimits {
             rows_max,
-            lease: self.limits.lease,
-            rate_per_second: self.limits.rate_per_second,
+            lease: planted::lease(self.limits.lease),
+            rate_per_second: planted::shared_rate(self.limits.rate_per_second),
         }
     }
 

@@ -9,6 +9,7 @@ mod charge;
 mod doorbell;
 mod hand;
 mod lease;
+mod planted;
 mod reconcile;
 mod recorder;
 mod refund;
@@ -35,6 +36,8 @@ use crate::engine::brake::Brake;
 use crate::engine::recorder::{Recorder, RecorderLimits};
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics, Tally};
+use crate::sabotage::CrashPoint::{DrainBegun, DrainFlushing};
+use crate::sabotage::crash_at;
 use crate::store::{Store, StoreError};
 
 /// Bounds of everything the engine does.
@@ -153,7 +156,7 @@ impl<G: Gateway> Engine<G> {
         let inner = Inner {
             store,
             gateway,
-            policy,
+            policy: planted::policy(policy),
             limits,
             metrics,
             doorbell,
@@ -232,6 +235,7 @@ impl<G: Gateway> Engine<G> {
         let inner = &self.inner;
         inner.stopping.cancel();
         inner.tasks.close();
+        crash_at(DrainBegun);
         let quiet = tokio::select! {
             quiet = timeout(inner.limits.drain, inner.tasks.wait()) => quiet.is_ok(),
             () = hurry.cancelled() => inner.tasks.is_empty(),
@@ -242,6 +246,7 @@ impl<G: Gateway> Engine<G> {
                 "stopping with calls under way; they stay `started` and will be asked about",
             );
         }
+        crash_at(DrainFlushing);
         // Answers that have come in are still written, however great the hurry.
         let written = timeout(FLUSH_MAX, inner.recorder.flushed()).await.is_ok();
         inner.recorder_gives_up.cancel();

@@ -17,8 +17,12 @@ use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_agai
 use crate::domain::hand::decide_lookup_by_card;
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
-use crate::engine::{Inner, report};
+use crate::engine::{Inner, planted, report};
 use crate::gateway::{Expected, Gateway};
+use crate::sabotage::CrashPoint::{
+    AskClaimed, LookUpRead, LookUpRecorded, SendAgainNext, SendAgainRead,
+};
+use crate::sabotage::crash_at;
 use crate::store::StoreError;
 
 /// Rows per look at what has to be derived again.
@@ -41,6 +45,7 @@ impl<G: Gateway> Inner<G> {
             if open.is_empty() {
                 break;
             }
+            crash_at(AskClaimed);
             asked = asked.saturating_add(u64::try_from(open.len()).unwrap_or(0));
             for attempt in open {
                 let Some(slot) = slots.split(1) else { break };
@@ -92,10 +97,14 @@ impl<G: Gateway> Inner<G> {
         if !lease.outlives(self.limits.call) {
             return;
         }
+        if planted::rescue_is_sending() {
+            return self.send_again(open, lease).await;
+        }
         let lookup = {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
             self.gateway.look_up(&Expected::of(&claim.request)).await
         };
+        crash_at(LookUpRead);
         let took = started.elapsed();
         self.metrics.time_call("findAll", took);
 
@@ -119,7 +128,7 @@ impl<G: Gateway> Inner<G> {
             &self.policy,
             lookup.as_ref().map_err(drop),
             &question,
-            claim.history,
+            planted::history(claim.history),
         );
 
         let answer = Answer {
@@ -133,6 +142,7 @@ impl<G: Gateway> Inner<G> {
         // its new lease begins.
         let lease = Lease::start(self.limits.lease);
         let recorded = self.recorder.record(answer.clone()).await;
+        crash_at(LookUpRecorded);
         report::question(open, &answer, &lookup, recorded, took, self);
 
         if answer.decision == Decision::SendAgain && recorded == Some(Recorded::Moved) {
@@ -149,8 +159,10 @@ impl<G: Gateway> Inner<G> {
         }
         let outcome = {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
-            self.gateway.charge(&claim.request).await
+            crash_at(SendAgainNext);
+            planted::outcome(self.gateway.charge(&claim.request).await)
         };
+        crash_at(SendAgainRead);
         let took = started.elapsed();
         let (outcome, decision) = decide_sent_again(&self.policy, outcome, claim.history);
         let answer = Answer {

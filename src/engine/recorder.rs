@@ -19,6 +19,8 @@ use tracing::{error, warn};
 use crate::causes::chain;
 use crate::domain::claim::{Answer, Recorded};
 use crate::metrics::Metrics;
+use crate::sabotage::CrashPoint::{FlushCommitted, FlushNext, RecordQueued};
+use crate::sabotage::crash_at;
 use crate::store::{Store, StoreError};
 
 /// How long a first answer waits for company: less than a commit takes, so it costs little when
@@ -137,6 +139,7 @@ impl Recorder {
             lament(&refused.0.answer, "the recorder has ended");
             return None;
         }
+        crash_at(RecordQueued);
         written.await.ok().flatten()
     }
 }
@@ -234,6 +237,7 @@ impl Worker {
     async fn write(&self, answers: &[Answer]) -> Result<Vec<Recorded>, StoreError> {
         let mut wait = RETRY_FIRST;
         loop {
+            crash_at(FlushNext);
             let started = Instant::now();
             let result = self
                 .store
@@ -241,6 +245,7 @@ impl Worker {
                 .await;
             let trouble = match result {
                 Ok(recorded) => {
+                    crash_at(FlushCommitted);
                     self.metrics
                         .record_seconds
                         .observe(started.elapsed().as_secs_f64());

@@ -91,7 +91,8 @@ impl Store {
         catch_up: Duration,
         lease: Duration,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let columns = Columns::of(answers);
+        let mut columns = Columns::of(answers);
+        self.forge_fences(&mut columns).await?;
         let statement = sqlx::query_file!(
             "src/store/record.sql",
             &columns.merchant_uid,

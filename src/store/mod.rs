@@ -12,6 +12,7 @@ mod first_payment;
 mod hand;
 mod hints;
 mod payment;
+mod planted;
 mod pulse;
 mod recheck;
 mod refund;

@@ -4,6 +4,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
+use crate::sabotage::{CrashPoint, crash_at};
 use crate::store::{Store, StoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -39,7 +40,9 @@ impl Store {
             ("lock_timeout", MIGRATION_LOCK_TIMEOUT),
         ]);
         let mut connection = PgConnection::connect_with(&options).await?;
+        crash_at(CrashPoint::MigrateNext);
         let run = MIGRATOR.run(&mut connection).await;
+        crash_at(CrashPoint::MigrateDone);
         connection.close().await?;
         match run {
             Ok(()) => {}

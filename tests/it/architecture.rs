@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &[
         "causes",
+        "sabotage",
         "terminal",
         "telemetry",
         "sandbox",
@@ -53,7 +54,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("config::", &["settings"]),
     ("tokio_cron_scheduler", &["scheduler"]),
     ("anyhow::", &["app", "demo", "main"]),
-    ("std::env", &["settings", "embedded", "demo"]),
+    ("std::env", &["settings", "embedded", "demo", "sabotage"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

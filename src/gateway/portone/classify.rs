@@ -11,6 +11,7 @@ use crate::domain::decline::{DeclineClass, classify as classify_decline, names_d
 use crate::domain::ids::ImpUid;
 use crate::gateway::portone::wire::{Envelope, Outside, Page, PaymentAnnotation, is_sum, minor};
 use crate::gateway::{Expected, GatewayError};
+use crate::sabotage::{Bug, planted};
 
 /// What the answer to `again` says.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,9 +149,14 @@ pub(super) fn look_up(
 
 /// One record that moved money wins over any number that did not.
 fn records(page: &Page, expected: &Expected) -> Lookup {
-    let with_status = |status: &'static str| page.list.iter().filter(move |it| it.status == status);
+    // The newest one stands first.
+    let list = match page.list.get(..1) {
+        Some(newest) if planted(Bug::NewestRecordWins) => newest,
+        Some(_) | None => &page.list,
+    };
+    let with_status = |status: &'static str| list.iter().filter(move |it| it.status == status);
     let is_ours = |it: &PaymentAnnotation| it.merchant_uid == expected.merchant_uid.as_str();
-    if !page.list.iter().all(is_ours) {
+    if !list.iter().all(is_ours) {
         return unclear(UnknownReason::Mismatch, "a record of another merchant_uid");
     }
     if with_status("paid").count() > 1 {
@@ -166,14 +172,14 @@ fn records(page: &Page, expected: &Expected) -> Lookup {
             None => unclear(UnknownReason::Unreadable, "no usable imp_uid"),
         };
     }
-    if let Some(open) = page.list.iter().find(|payment| payment.status != "failed") {
+    if let Some(open) = list.iter().find(|payment| payment.status != "failed") {
         return unclear(UnknownReason::NotFinal, &format!("status {}", open.status));
     }
     if page.next != 0 {
         return unclear(UnknownReason::NotFinal, "more records than one page");
     }
     // A refusal that may hide a charge is not made up for by a plainer one beside it.
-    let declines: Vec<Decline> = page.list.iter().map(decline).collect();
+    let declines: Vec<Decline> = list.iter().map(decline).collect();
     let doubtful = declines
         .iter()
         .find(|decline| decline.class == DeclineClass::Unclear);
