@@ -11,6 +11,8 @@ mod migrate;
 mod run;
 mod sandbox;
 mod sweep;
+#[cfg(feature = "torture")]
+mod torture;
 
 use std::sync::Arc;
 
@@ -133,6 +135,8 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Refund(refund) => by_hand::refund(&source, refund).await,
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::demo(options).await,
+        #[cfg(feature = "torture")]
+        Command::Torture(options) => torture::torture(options).await,
         Command::Sandbox(options) => sandbox::sandbox(options).await,
     }
 }

@@ -19,6 +19,7 @@ type Shared = State<Arc<Sandbox>>;
 pub(super) fn router() -> Router<Arc<Sandbox>> {
     Router::new()
         .route("/sandbox/ledger", get(ledger))
+        .route("/sandbox/requests", get(requests))
         .route("/sandbox/summary", get(summary))
         .route(
             "/sandbox/fault",
@@ -45,6 +46,19 @@ fn no_limit() -> usize {
 
 async fn ledger(State(sandbox): Shared, Query(part): Query<Part>) -> Json<Vec<LedgerEntry>> {
     Json(sandbox.book().ledger(part.after, part.limit))
+}
+
+/// The request log, one JSON object a line, so that a long one can be cut and searched.
+async fn requests(State(sandbox): Shared) -> Result<String, (StatusCode, String)> {
+    let mut lines = String::new();
+    for request in sandbox.requests.all() {
+        match serde_json::to_string(&request) {
+            Ok(line) => lines.push_str(&line),
+            Err(error) => return Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        }
+        lines.push('\n');
+    }
+    Ok(lines)
 }
 
 async fn summary(State(sandbox): Shared) -> Json<Summary> {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Sandbox;
 use super::fields::Fields;
+use super::requests::wall_us;
 use super::wire::Line;
 
 /// One request.
@@ -17,6 +18,8 @@ use super::wire::Line;
 pub(super) struct Call {
     pub(super) line: Line,
     pub(super) arrived_at_us: i64,
+    /// The same instant on the wall clock of this machine.
+    pub(super) arrived_on_wall_us: i64,
     pub(super) authorization: Option<String>,
     pub(super) path: Vec<(String, String)>,
     pub(super) query: Fields,
@@ -36,6 +39,7 @@ impl FromRequest<Arc<Sandbox>> for Call {
 
     async fn from_request(request: Request, sandbox: &Arc<Sandbox>) -> Result<Self, Response> {
         let arrived_at_us = sandbox.clock.now_us();
+        let arrived_on_wall_us = wall_us();
         let (mut parts, body) = request.into_parts();
         let ConnectInfo(line) = ConnectInfo::<Line>::from_request_parts(&mut parts, &())
             .await
@@ -70,6 +74,7 @@ impl FromRequest<Arc<Sandbox>> for Call {
         Ok(Self {
             line,
             arrived_at_us,
+            arrived_on_wall_us,
             authorization,
             path,
             query: Fields::from_pairs(query.0),

@@ -80,6 +80,7 @@ WEBHOOKS
 
 ADMIN API (JSON, no token)
   GET    /sandbox/ledger?after=N&limit=M   every approval, in the order in which money moved
+  GET    /sandbox/requests                 charges, look-ups and cancels as JSON lines, if they are kept
   GET    /sandbox/summary                  counters; merchant_uids_approved_twice must stay 0
   GET    /sandbox/fault                    faults that are set, and how often each has struck
   POST   /sandbox/fault                    sets one more

@@ -28,6 +28,7 @@ mod night;
 mod options;
 mod order;
 mod payment;
+mod requests;
 mod route;
 mod schedule;
 mod serve;
@@ -54,6 +55,7 @@ pub use self::fault::{Fault, FaultKind, SetFault};
 pub use self::help::HELP;
 pub use self::ledger::LedgerEntry;
 pub use self::options::{IMP_KEY, IMP_SECRET, Options, Switches};
+pub use self::requests::{Decided, Ended, Request};
 pub use self::route::Route;
 
 use self::book::Book;
@@ -63,6 +65,7 @@ use self::count::Counts;
 use self::dice::Dice;
 use self::fault::{Before, Faults, Plan};
 use self::journal::Event;
+use self::requests::RequestLog;
 use self::tokens::Tokens;
 use self::webhook::Webhooks;
 use self::wire::{Exchange, Line};
@@ -86,6 +89,7 @@ struct Sandbox {
     counts: Mutex<Counts>,
     dice: Mutex<Dice>,
     webhooks: Webhooks,
+    requests: RequestLog,
 }
 
 /// A request that panicked must not take the sandbox with it: its state is whole between any two
@@ -121,6 +125,7 @@ impl Sandbox {
             counts: Mutex::default(),
             dice: Mutex::new(Dice::new(options.seed)),
             webhooks,
+            requests: RequestLog::new(options.request_log),
             options,
         })
     }
@@ -228,6 +233,7 @@ impl Sandbox {
         self.book().reset(self.clock.now_us());
         self.faults().clear();
         self.webhooks.reset();
+        self.requests.clear();
         *lock(&self.counts) = Counts::default();
     }
 }
@@ -285,6 +291,12 @@ impl Running {
     /// Every approval, in the order in which money moved.
     pub fn ledger(&self) -> Vec<LedgerEntry> {
         self.ledger_after(0)
+    }
+
+    /// Every charge, look-up and cancellation that was asked for; empty unless
+    /// [`Options::request_log`] was set.
+    pub fn requests(&self) -> Vec<Request> {
+        self.sandbox.requests.all()
     }
 
     /// What happened so far.

@@ -33,6 +33,8 @@ pub struct Options {
     pub webhooks_as_form: bool,
     /// The file that remembers payments, keys and reservations; `None` forgets them at the end.
     pub data: Option<PathBuf>,
+    /// Whether every charge, look-up and cancellation is remembered, for a judge to read afterwards.
+    pub request_log: bool,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             notice_url: None,
             webhooks_as_form: false,
             data: None,
+            request_log: false,
         }
     }
 }

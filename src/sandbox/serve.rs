@@ -132,26 +132,28 @@ fn on(method: MethodFilter, route: Route, endpoint: Endpoint) -> MethodRouter<Ar
 
 async fn serve(sandbox: Arc<Sandbox>, route: Route, endpoint: Endpoint, call: Call) -> Response {
     let line = call.line.clone();
+    let mut exchange = sandbox.requests.open(route, &call);
+    let note = exchange.note();
     let (plan, delay) = sandbox.plan(route, &call);
     let work = {
         let sandbox = Arc::clone(&sandbox);
         async move {
             if let Some(before) = plan.before {
                 tokio::time::sleep(delay).await;
-                return spoilt_before(before);
+                return note.done(spoilt_before(before));
             }
             let admitted = route == Route::GetToken || sandbox.admits(&call);
             if !admitted {
-                return Answer::unauthorized().into();
+                return note.done(Answer::unauthorized().into());
             }
             let turn = match Turn::take(&sandbox, route, &call) {
                 Ok(turn) => turn,
-                Err(refused) => return refused.into(),
+                Err(refused) => return note.refused_duplicate(refused.into()),
             };
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            let mut reply = endpoint(&sandbox, &call, plan.lie);
+            let mut reply = note.done(endpoint(&sandbox, &call, plan.lie));
             drop(turn);
             if let Some(ending) = plan.after {
                 reply.ending = ending;
@@ -174,6 +176,7 @@ async fn serve(sandbox: Arc<Sandbox>, route: Route, endpoint: Endpoint, call: Ca
         };
         ended.unwrap_or_else(silent)
     };
+    exchange.will_end(&reply);
     deliver(&sandbox, &line, reply).await
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Card {
     pub(super) periods_behind: u8,
     /// How long after the start the current period falls due.
     pub(super) due_in_ms: u32,
+    /// Whether its periods begin on the last day of each month, whatever its number.
+    pub(super) on_last_day: bool,
 }
 
 /// Which daemon, from 0.
@@ -538,6 +540,7 @@ fn book(dice: &mut Rng) -> Vec<Card> {
                     0
                 },
                 due_in_ms: if dice.bool() { 0 } else { dice.u32(0..1_800) },
+                on_last_day: dice.u8(0..6) == 0,
             }
         })
         .collect()

@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["scheduler", "http", "auditor", "webhook"],
     &["settings", "cli"],
     &["demo"],
+    &["torture"],
     &["app"],
 ];
 
@@ -49,11 +50,11 @@ const IO_CRATES: &[&str] = &[
 
 /// Who alone may name a crate or a thing.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("sqlx::", &["store", "embedded", "demo"]),
+    ("sqlx::", &["store", "embedded", "demo", "torture"]),
     ("reqwest::", &["gateway", "sandbox"]),
     ("config::", &["settings"]),
     ("tokio_cron_scheduler", &["scheduler"]),
-    ("anyhow::", &["app", "demo", "main"]),
+    ("anyhow::", &["app", "demo", "torture", "main"]),
     ("std::env", &["settings", "embedded", "demo", "sabotage"]),
 ];
 

@@ -1,0 +1,195 @@
+//! The daemons of a seed, under a service manager that starts again whatever ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::sabotage::CRASH_VARIABLE;
+use crate::torture::arena::{Daemon, Ended, Spec};
+use crate::torture::checker::Death;
+use crate::torture::plan::Which;
+use crate::torture::wall_clock_us;
+
+/// How often the service manager looks.
+const MIND_EVERY: Duration = Duration::from_millis(20);
+/// How long a stopping daemon may take before it is killed, and the seed has failed.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// All daemons of a seed.
+#[derive(Debug, Clone)]
+pub(super) struct Fleet {
+    slots: Arc<Vec<Mutex<Slot>>>,
+    record: Arc<Mutex<Record>>,
+}
+
+/// What became of the processes.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    /// Those that were killed or died, for the judge.
+    pub(super) deaths: Vec<Death>,
+    /// How each died.
+    pub(super) ways: Vec<String>,
+    /// How many processes were started.
+    pub(super) started: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    spec: Spec,
+    /// Dies at this point; only the first process does.
+    crash: Option<(String, u32)>,
+    process: Option<Daemon>,
+    /// Ended on purpose, and not to be started before its time.
+    is_away: bool,
+}
+
+impl Fleet {
+    /// Prepares daemons; none runs yet.
+    pub(super) fn new(specs: Vec<Spec>) -> Self {
+        let slot = |spec| {
+            Mutex::new(Slot {
+                spec,
+                crash: None,
+                process: None,
+                is_away: false,
+            })
+        };
+        Self {
+            slots: Arc::new(specs.into_iter().map(slot).collect()),
+            record: Arc::default(),
+        }
+    }
+
+    /// Makes the first process of a slot die at a point.
+    pub(super) async fn plant_crash(&self, which: Which, point: &str, visit: u32) {
+        if let Some(slot) = self.slots.get(usize::from(which)) {
+            slot.lock().await.crash = Some((point.to_owned(), visit));
+        }
+    }
+
+    /// Starts all.
+    pub(super) async fn start(&self) -> anyhow::Result<()> {
+        for slot in self.slots.iter() {
+            self.start_one(&mut *slot.lock().await).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_one(&self, slot: &mut Slot) -> anyhow::Result<()> {
+        let mut spec = slot.spec.clone();
+        if let Some((point, visit)) = &slot.crash {
+            spec.envs
+                .push((CRASH_VARIABLE.to_owned(), format!("{point}:{visit}")));
+        }
+        slot.process = Some(Daemon::start(&spec).await.context("couldn't start a daemon")?);
+        let mut record = self.record.lock().await;
+        record.started = record.started.saturating_add(1);
+        Ok(())
+    }
+
+    /// Starts again whatever ends, until `stop`.
+    pub(super) async fn mind(self, stop: CancellationToken) -> anyhow::Result<()> {
+        while !stop.is_cancelled() {
+            for slot in self.slots.iter() {
+                let mut slot = slot.lock().await;
+                if slot.is_away {
+                    continue;
+                }
+                let Some(ended) = slot.process.as_mut().and_then(Daemon::has_ended) else {
+                    continue;
+                };
+                self.note(&mut slot, ended).await;
+                self.start_one(&mut slot).await?;
+            }
+            sleep(MIND_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Writes down how a process ended. One that was told to crash crashes once.
+    async fn note(&self, slot: &mut Slot, ended: Ended) {
+        let mut record = self.record.lock().await;
+        let way = match ended {
+            Ended::Signal(_) => slot.crash.take().map_or_else(
+                || ended.to_string(),
+                |(point, _)| format!("at {point}"),
+            ),
+            Ended::Code(0) => return,
+            Ended::Code(_) => ended.to_string(),
+        };
+        record.ways.push(way);
+        record.deaths.push(Death {
+            role: slot.spec.role.clone(),
+            at_us: wall_clock_us(),
+        });
+    }
+
+    /// `kill -9`, and a new process after a while.
+    pub(super) async fn kill(&self, which: Which, away: Duration) -> anyhow::Result<()> {
+        let Some(slot) = self.slots.get(usize::from(which)) else {
+            return Ok(());
+        };
+        {
+            let mut slot = slot.lock().await;
+            slot.is_away = true;
+            if let Some(process) = slot.process.take() {
+                process.kill().await?;
+                slot.crash = None;
+                self.note(&mut slot, Ended::Signal(9)).await;
+            }
+        }
+        sleep(away).await;
+        let mut slot = slot.lock().await;
+        slot.is_away = false;
+        self.start_one(&mut slot).await
+    }
+
+    /// SIGSTOP, and SIGCONT after a while.
+    pub(super) async fn freeze(&self, which: Which, pause: Duration) -> anyhow::Result<()> {
+        let Some(slot) = self.slots.get(usize::from(which)) else {
+            return Ok(());
+        };
+        // The slot stays locked: nobody else touches a process that can't answer.
+        let mut slot = slot.lock().await;
+        if let Some(process) = slot.process.as_mut() {
+            process.freeze()?;
+            sleep(pause).await;
+            process.thaw()?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM; the service manager starts another when it has ended.
+    pub(super) async fn terminate(&self, which: Which) -> anyhow::Result<()> {
+        if let Some(slot) = self.slots.get(usize::from(which))
+            && let Some(process) = slot.lock().await.process.as_mut()
+        {
+            process.terminate()?;
+        }
+        Ok(())
+    }
+
+    /// Stops all in order. `Err` within: one that did not stop, or not well.
+    pub(super) async fn stop(self) -> anyhow::Result<Result<Record, String>> {
+        let mut trouble = None;
+        for slot in self.slots.iter() {
+            let mut slot = slot.lock().await;
+            slot.is_away = true;
+            let Some(mut process) = slot.process.take() else {
+                continue;
+            };
+            process.terminate()?;
+            match process.wait(STOP_MAX).await? {
+                Some(Ended::Code(0)) => {}
+                Some(other) => trouble = Some(format!("a daemon at rest was told to stop: {other}")),
+                None => trouble = Some(format!("a daemon at rest did not stop in {STOP_MAX:?}")),
+            }
+        }
+        let record = std::mem::take(&mut *self.record.lock().await);
+        Ok(trouble.map_or(Ok(record), Err))
+    }
+}

@@ -1,0 +1,112 @@
+//! Brings a seed to rest: nothing open, nothing due, nothing to be looked at again.
+//!
+//! Waits of hours are stepped over by moving billd's clock, and the gateway's with it; but only
+//! while no request can be under way, since a lease is counted on two clocks.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::PgPool;
+use sqlx::Row;
+use tokio::time::{Instant, sleep};
+
+use crate::sandbox;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(60);
+/// Waits shorter than this are waited for.
+const WORTH_A_STEP: f64 = 0.4;
+/// Past all ladders, before the next day's period.
+const HORIZON: f64 = 12.0 * 3_600.0;
+/// A seed that is not at rest by then never will be.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is not at rest.
+#[derive(Debug, Clone, PartialEq)]
+struct Unrest {
+    started: i64,
+    unknown: i64,
+    due: i64,
+    rechecks: i64,
+    /// Seconds until something more comes up.
+    next_in: Option<f64>,
+}
+
+const LOOK: &str = "-- torture::look
+    select
+        count(*) filter (where a.state = 'started') as started,
+        count(*) filter (where a.state = 'unknown') as unknown,
+        (select count(*) from billd.subscription s
+         where s.state = 'active' and s.next_charge_at <= billd.now()) as due,
+        (select count(*) from billd.subscription s where s.recheck) as rechecks,
+        extract(epoch from least(
+            min(a.ask_at) filter (where a.state = 'unknown'),
+            (select min(s.next_charge_at) from billd.subscription s where s.state = 'active')
+        ) - billd.now())::float8 as next_in
+    from billd.charge_attempt a
+    where a.state in ('started', 'unknown')";
+
+/// The share lock keeps every claim out until the clock has moved.
+const STEP: &str = "
+    lock table billd.charge_attempt in share mode;
+    update billd.clock_shift set shift = shift + make_interval(secs => $SECONDS)
+    where not exists (select from billd.charge_attempt where state = 'started');";
+
+/// Waits for rest. `Err` with what is still open, if it does not come.
+pub(super) async fn come_to_rest(
+    database: &PgPool,
+    gateway: &sandbox::Running,
+) -> anyhow::Result<Result<(), String>> {
+    let started = Instant::now();
+    let mut stepped = 0.0;
+    let mut quiet_looks = 0;
+    loop {
+        let unrest = look(database).await.context("couldn't look at the book")?;
+        let is_busy = unrest.started > 0 || unrest.due > 0 || unrest.rechecks > 0;
+        let next_in = unrest.next_in.filter(|next_in| stepped + next_in < HORIZON);
+        if is_busy || unrest.unknown > 0 || next_in.is_some() {
+            quiet_looks = 0;
+        } else {
+            quiet_looks += 1;
+        }
+        if quiet_looks > 2 {
+            return Ok(Ok(()));
+        }
+        if started.elapsed() > PATIENCE {
+            return Ok(Err(format!("not at rest after {PATIENCE:?}: {unrest:?}")));
+        }
+        if let Some(next_in) = next_in.filter(|next_in| !is_busy && *next_in > WORTH_A_STEP) {
+            step(database, gateway, next_in).await?;
+            stepped += next_in;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn look(database: &PgPool) -> sqlx::Result<Unrest> {
+    let row = sqlx::raw_sql(LOOK).fetch_one(database).await?;
+    Ok(Unrest {
+        started: row.try_get("started")?,
+        unknown: row.try_get("unknown")?,
+        due: row.try_get("due")?,
+        rechecks: row.try_get("rechecks")?,
+        next_in: row.try_get("next_in")?,
+    })
+}
+
+async fn step(
+    database: &PgPool,
+    gateway: &sandbox::Running,
+    seconds: f64,
+) -> anyhow::Result<()> {
+    let statement = STEP.replace("$SECONDS", &seconds.to_string());
+    // One simple query of two statements is one transaction.
+    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+        .execute(database)
+        .await
+        .context("couldn't move billd's clock")?;
+    if done.rows_affected() > 0 {
+        gateway.advance(Duration::from_secs_f64(seconds));
+    }
+    Ok(())
+}
