@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::sabotage::CRASH_VARIABLE;
-use crate::torture::arena::{Daemon, Ended, Spec};
+use crate::torture::arena::{Daemon, Ended, Guard, Spec};
 use crate::torture::checker::Death;
 use crate::torture::plan::Which;
 use crate::torture::wall_clock_us;
@@ -24,6 +23,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Fleet {
     slots: Arc<Vec<Mutex<Slot>>>,
     record: Arc<Mutex<Record>>,
+    guard: Arc<Guard>,
 }
 
 /// What became of the processes.
@@ -42,25 +42,24 @@ struct Slot {
     spec: Spec,
     /// Dies at this point; only the first process does.
     crash: Option<(String, u32)>,
+    /// `None` while it is away on purpose.
     process: Option<Daemon>,
-    /// Ended on purpose, and not to be started before its time.
-    is_away: bool,
 }
 
 impl Fleet {
     /// Prepares daemons; none runs yet.
-    pub(super) fn new(specs: Vec<Spec>) -> Self {
+    pub(super) fn new(specs: Vec<Spec>, guard: Arc<Guard>) -> Self {
         let slot = |spec| {
             Mutex::new(Slot {
                 spec,
                 crash: None,
                 process: None,
-                is_away: false,
             })
         };
         Self {
             slots: Arc::new(specs.into_iter().map(slot).collect()),
             record: Arc::default(),
+            guard,
         }
     }
 
@@ -85,7 +84,7 @@ impl Fleet {
             spec.envs
                 .push((CRASH_VARIABLE.to_owned(), format!("{point}:{visit}")));
         }
-        slot.process = Some(Daemon::start(&spec).await.context("couldn't start a daemon")?);
+        slot.process = Some(Daemon::start(&spec, &self.guard)?);
         let mut record = self.record.lock().await;
         record.started = record.started.saturating_add(1);
         Ok(())
@@ -95,11 +94,14 @@ impl Fleet {
     pub(super) async fn mind(self, stop: CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
             for slot in self.slots.iter() {
-                let mut slot = slot.lock().await;
-                if slot.is_away {
+                // Whoever has it does something to its process.
+                let Ok(mut slot) = slot.try_lock() else {
                     continue;
-                }
-                let Some(ended) = slot.process.as_mut().and_then(Daemon::has_ended) else {
+                };
+                let Some(process) = slot.process.as_mut() else {
+                    continue;
+                };
+                let Some(ended) = process.has_ended()? else {
                     continue;
                 };
                 self.note(&mut slot, ended).await;
@@ -115,15 +117,15 @@ impl Fleet {
         let mut record = self.record.lock().await;
         let way = match ended {
             Ended::Signal(_) => slot.crash.take().map_or_else(
-                || ended.to_string(),
+                || format!("by {ended:?}"),
                 |(point, _)| format!("at {point}"),
             ),
             Ended::Code(0) => return,
-            Ended::Code(_) => ended.to_string(),
+            Ended::Code(_) => format!("by {ended:?}"),
         };
         record.ways.push(way);
         record.deaths.push(Death {
-            role: slot.spec.role.clone(),
+            role: slot.spec.name.clone(),
             at_us: wall_clock_us(),
         });
     }
@@ -135,17 +137,14 @@ impl Fleet {
         };
         {
             let mut slot = slot.lock().await;
-            slot.is_away = true;
-            if let Some(process) = slot.process.take() {
-                process.kill().await?;
+            if let Some(mut process) = slot.process.take() {
+                let ended = process.kill().await?;
                 slot.crash = None;
-                self.note(&mut slot, Ended::Signal(9)).await;
+                self.note(&mut slot, ended).await;
             }
         }
         sleep(away).await;
-        let mut slot = slot.lock().await;
-        slot.is_away = false;
-        self.start_one(&mut slot).await
+        self.start_one(&mut *slot.lock().await).await
     }
 
     /// SIGSTOP, and SIGCONT after a while.
@@ -178,14 +177,15 @@ impl Fleet {
         let mut trouble = None;
         for slot in self.slots.iter() {
             let mut slot = slot.lock().await;
-            slot.is_away = true;
             let Some(mut process) = slot.process.take() else {
                 continue;
             };
             process.terminate()?;
             match process.wait(STOP_MAX).await? {
                 Some(Ended::Code(0)) => {}
-                Some(other) => trouble = Some(format!("a daemon at rest was told to stop: {other}")),
+                Some(other) => {
+                    trouble = Some(format!("a daemon at rest was told to stop and ended by {other:?}"));
+                }
                 None => trouble = Some(format!("a daemon at rest did not stop in {STOP_MAX:?}")),
             }
         }

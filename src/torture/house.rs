@@ -17,7 +17,7 @@ const NOT_FOUND_MIN: u16 = 2;
 const RUNGS: u16 = 2;
 
 /// Waits of moments in the place of minutes; what takes hours is stepped over by moving billd's clock.
-pub(super) fn settings(plan: &Plan) -> Vec<(String, String)> {
+pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String)> {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
     let mut settings: Vec<(String, String)> = [
         ("DATABASE__CONNECTIONS_MAX", "3".to_owned()),
@@ -51,7 +51,7 @@ pub(super) fn settings(plan: &Plan) -> Vec<(String, String)> {
     .into_iter()
     .map(|(key, value)| (format!("BILLD__{key}"), value))
     .collect();
-    if plan.pooler {
+    if through_pooler {
         settings.push(("BILLD__DATABASE__POOLER".to_owned(), "transaction".to_owned()));
     }
     settings

@@ -19,8 +19,8 @@ pub struct Plan {
     pub(super) pooler: bool,
     /// Charges per second over all daemons; 0 is no cap.
     pub(super) rate_per_second: u32,
-    /// How long the gateway thinks, in milliseconds: at least, at most.
-    pub(super) latency_ms: (u32, u32),
+    /// How long the gateway mostly thinks, in milliseconds.
+    pub(super) latency_ms: u32,
     /// Who owes what.
     pub(super) book: Vec<Card>,
     /// What goes wrong.
@@ -278,9 +278,7 @@ impl Plan {
             } else {
                 0
             },
-            latency_ms: *dice
-                .choice(&[(0, 0), (1, 20), (20, 120), (100, 300)])
-                .unwrap_or(&(0, 0)),
+            latency_ms: dice.choice(&[0, 10, 60, 150]).copied().unwrap_or_default(),
             book: book(&mut dice),
             injuries: Vec::new(),
         };

@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::PgPool;
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 use tokio::time::{Instant, sleep};
 
 use crate::sandbox;
@@ -54,7 +53,7 @@ const STEP: &str = "
 
 /// Waits for rest. `Err` with what is still open, if it does not come.
 pub(super) async fn come_to_rest(
-    database: &PgPool,
+    database: &mut PgConnection,
     gateway: &sandbox::Running,
 ) -> anyhow::Result<Result<(), String>> {
     let started = Instant::now();
@@ -83,7 +82,7 @@ pub(super) async fn come_to_rest(
     }
 }
 
-async fn look(database: &PgPool) -> sqlx::Result<Unrest> {
+async fn look(database: &mut PgConnection) -> sqlx::Result<Unrest> {
     let row = sqlx::raw_sql(LOOK).fetch_one(database).await?;
     Ok(Unrest {
         started: row.try_get("started")?,
@@ -95,7 +94,7 @@ async fn look(database: &PgPool) -> sqlx::Result<Unrest> {
 }
 
 async fn step(
-    database: &PgPool,
+    database: &mut PgConnection,
     gateway: &sandbox::Running,
     seconds: f64,
 ) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! What many seeds came to.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -42,7 +43,7 @@ pub struct Failed {
     /// What was found, one line each.
     pub found: Vec<String>,
     /// Where its plan, ledgers and logs are kept.
-    pub kept: String,
+    pub kept: PathBuf,
 }
 
 impl Summary {

@@ -1,0 +1,403 @@
+//! Does to a seed what its plan says.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::{AssertSqlSafe, PgConnection};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::embedded::StopMode;
+use crate::sandbox::{self, Fault, FaultKind, Latency, Route};
+use crate::torture::arena::{Bouncer, Clock, Database, Lane, OPERATOR, OldSnapshot, Proxy, Standby};
+use crate::torture::fleet::Fleet;
+use crate::torture::house;
+use crate::torture::daemon_role;
+use crate::torture::plan::{Deed, Injury, Plan, Which};
+
+/// A command beside the daemons takes a moment; one that takes longer hangs.
+const COMMAND_MAX: Duration = Duration::from_secs(40);
+
+/// Everything that can be injured.
+pub(super) struct Scene {
+    pub(super) plan: Plan,
+    pub(super) program: PathBuf,
+    pub(super) lane: Mutex<Lane>,
+    pub(super) database: Database,
+    pub(super) standby: Mutex<Option<Standby>>,
+    pub(super) bouncer: Option<Bouncer>,
+    pub(super) gateway: sandbox::Running,
+    pub(super) fleet: Fleet,
+    /// One per daemon.
+    pub(super) proxies: Vec<Proxy>,
+    /// One per daemon; a clock that is right is not there.
+    pub(super) clocks: Vec<Option<Clock>>,
+    /// Held to the end.
+    pub(super) pinned: Mutex<Vec<OldSnapshot>>,
+}
+
+impl Scene {
+    /// Sets what is in place before a daemon starts.
+    pub(super) async fn prepare(&self) {
+        for injury in &self.plan.injuries {
+            match injury {
+                Injury::Crash {
+                    daemon,
+                    point,
+                    visit,
+                } if !point.starts_with("migrate") => {
+                    self.fleet.plant_crash(*daemon, point, *visit).await;
+                }
+                Injury::SwallowReply {
+                    daemon,
+                    statement,
+                    times,
+                } => {
+                    if let Some(proxy) = self.proxy(*daemon) {
+                        proxy.swallow_reply(statement, *times);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Does everything at its time; returns when the last of it is over and mended.
+    pub(super) async fn injure(self: &Arc<Self>) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let mut under_way = JoinSet::new();
+        for injury in self.plan.injuries.clone() {
+            let scene = Arc::clone(self);
+            under_way.spawn(async move {
+                scene
+                    .one(&injury, started)
+                    .await
+                    .with_context(|| format!("couldn't do: {injury:?}"))
+            });
+        }
+        while let Some(done) = under_way.join_next().await {
+            done??;
+        }
+        self.gateway.clear_faults();
+        Ok(())
+    }
+
+    async fn one(&self, injury: &Injury, started: Instant) -> anyhow::Result<()> {
+        let at = |ms: u32| {
+            let at = started
+                .checked_add(Duration::from_millis(ms.into()))
+                .unwrap_or(started);
+            sleep_until(at)
+        };
+        match injury {
+            Injury::Crash { .. } | Injury::SwallowReply { .. } => {}
+            Injury::Kill {
+                daemon,
+                at_ms,
+                away_ms,
+            } => {
+                at(*at_ms).await;
+                self.fleet.kill(*daemon, millis(*away_ms)).await?;
+            }
+            Injury::Freeze {
+                daemon,
+                at_ms,
+                for_ms,
+            } => {
+                at(*at_ms).await;
+                self.fleet.freeze(*daemon, millis(*for_ms)).await?;
+            }
+            Injury::Terminate { daemon, at_ms } => {
+                at(*at_ms).await;
+                self.fleet.terminate(*daemon).await?;
+            }
+            Injury::Gateway {
+                kind,
+                at_ms,
+                for_ms,
+                share,
+                by_ms,
+            } => {
+                at(*at_ms).await;
+                self.lie(*kind, *share, *by_ms);
+                sleep(millis(*for_ms)).await;
+            }
+            Injury::PoisonRow { at_ms, for_ms } => {
+                at(*at_ms).await;
+                self.as_superuser("insert into torture.poison select id from billd.subscription order by id limit 1").await?;
+                sleep(millis(*for_ms)).await;
+                self.as_superuser("delete from torture.poison").await?;
+            }
+            Injury::Clock {
+                daemon,
+                off_s,
+                step_at_ms,
+                step_s,
+            } => {
+                at(*step_at_ms).await;
+                if let Some(clock) = self.clocks.get(usize::from(*daemon)).and_then(Option::as_ref)
+                {
+                    clock.step_to(i64::from(off_s.saturating_add(*step_s)))?;
+                }
+            }
+            Injury::Person { deed, at_ms, share } => {
+                at(*at_ms).await;
+                self.do_as_person(*deed, *share).await?;
+            }
+            Injury::Cut { .. }
+            | Injury::TerminateBackends { .. }
+            | Injury::Restart { .. }
+            | Injury::HalfOpen { .. }
+            | Injury::Refuse { .. }
+            | Injury::Exhaust { .. }
+            | Injury::LockRows { .. }
+            | Injury::PinSnapshot { .. }
+            | Injury::FailOver { .. } => self.injure_database(injury, at).await?,
+        }
+        Ok(())
+    }
+
+    async fn injure_database<F: Future<Output = ()>>(
+        &self,
+        injury: &Injury,
+        at: impl Fn(u32) -> F,
+    ) -> anyhow::Result<()> {
+        match injury {
+            Injury::Cut { daemon, at_ms } => {
+                at(*at_ms).await;
+                if let Some(proxy) = self.proxy(*daemon) {
+                    proxy.cut_all();
+                }
+            }
+            Injury::TerminateBackends { daemon, at_ms } => {
+                at(*at_ms).await;
+                let role = daemon_role(*daemon);
+                self.lane.lock().await.terminate_backends(&role).await?;
+            }
+            Injury::Restart { at_ms } => {
+                at(*at_ms).await;
+                self.lane.lock().await.restart(StopMode::Immediate).await?;
+            }
+            Injury::HalfOpen {
+                daemon,
+                at_ms,
+                for_ms,
+            } => {
+                at(*at_ms).await;
+                if let Some(proxy) = self.proxy(*daemon) {
+                    proxy.hold();
+                    sleep(millis(*for_ms)).await;
+                    proxy.release();
+                }
+            }
+            Injury::Refuse {
+                daemon,
+                at_ms,
+                for_ms,
+            } => {
+                at(*at_ms).await;
+                if let Some(proxy) = self.proxy(*daemon) {
+                    proxy.refuse(true);
+                    proxy.cut_all();
+                    sleep(millis(*for_ms)).await;
+                    proxy.refuse(false);
+                }
+            }
+            Injury::Exhaust { at_ms, for_ms } => {
+                at(*at_ms).await;
+                let crowd = self
+                    .lane
+                    .lock()
+                    .await
+                    .exhaust_connections(&self.database)
+                    .await?;
+                sleep(millis(*for_ms)).await;
+                drop(crowd);
+            }
+            Injury::LockRows {
+                at_ms,
+                for_ms,
+                share,
+            } => {
+                at(*at_ms).await;
+                let mut person = self.person().await?;
+                let rows = lot(*share);
+                run(
+                    &mut person,
+                    &format!("begin; select from billd.subscription where {rows} for update"),
+                )
+                .await
+                .ok();
+                sleep(millis(*for_ms)).await;
+                run(&mut person, "rollback").await.ok();
+            }
+            Injury::PinSnapshot { at_ms } => {
+                at(*at_ms).await;
+                let lane = self.lane.lock().await;
+                let pin = lane.pin_old_snapshot(&self.database).await?;
+                self.pinned.lock().await.push(pin);
+            }
+            Injury::FailOver { at_ms, lost_ms } => {
+                at(*at_ms).await;
+                self.fail_over(millis(*lost_ms)).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn proxy(&self, daemon: Which) -> Option<&Proxy> {
+        self.proxies.get(usize::from(daemon))
+    }
+
+    /// What the primary commits for a while is lost with it.
+    async fn fail_over(&self, lost: Duration) -> anyhow::Result<()> {
+        let standby = self.standby.lock().await.take();
+        let standby = standby.context("there is no standby")?;
+        let mut lane = self.lane.lock().await;
+        standby.catch_up(&lane).await?;
+        standby.lose_tail();
+        sleep(lost).await;
+        standby.fail_over(&mut lane).await?;
+        match &self.bouncer {
+            Some(bouncer) => bouncer.follow(&lane)?,
+            None => self
+                .proxies
+                .iter()
+                .for_each(|proxy| proxy.point_at(lane.socket())),
+        }
+        self.proxies.iter().for_each(Proxy::cut_all);
+        Ok(())
+    }
+
+    fn lie(&self, kind: FaultKind, share: f64, by_ms: u32) {
+        let route = match kind {
+            FaultKind::LookupLag | FaultKind::LookupNotFound | FaultKind::LookupFailed => {
+                Some(Route::FindAll)
+            }
+            // Down is down for everything.
+            FaultKind::Maintenance | FaultKind::Status401 | FaultKind::Status429 => None,
+            FaultKind::LatencyMs
+            | FaultKind::DropBefore
+            | FaultKind::DropAfter
+            | FaultKind::Error500Before
+            | FaultKind::Error500After
+            | FaultKind::SilenceBefore
+            | FaultKind::SilenceAfter
+            | FaultKind::CutBody
+            | FaultKind::Garbage
+            | FaultKind::Html
+            | FaultKind::Empty => Some(Route::Again),
+        };
+        let mut fault = Fault::new(kind, Route::Again).for_share(share, self.plan.seed);
+        fault.route = route;
+        if kind == FaultKind::LatencyMs {
+            fault.latency_ms = Some(Latency::Fixed(by_ms.into()));
+        }
+        if kind == FaultKind::LookupLag {
+            fault.lag_s = by_ms.checked_div(1_000);
+        }
+        self.gateway.fault(fault);
+    }
+
+    async fn person(&self) -> anyhow::Result<PgConnection> {
+        let lane = self.lane.lock().await;
+        lane.connect_as(OPERATOR, &self.database).await
+    }
+
+    async fn as_superuser(&self, statement: &str) -> anyhow::Result<()> {
+        let lane = self.lane.lock().await;
+        let mut superuser = lane.connect(&self.database).await?;
+        drop(lane);
+        run(&mut superuser, statement).await
+    }
+
+    /// A person is refused, runs into a lock or loses the connection: then nothing was done.
+    async fn do_as_person(&self, deed: Deed, share: f64) -> anyhow::Result<()> {
+        let rows = lot(share);
+        let statements = match deed {
+            Deed::Pause => vec![
+                format!("update billd.subscription set state = 'paused' where state = 'active' and {rows}"),
+                "update billd.subscription set state = 'active' where state = 'paused'".to_owned(),
+            ],
+            Deed::Cancel => vec![format!(
+                "update billd.subscription set state = 'cancelled' where {rows}"
+            )],
+            Deed::Reprice => vec![format!(
+                "update billd.subscription set amount = amount + 100 where {rows}"
+            )],
+            Deed::Delete => vec![format!(
+                "delete from billd.subscription s where {rows} and not exists (
+                     select from billd.billing_cycle c where c.subscription_id = s.id)"
+            )],
+            Deed::Edit => vec![format!(
+                "update billd.subscription set next_charge_at = billd.now(), name = '새 이름'
+                 where next_charge_at is not null and {rows}"
+            )],
+            Deed::Sweep => return self.command("sweep").await,
+            Deed::Reconcile => return self.command("reconcile").await,
+            Deed::Migrate => return self.command("migrate").await,
+        };
+        for statement in statements {
+            if let Ok(mut person) = self.person().await {
+                run(&mut person, &statement).await.ok();
+            }
+            sleep(Duration::from_millis(400)).await;
+        }
+        Ok(())
+    }
+
+    /// A command beside the daemons. It may fail, since the database may be away; it may not hang.
+    pub(super) async fn command(&self, name: &str) -> anyhow::Result<()> {
+        let crash = self.plan.injuries.iter().find_map(|injury| match injury {
+            Injury::Crash { point, visit, .. } if point.starts_with("migrate") => {
+                Some((crate::sabotage::CRASH_VARIABLE, format!("{point}:{visit}")))
+            }
+            _ => None,
+        });
+        let socket = self.lane.lock().await.socket();
+        let url = format!(
+            "postgres:///{}?host={}&user={OPERATOR}&sslmode=disable",
+            self.database.name(),
+            socket.parent().unwrap_or(&socket).display()
+        );
+        let mut command = Command::new(&self.program);
+        command
+            .arg(name)
+            .env_clear()
+            .env("DATABASE_URL", url)
+            .env("BILLD__GATEWAY__BASE_URL", self.gateway.base_url())
+            .envs(house::settings(&self.plan, false))
+            .envs(crash.filter(|_| name == "migrate"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        timeout(COMMAND_MAX, command.status())
+            .await
+            .with_context(|| format!("billd {name} did not end in {COMMAND_MAX:?}"))??;
+        Ok(())
+    }
+}
+
+async fn run(connection: &mut PgConnection, statement: &str) -> anyhow::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A share of the book, always the same rows for the same share.
+fn lot(share: f64) -> String {
+    format!("abs(hashtext(customer_uid) % 100) < {share} * 100")
+}
+
+fn millis(ms: u32) -> Duration {
+    Duration::from_millis(ms.into())
+}

@@ -1,0 +1,265 @@
+//! One seed, from an empty database to the verdict.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::sabotage::{BUG_VARIABLE, Bug};
+use crate::sandbox::{self, Decided, Latency, Request, Route};
+use crate::torture::arena::{Bouncer, Clock, Daemon, Lane, Proxy, Spec, Standby};
+use crate::torture::checker::{Terms, check};
+use crate::torture::fleet::{Fleet, Record};
+use crate::torture::injure::Scene;
+use crate::torture::ledger::{Book, save_requests};
+use crate::torture::plan::{Injury, Plan, Which};
+use crate::torture::rest::come_to_rest;
+use crate::torture::{daemon_role, house};
+
+/// Of a `merchant_uid`, how much names the subscription and the period.
+const DEBT_LENGTH: usize = 38;
+
+/// What one seed came to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// What does not agree; empty if all is well.
+    pub(super) found: Vec<String>,
+    /// How many processes were started.
+    pub(super) daemons: u64,
+    /// How daemons died.
+    pub(super) deaths: Vec<String>,
+    /// Charges that the gateway approved.
+    pub(super) approvals: u64,
+    /// Requests for money that reached the gateway.
+    pub(super) requests: u64,
+    /// Questions that reached it.
+    pub(super) look_ups: u64,
+    /// Debts that were charged more than once because a look-up lied.
+    pub(super) doubles_after_a_lie: u64,
+}
+
+/// What all seeds share.
+#[derive(Debug, Clone)]
+pub(super) struct Workshop {
+    /// The program whose daemons are injured.
+    pub(super) program: PathBuf,
+    /// The bug that it is told to have.
+    pub(super) bug: Option<Bug>,
+}
+
+/// Runs a seed on a lane. `Err` is a fault of the harness; the lane is gone then. Plan, ledgers and
+/// logs are written into the folder.
+pub(super) async fn run(
+    mut lane: Lane,
+    plan: &Plan,
+    workshop: &Workshop,
+    folder: &Path,
+) -> anyhow::Result<(Lane, Outcome)> {
+    fs::write(
+        folder.join("plan.json"),
+        serde_json::to_vec_pretty(plan)?,
+    )?;
+    let database = lane.fresh_database().await?;
+    let mut book = lane.connect(&database).await?;
+    for card in &plan.book {
+        sqlx::raw_sql(AssertSqlSafe(house::insert(card)))
+            .execute(&mut book)
+            .await
+            .context("couldn't write the book")?;
+    }
+    book.close().await?;
+
+    let scene = Arc::new(set_up(lane, database, plan, workshop, folder).await?);
+    let (rest, record) = course(&scene).await?;
+    let scene = Arc::into_inner(scene).context("somebody still holds the scene")?;
+    judge(scene, rest, record, workshop, folder).await
+}
+
+/// Puts everything in place; no daemon runs yet.
+async fn set_up(
+    lane: Lane,
+    database: crate::torture::arena::Database,
+    plan: &Plan,
+    workshop: &Workshop,
+    folder: &Path,
+) -> anyhow::Result<Scene> {
+    let gateway = sandbox::start(sandbox::Options {
+        latency: match plan.latency_ms {
+            0 => Latency::None,
+            median => Latency::Spread {
+                median: median.into(),
+                p99: u64::from(median).saturating_mul(3),
+            },
+        },
+        seed: plan.seed,
+        request_log: true,
+        ..sandbox::Options::default()
+    })
+    .await
+    .context("couldn't start the gateway")?;
+    let standby = if plan.loses_commits() {
+        Some(Standby::follow(&lane).await?)
+    } else {
+        None
+    };
+    let bouncer = if plan.pooler {
+        Some(Bouncer::start(&lane, &database).await?)
+    } else {
+        None
+    };
+    let upstream = bouncer
+        .as_ref()
+        .map_or_else(|| lane.socket(), Bouncer::socket);
+    let (mut proxies, mut clocks, mut specs) = (Vec::new(), Vec::new(), Vec::new());
+    for which in 0..plan.daemons {
+        let proxy = Proxy::start(upstream.clone()).await?;
+        let clock = clock_of(plan, which, folder)?;
+        let mut envs = house::settings(plan, plan.pooler);
+        let host = if plan.same_host_name { 0 } else { which };
+        envs.push(("HOSTNAME".to_owned(), format!("torture-{host}")));
+        if let Some(bug) = workshop.bug {
+            envs.push((BUG_VARIABLE.to_owned(), bug.name().to_owned()));
+        }
+        specs.push(Spec {
+            program: workshop.program.clone(),
+            name: daemon_role(which),
+            folder: folder.to_owned(),
+            database_url: proxy.url(&daemon_role(which), database.name()),
+            gateway_url: gateway.base_url(),
+            envs,
+            clock: clock.clone(),
+        });
+        proxies.push(proxy);
+        clocks.push(clock);
+    }
+    Ok(Scene {
+        plan: plan.clone(),
+        program: workshop.program.clone(),
+        fleet: Fleet::new(specs, Arc::clone(lane.guard())),
+        lane: Mutex::new(lane),
+        database,
+        standby: Mutex::new(standby),
+        bouncer,
+        gateway,
+        proxies,
+        clocks,
+        pinned: Mutex::default(),
+    })
+}
+
+fn clock_of(plan: &Plan, which: Which, folder: &Path) -> anyhow::Result<Option<Clock>> {
+    let off = plan.injuries.iter().find_map(|injury| {
+        if let Injury::Clock { daemon, off_s, .. } = injury {
+            (*daemon == which).then_some(*off_s)
+        } else {
+            None
+        }
+    });
+    off.map(|off_s| Clock::new(folder, &daemon_role(which), off_s.into()))
+        .transpose()
+}
+
+type Rested = Result<(), String>;
+type Stopped = Result<Record, String>;
+
+/// Daemons start, are injured, come to rest, and are stopped.
+async fn course(scene: &Arc<Scene>) -> anyhow::Result<(Rested, Stopped)> {
+    scene.prepare().await;
+    scene.fleet.start().await?;
+    let over = CancellationToken::new();
+    let minding = tokio::spawn(scene.fleet.clone().mind(over.clone()));
+    scene.injure().await?;
+    let mut eyes = {
+        let lane = scene.lane.lock().await;
+        lane.connect(&scene.database).await?
+    };
+    let rested = come_to_rest(&mut eyes, &scene.gateway).await?;
+    eyes.close().await?;
+    over.cancel();
+    minding.await??;
+    Ok((rested, scene.fleet.stop().await?))
+}
+
+/// Holds the two ledgers against each other.
+async fn judge(
+    scene: Scene,
+    rested: Rested,
+    stopped: Stopped,
+    workshop: &Workshop,
+    folder: &Path,
+) -> anyhow::Result<(Lane, Outcome)> {
+    let plan = &scene.plan;
+    let mut outcome = Outcome::default();
+    outcome.found.extend(rested.err());
+    let record = stopped.unwrap_or_else(|trouble| {
+        outcome.found.push(trouble);
+        Record::default()
+    });
+    if plan.looks_lie() {
+        scene.command("audit").await?;
+    }
+    let lane = scene.lane.into_inner();
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(lane.connect_options("billd", scene.database.name()));
+    let book = Book::read(&pool).await?;
+    pool.close().await;
+    let requests = scene.gateway.requests();
+    scene.gateway.stop().await;
+
+    let roles = (0..plan.daemons).map(daemon_role).collect();
+    let terms = house::terms(plan, roles, record.deaths);
+    fs::write(
+        folder.join("terms.json"),
+        serde_json::to_vec_pretty(&terms)?,
+    )?;
+    book.save(folder)?;
+    save_requests(&requests, folder)?;
+    outcome
+        .found
+        .extend(check(&terms, &requests, &book).iter().map(ToString::to_string));
+    outcome.daemons = record.started;
+    outcome.deaths = record.ways;
+    outcome.count(&requests);
+    if plan.looks_lie() {
+        outcome.doubles_after_a_lie = doubles(&requests);
+    }
+    Ok((lane, outcome))
+}
+
+impl Outcome {
+    fn count(&mut self, requests: &[Request]) {
+        for request in requests {
+            let again = u64::from(request.route == Route::Again);
+            let look_up = u64::from(request.route == Route::FindAll);
+            self.requests = self.requests.saturating_add(again);
+            self.look_ups = self.look_ups.saturating_add(look_up);
+            if matches!(request.decided, Some(Decided::Approved { .. })) {
+                self.approvals = self.approvals.saturating_add(1);
+            }
+        }
+    }
+}
+
+/// Debts with more than one approved charge.
+fn doubles(requests: &[Request]) -> u64 {
+    let mut charged: BTreeMap<&str, u64> = BTreeMap::new();
+    for request in requests {
+        if matches!(request.decided, Some(Decided::Approved { .. }))
+            && let Some(debt) = request.merchant_uid.get(..DEBT_LENGTH)
+        {
+            let times = charged.entry(debt).or_default();
+            *times = times.saturating_add(1);
+        }
+    }
+    let doubles = charged.values().filter(|times| **times > 1).count();
+    u64::try_from(doubles).unwrap_or(u64::MAX)
+}
