@@ -19,4 +19,6 @@ pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod terminal;
+#[cfg(feature = "torture")]
+pub mod torture;
 pub mod webhook;

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["scheduler", "http", "auditor", "webhook"],
     &["settings", "cli"],
     &["demo"],
+    &["torture"],
     &["app"],
 ];
 
@@ -48,12 +49,12 @@ const IO_CRATES: &[&str] = &[
 
 /// Who alone may name a crate or a thing.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("sqlx::", &["store", "embedded", "demo"]),
+    ("sqlx::", &["store", "embedded", "demo", "torture"]),
     ("reqwest::", &["gateway", "sandbox"]),
     ("config::", &["settings"]),
     ("tokio_cron_scheduler", &["scheduler"]),
-    ("anyhow::", &["app", "demo", "main"]),
-    ("std::env", &["settings", "embedded", "demo"]),
+    ("anyhow::", &["app", "demo", "torture", "main"]),
+    ("std::env", &["settings", "embedded", "demo", "torture"]),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {
