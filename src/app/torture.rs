@@ -20,7 +20,8 @@ pub(super) async fn torture(options: cli::Torture) -> Result<Exit, Failure> {
     let (stop, _hurry) = stop_signals().context("couldn't listen for signals")?;
     let order = order(&options)?;
     if let Some(seed) = options.seed.filter(|_| !options.json) {
-        let plan = serde_json::to_string_pretty(&Plan::of(seed)).context("couldn't show the plan")?;
+        let plan =
+            serde_json::to_string_pretty(&Plan::of(seed)).context("couldn't show the plan")?;
         terminal::line(&plan);
     }
     let of = order.last.saturating_sub(order.first).saturating_add(1);
@@ -36,7 +37,11 @@ pub(super) async fn torture(options: cli::Torture) -> Result<Exit, Failure> {
     terminal::progress_done();
     show(&summary, options.json)?;
     let is_as_hoped = summary.is_sound() != order.bug.is_some();
-    Ok(if is_as_hoped { Exit::Done } else { Exit::Failed })
+    Ok(if is_as_hoped {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn order(options: &cli::Torture) -> Result<Order, Failure> {
@@ -58,9 +63,9 @@ fn order(options: &cli::Torture) -> Result<Order, Failure> {
         ),
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let lanes = options.lanes.unwrap_or_else(|| {
-        u16::try_from(cores.saturating_mul(LANES_PER_CORE)).unwrap_or(u16::MAX)
-    });
+    let lanes = options
+        .lanes
+        .unwrap_or_else(|| u16::try_from(cores.saturating_mul(LANES_PER_CORE)).unwrap_or(u16::MAX));
     let seeds = last.saturating_sub(first).saturating_add(1);
     Ok(Order {
         program: std::env::current_exe().context("couldn't find the program that runs")?,
@@ -83,7 +88,10 @@ fn show(summary: &Summary, json: bool) -> Result<(), Failure> {
         for found in &failed.found {
             terminal::line(&format!("  {found}"));
         }
-        terminal::line(&format!("  plan, ledgers and logs: {}", failed.kept.display()));
+        terminal::line(&format!(
+            "  plan, ledgers and logs: {}",
+            failed.kept.display()
+        ));
         terminal::line(&format!("  again: billd torture --seed {}", failed.seed));
     }
     terminal::line(&summary.verdict());
@@ -96,5 +104,9 @@ fn judge(folder: &Path) -> Result<Exit, Failure> {
         terminal::line(&violation.to_string());
     }
     terminal::line(&format!("{} violations", found.len()));
-    Ok(if found.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if found.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }

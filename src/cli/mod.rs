@@ -223,8 +223,14 @@ pub struct Torture {
 
 #[cfg(feature = "torture")]
 fn seeds(text: &str) -> Result<(u64, u64), String> {
-    let whole = |text: &str| text.trim().parse::<u64>().map_err(|error| error.to_string());
-    let (first, last) = text.split_once("..").ok_or("FIRST..LAST is wanted, as in 1..100")?;
+    let whole = |text: &str| {
+        text.trim()
+            .parse::<u64>()
+            .map_err(|error| error.to_string())
+    };
+    let (first, last) = text
+        .split_once("..")
+        .ok_or("FIRST..LAST is wanted, as in 1..100")?;
     match (whole(first)?, whole(last)?) {
         (first, last) if first <= last => Ok((first, last)),
         (first, last) => Err(format!("{first} comes after {last}")),

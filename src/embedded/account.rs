@@ -21,11 +21,16 @@ const MEMORY_BYTES_MIN: u64 = 3 << 30;
 
 /// The user whom the server runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Account {
+pub enum Account {
     /// Whoever runs us.
     Own,
     /// Somebody without privileges, because we are root.
-    Lesser { uid: u32, gid: u32 },
+    Lesser {
+        /// Its number.
+        uid: u32,
+        /// Its group's number.
+        gid: u32,
+    },
 }
 
 pub(super) fn is_root() -> bool {
@@ -33,7 +38,8 @@ pub(super) fn is_root() -> bool {
 }
 
 impl Account {
-    pub(super) fn for_server() -> Result<Self, EmbeddedError> {
+    /// The user whom a server is run as.
+    pub fn for_server() -> Result<Self, EmbeddedError> {
         if !is_root() {
             return Ok(Self::Own);
         }
@@ -46,7 +52,7 @@ impl Account {
 
     /// A program that is to run as this user, without our environment: it may hold secrets, and
     /// its `PG…` variables speak of another server.
-    pub(super) fn command(self, program: &Path, search: &[PathBuf]) -> Command {
+    pub fn command(self, program: &Path, search: &[PathBuf]) -> Command {
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -72,7 +78,7 @@ impl Account {
     }
 
     /// Creates a folder that belongs to this user alone, in memory if wanted and possible.
-    pub(super) fn create_folder(self, in_memory: bool) -> Result<TempDir, EmbeddedError> {
+    pub fn create_folder(self, in_memory: bool) -> Result<TempDir, EmbeddedError> {
         let usual = env::temp_dir();
         let base = if in_memory && has_room(Path::new(MEMORY_FOLDER)) {
             Path::new(MEMORY_FOLDER)

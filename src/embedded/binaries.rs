@@ -75,6 +75,10 @@ impl Binaries {
         self.folder.join("postgres")
     }
 
+    pub(super) fn basebackup(&self) -> PathBuf {
+        self.folder.join("pg_basebackup")
+    }
+
     /// Looks whether the server's user can run what is in a folder, and whether it is new enough.
     async fn probe(folder: PathBuf, account: Account, search: &[PathBuf]) -> Option<Self> {
         let mut found = Self { folder, version: 0 };

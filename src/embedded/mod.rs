@@ -13,7 +13,7 @@ mod watchdog;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -23,10 +23,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use self::account::Account;
 use self::binaries::Binaries;
 use self::watchdog::Watchdog;
 
+pub use self::account::Account;
 pub use self::options::{Listen, Options};
 
 /// The superuser whom `initdb` makes; it has no password.
@@ -117,12 +117,33 @@ pub struct Embedded {
 impl Embedded {
     /// Finds or downloads PostgreSQL, initializes a cluster and starts it.
     pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
+        let mut embedded = Self::prepare(options).await?;
+        embedded.initialize().await?;
+        embedded.start_on_free_port().await?;
+        Ok(embedded)
+    }
+
+    /// Copies the server at `link`, an address as libpq takes it, and starts the copy as its
+    /// stand-by, which follows it through that link.
+    pub async fn start_standby(options: Options, link: &str) -> Result<Self, EmbeddedError> {
+        let mut embedded = Self::prepare(options).await?;
+        embedded.copy(link).await?;
+        embedded.start_on_free_port().await?;
+        Ok(embedded)
+    }
+
+    /// Makes a stand-by a server of its own, and waits until it is one.
+    pub async fn promote(&self) -> Result<(), EmbeddedError> {
+        self.run("select pg_promote()".to_owned()).await
+    }
+
+    async fn prepare(options: Options) -> Result<Self, EmbeddedError> {
         let account = Account::for_server()?;
         let binaries = Binaries::find_or_download(&options, account).await?;
         let folder = account.create_folder(options.in_memory)?;
         let watchdog = Watchdog::start(folder.path(), account, &options.search)
             .map_err(system("start a shell that watches over PostgreSQL"))?;
-        let mut embedded = Self {
+        Ok(Self {
             server: None,
             folder,
             watchdog,
@@ -130,10 +151,7 @@ impl Embedded {
             account,
             options,
             port: 0,
-        };
-        embedded.initialize().await?;
-        embedded.start_on_free_port().await?;
-        Ok(embedded)
+        })
     }
 
     /// The major version, for instance 17.
@@ -156,6 +174,11 @@ impl Embedded {
                 percent_encode(&self.folder.path().to_string_lossy()),
             ),
         }
+    }
+
+    /// The Unix socket that it listens on, wherever else it does.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// The log, for whoever wants to show it. It goes with the server.
@@ -298,19 +321,39 @@ impl Embedded {
             .args(["--auth=trust", "--no-sync", "--no-instructions"])
             .args(["--encoding=UTF8", "--locale=C", "--username", SUPERUSER])
             .arg("--pgdata")
-            .arg(self.data())
+            .arg(self.data());
+        self.fill(command).await
+    }
+
+    async fn copy(&mut self, link: &str) -> Result<(), EmbeddedError> {
+        let mut command = self
+            .account
+            .command(&self.binaries.basebackup(), &self.options.search);
+        command
+            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync"])
+            .arg("--write-recovery-conf")
+            .arg("--dbname")
+            .arg(link)
+            .arg("--pgdata")
+            .arg(self.data());
+        self.fill(command).await
+    }
+
+    /// Runs the program that fills the data folder.
+    async fn fill(&mut self, mut command: Command) -> Result<(), EmbeddedError> {
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let initdb = tokio::process::Command::from(command)
+        let program = tokio::process::Command::from(command)
             .kill_on_drop(true)
             .spawn()
-            .map_err(system("run initdb"))?;
-        self.watchdog.watch(initdb.id());
-        let output = initdb
+            .map_err(system("run the program that makes a database cluster"))?;
+        self.watchdog.watch(program.id());
+        let output = program
             .wait_with_output()
             .await
-            .map_err(system("run initdb"))?;
+            .map_err(system("run the program that makes a database cluster"))?;
         self.watchdog.watch(None);
         if output.status.success() {
             Ok(())

@@ -184,7 +184,9 @@ impl Fleet {
             match process.wait(STOP_MAX).await? {
                 Some(Ended::Code(0)) => {}
                 Some(other) => {
-                    trouble = Some(format!("a daemon at rest was told to stop and ended by {other:?}"));
+                    trouble = Some(format!(
+                        "a daemon at rest was told to stop and ended by {other:?}"
+                    ));
                 }
                 None => trouble = Some(format!("a daemon at rest did not stop in {STOP_MAX:?}")),
             }

@@ -52,7 +52,10 @@ pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String
     .map(|(key, value)| (format!("BILLD__{key}"), value))
     .collect();
     if through_pooler {
-        settings.push(("BILLD__DATABASE__POOLER".to_owned(), "transaction".to_owned()));
+        settings.push((
+            "BILLD__DATABASE__POOLER".to_owned(),
+            "transaction".to_owned(),
+        ));
     }
     settings
 }
@@ -76,7 +79,11 @@ pub(super) fn terms(plan: &Plan, daemons: Vec<String>, deaths: Vec<Death>) -> Te
         rate_per_second: plan.rate_per_second,
         rungs,
         daemons,
-        deaths: if leaves_able_heirs(plan) { deaths } else { Vec::new() },
+        deaths: if leaves_able_heirs(plan) {
+            deaths
+        } else {
+            Vec::new()
+        },
         lost_tail: plan.loses_commits(),
         looks_lie: plan.looks_lie(),
         parking: false,

@@ -15,10 +15,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::embedded::StopMode;
 use crate::sandbox::{self, Fault, FaultKind, Latency, Route};
-use crate::torture::arena::{Bouncer, Clock, Database, Lane, OPERATOR, OldSnapshot, Proxy, Standby};
+use crate::torture::arena::{
+    Bouncer, Clock, Database, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
+};
+use crate::torture::daemon_role;
 use crate::torture::fleet::Fleet;
 use crate::torture::house;
-use crate::torture::daemon_role;
 use crate::torture::plan::{Deed, Injury, Plan, Which};
 
 /// A command beside the daemons takes a moment; one that takes longer hangs.
@@ -141,7 +143,10 @@ impl Scene {
                 step_s,
             } => {
                 at(*step_at_ms).await;
-                if let Some(clock) = self.clocks.get(usize::from(*daemon)).and_then(Option::as_ref)
+                if let Some(clock) = self
+                    .clocks
+                    .get(usize::from(*daemon))
+                    .and_then(Option::as_ref)
                 {
                     clock.step_to(i64::from(off_s.saturating_add(*step_s)))?;
                 }
@@ -323,7 +328,9 @@ impl Scene {
         let rows = lot(share);
         let statements = match deed {
             Deed::Pause => vec![
-                format!("update billd.subscription set state = 'paused' where state = 'active' and {rows}"),
+                format!(
+                    "update billd.subscription set state = 'paused' where state = 'active' and {rows}"
+                ),
                 "update billd.subscription set state = 'active' where state = 'paused'".to_owned(),
             ],
             Deed::Cancel => vec![format!(

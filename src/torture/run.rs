@@ -63,10 +63,7 @@ pub(super) async fn run(
     workshop: &Workshop,
     folder: &Path,
 ) -> anyhow::Result<(Lane, Outcome)> {
-    fs::write(
-        folder.join("plan.json"),
-        serde_json::to_vec_pretty(plan)?,
-    )?;
+    fs::write(folder.join("plan.json"), serde_json::to_vec_pretty(plan)?)?;
     let database = lane.fresh_database().await?;
     let mut book = lane.connect(&database).await?;
     for card in &plan.book {
@@ -223,9 +220,11 @@ async fn judge(
     )?;
     book.save(folder)?;
     save_requests(&requests, folder)?;
-    outcome
-        .found
-        .extend(check(&terms, &requests, &book).iter().map(ToString::to_string));
+    outcome.found.extend(
+        check(&terms, &requests, &book)
+            .iter()
+            .map(ToString::to_string),
+    );
     outcome.daemons = record.started;
     outcome.deaths = record.ways;
     outcome.count(&requests);

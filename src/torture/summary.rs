@@ -75,7 +75,9 @@ impl Summary {
     pub fn verdict(&self) -> String {
         let lies = match self.doubles_after_a_lie {
             0 => String::new(),
-            doubles => format!(", {doubles} doubles after a lying look-up, all named by the auditor"),
+            doubles => {
+                format!(", {doubles} doubles after a lying look-up, all named by the auditor")
+            }
         };
         format!(
             "{} seeds, {} failed; {} charges approved, {} deaths{lies}",

@@ -55,7 +55,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("config::", &["settings"]),
     ("tokio_cron_scheduler", &["scheduler"]),
     ("anyhow::", &["app", "demo", "torture", "main"]),
-    ("std::env", &["settings", "embedded", "demo", "sabotage"]),
+    (
+        "std::env",
+        &["settings", "embedded", "demo", "sabotage", "torture"],
+    ),
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

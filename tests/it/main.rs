@@ -20,4 +20,5 @@ mod plans;
 mod process;
 mod schema;
 mod support;
+mod torture_arena;
 mod webhook;

@@ -1,0 +1,210 @@
+//! A database cluster that serves one seed after the other, each with a database of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use secrecy::SecretString;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::guard::Guard;
+use crate::embedded::{Embedded, Options, StopMode};
+use crate::store::{Connection, Store};
+
+/// Whom a person works as who types SQL.
+pub const OPERATOR: &str = "operator";
+
+/// Most daemons of one seed.
+const DAEMONS: u32 = 3;
+
+/// Owns the book. Everybody who works on it is a member, so a trigger can tell them apart.
+const OWNER: &str = "book_owner";
+
+const TEMPLATE: &str = "book_template";
+
+/// Most connections of all; three of them are the harness's alone.
+const CONNECTIONS: u32 = 120;
+
+/// A migrator has the machine to itself, but the machine may be busy.
+const MIGRATION_LIMIT: Duration = Duration::from_mins(1);
+
+/// A crash of a process loses nothing that was committed; a crash of the machine does not occur, so
+/// nothing needs to reach a disk. A stand-by can follow.
+const SETTINGS: [(&str, &str); 10] = [
+    ("fsync", "off"),
+    ("synchronous_commit", "on"),
+    ("full_page_writes", "on"),
+    ("wal_level", "replica"),
+    // A copy takes a moment; what is written meanwhile must still be there for it.
+    ("wal_keep_size", "64MB"),
+    ("max_wal_size", "128MB"),
+    ("min_wal_size", "32MB"),
+    ("shared_buffers", "32MB"),
+    ("max_replication_slots", "0"),
+    ("track_commit_timestamp", "on"),
+];
+
+/// The role of a daemon, counted from 1.
+pub fn daemon_role(number: u32) -> String {
+    format!("daemon_{number}")
+}
+
+/// A book of one seed. The next one of the same lane takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    /// Its name in the cluster.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One cluster, with a migrated template for the databases of its seeds.
+#[derive(Debug)]
+pub struct Lane {
+    pub(super) server: Embedded,
+    guard: Arc<Guard>,
+    seeds: u64,
+}
+
+impl Lane {
+    /// Starts a cluster. The script is applied to the template after the migrations, as superuser.
+    pub async fn start(script: &str) -> anyhow::Result<Self> {
+        let server = Embedded::start(options())
+            .await
+            .context("couldn't start PostgreSQL")?;
+        let lane = Self {
+            server,
+            guard: Guard::start()?,
+            seeds: 0,
+        };
+        lane.make_template(script).await?;
+        Ok(lane)
+    }
+
+    /// Ends what this lane starts when the harness is gone.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// The socket that a proxy or a bouncer leads to. A fail-over changes it.
+    pub fn socket(&self) -> PathBuf {
+        self.server.socket()
+    }
+
+    /// Makes an empty book, and removes the one of the seed before with all who are connected.
+    pub async fn fresh_database(&mut self) -> anyhow::Result<Database> {
+        let name = |number: u64| format!("seed_{number}");
+        let before = name(self.seeds);
+        self.seeds = self.seeds.saturating_add(1);
+        let name = name(self.seeds);
+        let mut connection = self.connect_to("postgres").await?;
+        // Copying files costs two checkpoints, which are cheap in memory; copying through the log
+        // costs the log of a whole database.
+        for statement in [
+            format!("drop database if exists {before} with (force)"),
+            format!("create database {name} template {TEMPLATE} owner {OWNER} strategy file_copy"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(statement))
+                .execute(&mut connection)
+                .await
+                .context("couldn't make a fresh database")?;
+        }
+        connection.close().await?;
+        Ok(Database { name })
+    }
+
+    /// A connection as superuser, past proxies and bouncers.
+    pub async fn connect(&self, database: &Database) -> anyhow::Result<PgConnection> {
+        self.connect_to(&database.name).await
+    }
+
+    /// A connection in a role, past proxies and bouncers.
+    pub async fn connect_as(
+        &self,
+        role: &str,
+        database: &Database,
+    ) -> anyhow::Result<PgConnection> {
+        let options = self.connect_options(role, &database.name);
+        Ok(PgConnection::connect_with(&options).await?)
+    }
+
+    /// Where a role finds a database, past proxies and bouncers.
+    pub fn connect_options(&self, role: &str, database: &str) -> PgConnectOptions {
+        let socket = self.server.socket();
+        let folder = socket.parent().unwrap_or(&socket);
+        PgConnectOptions::new_without_pgpass()
+            .socket(folder)
+            .username(role)
+            .database(database)
+            .ssl_mode(PgSslMode::Disable)
+    }
+
+    /// Stops the cluster and starts it again. Returns how long it was away.
+    pub async fn restart(&mut self, mode: StopMode) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        self.server
+            .restart(mode)
+            .await
+            .context("couldn't restart PostgreSQL")?;
+        Ok(started.elapsed())
+    }
+
+    pub(super) async fn connect_to(&self, database: &str) -> anyhow::Result<PgConnection> {
+        self.server
+            .url(database)
+            .parse::<PgConnectOptions>()
+            .map(|options| async move { PgConnection::connect_with(&options).await })?
+            .await
+            .context("couldn't connect to PostgreSQL")
+    }
+
+    async fn make_template(&self, script: &str) -> anyhow::Result<()> {
+        let mut roles = format!("create role {OWNER} login;");
+        for role in (1..=DAEMONS).map(daemon_role).chain([OPERATOR.to_owned()]) {
+            roles.push_str(&format!("create role {role} login in role {OWNER};"));
+        }
+        let mut connection = self.connect_to("postgres").await?;
+        for statement in [roles, format!("create database {TEMPLATE} owner {OWNER}")] {
+            sqlx::raw_sql(AssertSqlSafe(statement))
+                .execute(&mut connection)
+                .await?;
+        }
+        connection.close().await?;
+
+        let superuser = self.server.url(TEMPLATE);
+        let store = Store::new(&Connection {
+            url: SecretString::from(superuser.replacen("billd@", &format!("{OWNER}@"), 1)),
+            connections_max: 1,
+            timeout: MIGRATION_LIMIT,
+        })?;
+        store.migrate().await?;
+        store.close().await;
+
+        let mut connection = self.connect_to(TEMPLATE).await?;
+        sqlx::raw_sql(AssertSqlSafe(script.to_owned()))
+            .execute(&mut connection)
+            .await
+            .context("couldn't apply the script to the template")?;
+        Ok(connection.close().await?)
+    }
+}
+
+/// How the cluster of a lane runs; its stand-by runs likewise.
+pub(super) fn options() -> Options {
+    let own = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Options {
+        // Not `durable: false`: that would lose commits at an immediate stop.
+        durable: true,
+        settings: own
+            .into_iter()
+            .chain([("max_connections".to_owned(), CONNECTIONS.to_string())])
+            .collect(),
+        ..Options::default_for_user()
+    }
+}
