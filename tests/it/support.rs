@@ -11,7 +11,7 @@ use billd::engine::{Doorbell, Engine, Limits, Swept};
 use billd::gateway::portone::{Endpoint, PortOne};
 use billd::metrics::Metrics;
 use billd::sandbox::{self, Running};
-use billd::store::{Connection, Store};
+use billd::store::{Connection, Pooler, Store};
 use secrecy::SecretString;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row};
@@ -40,6 +40,7 @@ pub(crate) async fn server() -> &'static Embedded {
 pub(crate) fn connection(url: &str) -> Connection {
     Connection {
         url: SecretString::from(url.to_owned()),
+        pooler: Pooler::None,
         connections_max: 8,
         timeout: Duration::from_secs(30),
     }
