@@ -39,9 +39,8 @@ impl Store {
         }
     }
 
-    /// Fails if two connections are told by one server process, which only a pooler can bring
-    /// about, and if the settings say that there is a pooler.
-    pub(super) async fn require_session(&self) -> Result<(), StoreError> {
+    /// Fails unless a connection is a session, which migrations need: nothing else in billd does.
+    pub async fn require_session(&self) -> Result<(), StoreError> {
         if self.pool.pooler() != Pooler::None {
             return Err(StoreError::Pooler(NO_SESSION));
         }

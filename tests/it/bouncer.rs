@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use billd::store::{Connection, Pooler};
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use tempfile::TempDir;
 use url::Url;
 
@@ -15,7 +16,7 @@ use crate::support::connection;
 
 /// Servers that PgBouncer opens for one database. Fewer than any daemon's connections, so that the
 /// statements of two clients really meet on one of them.
-const SERVERS: u32 = 3;
+pub(crate) const SERVERS: u32 = 3;
 
 /// Where Debian's package puts it; elsewhere it is found along the path.
 const DEBIAN: &str = "/usr/sbin/pgbouncer";
@@ -49,7 +50,7 @@ impl PgBouncer {
             default_pool_size = {SERVERS}
             max_client_conn = 200
             {configuration}\n",
-            host = url.host_str().unwrap(),
+            host = socket_or_host(&url),
             port = url.port().unwrap(),
             user = url.username(),
             folder = folder.path().display(),
@@ -80,11 +81,28 @@ impl PgBouncer {
     }
 }
 
+impl PgBouncer {
+    /// A person's connections through it, as `psql` makes them.
+    pub(crate) fn sql(&self, direct: &str) -> PgPool {
+        let options: PgConnectOptions = self.url(direct).parse().unwrap();
+        PgPool::connect_lazy_with(options.extra_float_digits(None))
+    }
+}
+
 impl Drop for PgBouncer {
     fn drop(&mut self) {
         self.process.kill().ok();
         self.process.wait().ok();
     }
+}
+
+fn socket_or_host(url: &Url) -> String {
+    url.query_pairs()
+        .find(|(name, _)| name == "host")
+        .map_or_else(
+            || url.host_str().unwrap().to_owned(),
+            |(_, folder)| folder.into_owned(),
+        )
 }
 
 /// Starts it and waits until it says that it is up.
@@ -96,7 +114,7 @@ fn start(folder: &TempDir, file: &Path) -> Child {
     };
     let mut command = Command::new(program);
     // Like PostgreSQL it refuses to run as root.
-    if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+    if rustix::process::geteuid().is_root() {
         let (uid, gid) = nobody();
         for path in [folder.path(), file] {
             chown(path, Some(uid), Some(gid)).unwrap();
