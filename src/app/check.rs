@@ -87,10 +87,9 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
             return;
         }
     };
-    checks.push(match store.server_version().await {
-        Ok(version) => Check::passed("database", format!("PostgreSQL {version}")),
-        Err(error) => Check::failed("database", Exit::Database, chain(&error)),
-    });
+    checks.push(server(&store).await.unwrap_or_else(|failure| {
+        Check::failed("database", failure.exit, format!("{:#}", failure.error))
+    }));
     match require_schema(&store).await {
         Ok(()) => {
             checks.push(Check::passed("schema", "current"));
@@ -105,6 +104,12 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
         }
     }
     store.close().await;
+}
+
+async fn server(store: &Store) -> Result<Check, Failure> {
+    let version = store.server_version().await?;
+    store.require_own_servers().await?;
+    Ok(Check::passed("database", format!("PostgreSQL {version}")))
 }
 
 async fn clock(store: &Store) -> Check {

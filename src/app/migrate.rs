@@ -17,6 +17,7 @@ pub(super) async fn migrate(source: &Source, output: Output) -> Result<Exit, Fai
         },
     )?;
     let store = open_store(&settings).await?;
+    store.require_session().await?;
     match store.schema_state().await? {
         SchemaState::Current | SchemaState::Older { .. } => {}
         // Says what is wrong and what to do; nothing was changed.

@@ -110,7 +110,7 @@ impl From<StoreError> for Failure {
             StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::TooSlow(_) => {
                 Exit::Database
             }
-            StoreError::Url(_) => Exit::Settings,
+            StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
             StoreError::Migration(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,
         };

@@ -15,7 +15,7 @@ use crate::demo::page::{Voice, say, text};
 use crate::demo::teller::Teller;
 use crate::embedded::{Embedded, Listen, Options, StopMode};
 use crate::sandbox::{self, Latency, Running};
-use crate::store::{Connection, Store};
+use crate::store::{Connection, Pooler, Store};
 use crate::terminal;
 
 /// The name of the database.
@@ -187,6 +187,7 @@ impl Stage {
 async fn migrate(url: &str) -> anyhow::Result<()> {
     let store = Store::new(&Connection {
         url: SecretString::from(url),
+        pooler: Pooler::None,
         connections_max: 2,
         timeout: Duration::from_secs(30),
     })?;

@@ -21,7 +21,7 @@ use url::Url;
 use crate::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
 use crate::gateway::portone::Endpoint;
 use crate::settings::reader::Reader;
-use crate::store::Connection;
+use crate::store::{Connection, Pooler};
 use crate::telemetry::Format;
 use crate::webhook::Sources;
 
@@ -66,6 +66,8 @@ pub struct Settings {
 pub struct Database {
     /// `None` if it is not set and not needed.
     pub url: Option<SecretString>,
+    /// What stands before the database.
+    pub pooler: Pooler,
     /// Most connections.
     pub connections_max: u32,
     /// Of one statement, and of waiting for a connection.
@@ -259,6 +261,7 @@ impl Settings {
     pub fn connection(&self) -> Result<Connection, SettingsError> {
         Ok(Connection {
             url: present("database.url", self.database.url.as_ref())?,
+            pooler: self.database.pooler,
             connections_max: self.database.connections_max,
             timeout: self.database.timeout,
         })
@@ -324,6 +327,7 @@ fn present(key: &str, secret: Option<&SecretString>) -> Result<SecretString, Set
 fn database(reader: &mut Reader, needs: Needs) -> Database {
     Database {
         url: reader.database_url("database.url", needs.database),
+        pooler: reader.pooler("database.pooler"),
         connections_max: reader.number("database.connections_max", 2..=200),
         timeout: reader.duration("database.timeout", "1s", "5m"),
     }
@@ -382,6 +386,7 @@ impl fmt::Debug for Database {
         let url = self.url.as_ref().map(|url| redacted(url.expose_secret()));
         f.debug_struct("Database")
             .field("url", &url)
+            .field("pooler", &self.pooler)
             .field("connections_max", &self.connections_max)
             .field("timeout", &self.timeout)
             .finish()

@@ -17,6 +17,7 @@ use crate::domain::dunning::{Ladder, NotFoundPolicy};
 use crate::settings::fault::{Fault, nearest, shown};
 use crate::settings::layers::{Values, is_from_environment};
 use crate::settings::table;
+use crate::store::Pooler;
 use crate::telemetry::Format;
 use crate::webhook::Sources;
 
@@ -143,6 +144,11 @@ impl Reader {
         let policies = [NotFoundPolicy::SendAgain, NotFoundPolicy::Park];
         self.choice(key, &policies, NotFoundPolicy::as_str)
             .unwrap_or(NotFoundPolicy::Park)
+    }
+
+    pub(super) fn pooler(&mut self, key: &str) -> Pooler {
+        self.choice(key, &Pooler::ALL, Pooler::as_str)
+            .unwrap_or(Pooler::None)
     }
 
     pub(super) fn format(&mut self, key: &str) -> Format {

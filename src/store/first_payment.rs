@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use sqlx::types::Uuid;
-use sqlx::{Postgres, Transaction};
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms};
 use crate::domain::calendar::{Interval, Zone};
@@ -17,6 +16,7 @@ use crate::domain::ids::{AttemptNo, CustomerUid, SubscriptionId};
 use crate::domain::money::Money;
 use crate::store::hand::{corrupt, merchant_uid};
 use crate::store::rows::schedule;
+use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
 /// What is agreed on.
@@ -86,10 +86,7 @@ struct Born {
     time_zone: String,
 }
 
-async fn insert(
-    tx: &mut Transaction<'static, Postgres>,
-    first: &FirstPayment,
-) -> Result<Born, sqlx::Error> {
+async fn insert(tx: &mut Tx, first: &FirstPayment) -> Result<Born, sqlx::Error> {
     let terms = &first.terms;
     let currency = first.money.currency();
     sqlx::query_as!(
@@ -123,7 +120,7 @@ async fn insert(
         terms.notice_url,
         terms.product_type,
     )
-    .fetch_one(&mut **tx)
+    .fetch_one(&mut *tx)
     .await
 }
 
@@ -135,7 +132,7 @@ struct Existing {
 
 /// Two impatient repeats of one command take turns; the second one then finds the first.
 async fn existing(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     customer_uid: &CustomerUid,
 ) -> Result<Option<Existing>, sqlx::Error> {
     sqlx::query!(
@@ -143,7 +140,7 @@ async fn existing(
         select pg_advisory_xact_lock(hashtextextended('billd first payment ' || $1, 0))",
         customer_uid.as_str(),
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query_as!(
         Existing,
@@ -158,14 +155,14 @@ async fn existing(
         limit 1"#,
         customer_uid.as_str(),
     )
-    .fetch_optional(&mut **tx)
+    .fetch_optional(&mut *tx)
     .await
 }
 
 /// Opens the debt and its first attempt. No sweep sees the subscription before this is committed,
 /// and none claims it while the attempt is open.
 async fn begin(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     born: &Born,
     first: &FirstPayment,
     lease: Duration,
@@ -190,7 +187,7 @@ async fn begin(
         first.customer_uid.as_str(),
         lease.as_secs_f64(),
     )
-    .fetch_one(&mut **tx)
+    .fetch_one(&mut *tx)
     .await?;
     sqlx::query!(
         "-- store::begin_first_payment, open
@@ -198,7 +195,7 @@ async fn begin(
         born.id,
         merchant_uid,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(merchant_uid)
 }

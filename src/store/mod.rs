@@ -14,15 +14,16 @@ mod hints;
 mod payment;
 mod planted;
 mod pulse;
+mod reach;
 mod recheck;
 mod refund;
 mod rows;
 mod schema;
+mod session;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use crate::store::session::Pool;
 
 pub use attempts::{ClaimLimits, Claimed};
 pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
@@ -33,6 +34,7 @@ pub use pulse::{Pulse, ServerClock};
 pub use recheck::Rechecked;
 pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};
 pub use schema::SchemaState;
+pub use session::Pooler;
 
 /// Why a statement did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,9 @@ pub enum StoreError {
     /// The database URL can't be understood.
     #[error("the database URL can't be understood")]
     Url(#[source] sqlx::Error),
+    /// What is asked for can't go through what stands between us and the database.
+    #[error("{0}")]
+    Pooler(&'static str),
 }
 
 impl StoreError {
@@ -67,7 +72,11 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) => true,
-            Self::Refused(_) | Self::Corrupt(_) | Self::Migration(_) | Self::Url(_) => false,
+            Self::Refused(_)
+            | Self::Corrupt(_)
+            | Self::Migration(_)
+            | Self::Url(_)
+            | Self::Pooler(_) => false,
         }
     }
 
@@ -75,7 +84,7 @@ impl StoreError {
     pub fn is_about_rows(&self) -> bool {
         match self {
             Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
-            Self::Unavailable(_) | Self::Migration(_) | Self::Url(_) => false,
+            Self::Unavailable(_) | Self::Migration(_) | Self::Url(_) | Self::Pooler(_) => false,
         }
     }
 }
@@ -125,9 +134,9 @@ fn is_our_own(error: &sqlx::Error) -> bool {
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: PgPool,
+    pool: Pool,
     /// For outcomes alone: whatever else waits for a connection, what happened is written down.
-    recording: PgPool,
+    recording: Pool,
     limit: Duration,
 }
 
@@ -139,6 +148,8 @@ const RECORDING_CONNECTIONS: u32 = 2;
 pub struct Connection {
     /// `postgres://user:password@host/database`.
     pub url: secrecy::SecretString,
+    /// What stands between here and there.
+    pub pooler: Pooler,
     /// Most connections of this process.
     pub connections_max: u32,
     /// How long a statement, or waiting for a connection, may take.
@@ -148,58 +159,13 @@ pub struct Connection {
 impl Store {
     /// Prepares connections, but makes none yet: a database that is down is met by the first call.
     pub fn new(connection: &Connection) -> Result<Self, StoreError> {
-        use secrecy::ExposeSecret;
-        let options: PgConnectOptions = connection
-            .url
-            .expose_secret()
-            .parse()
-            .map_err(StoreError::Url)?;
-        // The server gives up before we do: a statement that we no longer wait for would hold its
-        // locks and its connection. A row that somebody has locked is let go of sooner still.
-        let millis = |part: u32| {
-            let limit = connection.timeout.checked_div(part).unwrap_or_default();
-            format!("{}ms", limit.as_millis().max(1))
-        };
-        let options = options.application_name("billd").options([
-            // A plan made while a table was small must not outlive that; the statements are large
-            // batches, so planning each of them costs little.
-            ("plan_cache_mode", "force_custom_plan"),
-            // Every statement has its index. A table whose statistics are still those of an empty
-            // one must not be read whole, and compiling a plan takes longer than running it.
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-            ("lock_timeout", &millis(10)),
-            ("statement_timeout", &millis(2)),
-        ]);
-        let pool = |connections_max: u32| {
-            PgPoolOptions::new()
-                .max_connections(connections_max)
-                .acquire_timeout(connection.timeout)
-                .connect_lazy_with(options.clone())
-        };
+        let options = session::options(connection)?;
+        let pool = |most: u32| Pool::new(connection, options.clone(), most);
         Ok(Self {
             pool: pool(connection.connections_max),
             recording: pool(RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
-    }
-
-    /// Connects once, outside the pool, and asks for the server's version. Unlike the pool, which
-    /// waits and tries again, this says at once what is wrong with an address or a password.
-    pub async fn server_version(&self) -> Result<String, StoreError> {
-        let options = self.pool.connect_options();
-        self.within(async {
-            let mut connection = PgConnection::connect_with(&options).await?;
-            let version = sqlx::query_scalar!(
-                r#"-- store::server_version
-                select current_setting('server_version') as "version!""#
-            )
-            .fetch_one(&mut connection)
-            .await?;
-            connection.close().await?;
-            Ok(version)
-        })
-        .await
     }
 
     /// Closes the connections.

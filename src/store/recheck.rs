@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, Transaction};
-
 use crate::causes::chain;
 use crate::domain::calendar::Period;
 use crate::domain::ids::SubscriptionId;
@@ -11,6 +9,7 @@ use crate::domain::recheck::{Resolution, Situation, recheck};
 use crate::domain::state::{CycleState, SubscriptionState};
 use crate::sabotage::{CrashPoint, crash_at};
 use crate::store::rows::schedule;
+use crate::store::session::{Pool, Tx};
 use crate::store::{Store, StoreError};
 
 /// One subscription that was looked at again.
@@ -73,7 +72,7 @@ impl Store {
 /// Locks one row, then reads what is known of it in a statement of its own: a fact that was
 /// committed while the lock was waited for must be seen. `None` if somebody else has the row.
 async fn recheck_one(
-    pool: &PgPool,
+    pool: &Pool,
     subscription: SubscriptionId,
     catch_up: Duration,
 ) -> Result<Option<Rechecked>, sqlx::Error> {
@@ -83,7 +82,7 @@ async fn recheck_one(
         select id from billd.subscription where id = $1 and recheck for no key update skip locked",
         subscription.0,
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(&mut tx)
     .await?;
     if locked.is_none() {
         return Ok(None);
@@ -114,7 +113,7 @@ async fn recheck_one(
         where s.id = $1"#,
         subscription.0,
     )
-    .fetch_one(&mut *tx)
+    .fetch_one(&mut tx)
     .await?;
     if row.open {
         return Ok(None);
@@ -167,7 +166,7 @@ fn phrase(resolution: &Result<Resolution, String>) -> String {
 
 /// Writes a resolution down; the row is locked by the caller's transaction.
 async fn apply(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     subscription: SubscriptionId,
     situation: &Situation,
     resolution: &Result<Resolution, String>,
@@ -197,7 +196,7 @@ async fn apply(
 }
 
 async fn close_paid(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     subscription: SubscriptionId,
     situation: &Situation,
 ) -> Result<(), sqlx::Error> {
@@ -209,13 +208,13 @@ async fn close_paid(
         subscription.0,
         jiff_sqlx::Date::from(situation.period) as _,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
 async fn move_to(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     subscription: SubscriptionId,
     next: &Period,
     paid: bool,
@@ -244,13 +243,13 @@ async fn move_to(
         paid,
         catch_up.as_secs_f64(),
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
 async fn void_missed(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     subscription: SubscriptionId,
     missed: &[Period],
 ) -> Result<(), sqlx::Error> {
@@ -270,16 +269,12 @@ async fn void_missed(
         &periods as _,
         &due_at as _,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
-async fn stop(
-    tx: &mut Transaction<'static, Postgres>,
-    subscription: SubscriptionId,
-    reason: &str,
-) -> Result<(), sqlx::Error> {
+async fn stop(tx: &mut Tx, subscription: SubscriptionId, reason: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::recheck, give up
         update billd.subscription
@@ -293,17 +288,14 @@ async fn stop(
         subscription.0,
         reason,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
 /// Brings counters and cycle in line with the attempts there are, so that the next one gets a new
 /// number and finds its debt due.
-async fn keep(
-    tx: &mut Transaction<'static, Postgres>,
-    subscription: SubscriptionId,
-) -> Result<(), sqlx::Error> {
+async fn keep(tx: &mut Tx, subscription: SubscriptionId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::recheck, due again
         update billd.billing_cycle c
@@ -313,7 +305,7 @@ async fn keep(
           and c.state = 'unresolved'",
         subscription.0,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "-- store::recheck, go on
@@ -332,7 +324,7 @@ async fn keep(
         where s.id = $1",
         subscription.0,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }

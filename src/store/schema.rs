@@ -1,6 +1,6 @@
 //! Migrations: applying them, and telling whether this program and this database fit.
 
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
@@ -28,10 +28,19 @@ pub enum SchemaState {
     Broken,
 }
 
+/// One migration that was begun on this database.
+#[derive(sqlx::FromRow)]
+struct Applied {
+    version: i64,
+    success: bool,
+    checksum: Vec<u8>,
+}
+
 impl Store {
     /// Applies what is missing. Safe to run at any time, also by several at once: they take turns.
     /// Returns the versions that were applied.
     pub async fn migrate(&self) -> Result<Vec<i64>, StoreError> {
+        self.require_session().await?;
         let before = self.applied_versions().await?;
         // On a connection of its own, and without the limits of the daemon's statements: an index on
         // a large table takes its time, and a second migrator waits for the first.
@@ -67,17 +76,8 @@ impl Store {
                 missing: wanted.len(),
             });
         }
-        let mut connection = self.within(self.pool.acquire()).await?;
-        let table = "billd.schema_migration";
-        let dirty = connection
-            .dirty_version(table)
-            .await
-            .map_err(StoreError::Migration)?;
-        let applied = connection
-            .list_applied_migrations(table)
-            .await
-            .map_err(StoreError::Migration)?;
-        if dirty.is_some() {
+        let applied = self.applied_migrations().await?;
+        if applied.iter().any(|one| !one.success) {
             return Ok(SchemaState::Broken);
         }
         if applied
@@ -89,7 +89,7 @@ impl Store {
         let changed = wanted.iter().any(|known| {
             applied
                 .iter()
-                .any(|one| one.version == known.version && one.checksum != known.checksum)
+                .any(|one| one.version == known.version && one.checksum != *known.checksum)
         });
         if changed {
             return Ok(SchemaState::Broken);
@@ -104,12 +104,19 @@ impl Store {
         if !self.has_migrations().await? {
             return Ok(Vec::new());
         }
-        let mut connection = self.within(self.pool.acquire()).await?;
-        let applied = connection
-            .list_applied_migrations("billd.schema_migration")
-            .await
-            .map_err(StoreError::Migration)?;
+        let applied = self.applied_migrations().await?;
         Ok(applied.into_iter().map(|one| one.version).collect())
+    }
+
+    /// What stands in the table of migrations, which is the migrator's and in none of them: so this
+    /// statement can't be checked when billd is built.
+    async fn applied_migrations(&self) -> Result<Vec<Applied>, StoreError> {
+        let statement = sqlx::query_as(
+            "-- store::applied_migrations
+            select version, success, checksum from billd.schema_migration order by version",
+        )
+        .fetch_all(&self.pool);
+        self.within(statement).await
     }
 
     async fn has_migrations(&self) -> Result<bool, StoreError> {

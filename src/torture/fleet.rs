@@ -173,7 +173,7 @@ impl Fleet {
     }
 
     /// Stops all in order. `Err` within: one that did not stop, or not well.
-    pub(super) async fn stop(self) -> anyhow::Result<Result<Record, String>> {
+    pub(super) async fn stop(&self) -> anyhow::Result<Result<Record, String>> {
         let mut trouble = None;
         for slot in self.slots.iter() {
             let mut slot = slot.lock().await;

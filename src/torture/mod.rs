@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -69,12 +70,11 @@ pub async fn torture(
     let (results, mut inbox) = mpsc::channel(64);
     let mut lanes = JoinSet::new();
     for _ in 0..order.lanes {
-        lanes.spawn(work(
-            order.clone(),
-            Arc::clone(&next),
-            stop.clone(),
-            results.clone(),
-        ));
+        let (order, next) = (order.clone(), Arc::clone(&next));
+        let (stop, results) = (stop.clone(), results.clone());
+        // A thread each: a future that holds so many borrowed connections is not proved to be Send.
+        let runtime = Handle::current();
+        lanes.spawn_blocking(move || runtime.block_on(work(order, next, stop, results)));
     }
     drop(results);
     let mut summary = Summary::default();
@@ -124,7 +124,14 @@ async fn work(
             return;
         }
         let plan = Plan::of(seed);
-        let verdict = match one(spare.take(), &plan, &workshop, &order.keep).await {
+        let verdict = match one(
+            spare.take(),
+            plan.clone(),
+            workshop.clone(),
+            order.keep.clone(),
+        )
+        .await
+        {
             Ok((lane, outcome)) => {
                 spare = Some(lane);
                 Ok(outcome)
@@ -140,9 +147,9 @@ async fn work(
 /// Runs a seed in a folder of its own, which stays only if the seed fails.
 async fn one(
     lane: Option<Lane>,
-    plan: &Plan,
-    workshop: &Workshop,
-    keep: &Path,
+    plan: Plan,
+    workshop: Workshop,
+    keep: PathBuf,
 ) -> anyhow::Result<(Lane, Outcome)> {
     let lane = match lane {
         Some(lane) => lane,
@@ -154,7 +161,7 @@ async fn one(
     }
     fs::create_dir_all(&folder)
         .with_context(|| format!("couldn't make the folder {}", folder.display()))?;
-    let (lane, outcome) = run::run(lane, plan, workshop, &folder).await?;
+    let (lane, outcome) = run::run(lane, plan, workshop, folder.clone()).await?;
     if outcome.found.is_empty() {
         fs::remove_dir_all(&folder).context("couldn't clear the folder of the seed")?;
     }

@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tokio::process::Command;
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::sabotage::{BUG_VARIABLE, Bug};
 use crate::sandbox::{self, Decided, Latency, Request, Route};
-use crate::torture::arena::{Bouncer, Clock, Daemon, Lane, Proxy, Spec, Standby};
-use crate::torture::checker::{Terms, check};
+use crate::torture::arena::{Bouncer, Clock, Lane, Proxy, Spec, Standby};
+use crate::torture::checker::check;
 use crate::torture::fleet::{Fleet, Record};
 use crate::torture::injure::Scene;
 use crate::torture::ledger::{Book, save_requests};
@@ -59,11 +57,11 @@ pub(super) struct Workshop {
 /// logs are written into the folder.
 pub(super) async fn run(
     mut lane: Lane,
-    plan: &Plan,
-    workshop: &Workshop,
-    folder: &Path,
+    plan: Plan,
+    workshop: Workshop,
+    folder: PathBuf,
 ) -> anyhow::Result<(Lane, Outcome)> {
-    fs::write(folder.join("plan.json"), serde_json::to_vec_pretty(plan)?)?;
+    fs::write(folder.join("plan.json"), serde_json::to_vec_pretty(&plan)?)?;
     let database = lane.fresh_database().await?;
     let mut book = lane.connect(&database).await?;
     for card in &plan.book {
@@ -74,19 +72,19 @@ pub(super) async fn run(
     }
     book.close().await?;
 
-    let scene = Arc::new(set_up(lane, database, plan, workshop, folder).await?);
+    let scene = Arc::new(set_up(lane, database, plan, workshop, folder.clone()).await?);
     let (rest, record) = course(&scene).await?;
     let scene = Arc::into_inner(scene).context("somebody still holds the scene")?;
-    judge(scene, rest, record, workshop, folder).await
+    judge(scene, rest, record, folder).await
 }
 
 /// Puts everything in place; no daemon runs yet.
 async fn set_up(
     lane: Lane,
     database: crate::torture::arena::Database,
-    plan: &Plan,
-    workshop: &Workshop,
-    folder: &Path,
+    plan: Plan,
+    workshop: Workshop,
+    folder: PathBuf,
 ) -> anyhow::Result<Scene> {
     let gateway = sandbox::start(sandbox::Options {
         latency: match plan.latency_ms {
@@ -118,8 +116,8 @@ async fn set_up(
     let (mut proxies, mut clocks, mut specs) = (Vec::new(), Vec::new(), Vec::new());
     for which in 0..plan.daemons {
         let proxy = Proxy::start(upstream.clone()).await?;
-        let clock = clock_of(plan, which, folder)?;
-        let mut envs = house::settings(plan, plan.pooler);
+        let clock = clock_of(&plan, which, &folder)?;
+        let mut envs = house::settings(&plan, plan.pooler);
         let host = if plan.same_host_name { 0 } else { which };
         envs.push(("HOSTNAME".to_owned(), format!("torture-{host}")));
         if let Some(bug) = workshop.bug {
@@ -128,7 +126,7 @@ async fn set_up(
         specs.push(Spec {
             program: workshop.program.clone(),
             name: daemon_role(which),
-            folder: folder.to_owned(),
+            folder: folder.clone(),
             database_url: proxy.url(&daemon_role(which), database.name()),
             gateway_url: gateway.base_url(),
             envs,
@@ -138,8 +136,8 @@ async fn set_up(
         clocks.push(clock);
     }
     Ok(Scene {
-        plan: plan.clone(),
-        program: workshop.program.clone(),
+        plan,
+        program: workshop.program,
         fleet: Fleet::new(specs, Arc::clone(lane.guard())),
         lane: Mutex::new(lane),
         database,
@@ -190,8 +188,7 @@ async fn judge(
     scene: Scene,
     rested: Rested,
     stopped: Stopped,
-    workshop: &Workshop,
-    folder: &Path,
+    folder: PathBuf,
 ) -> anyhow::Result<(Lane, Outcome)> {
     let plan = &scene.plan;
     let mut outcome = Outcome::default();
@@ -218,8 +215,8 @@ async fn judge(
         folder.join("terms.json"),
         serde_json::to_vec_pretty(&terms)?,
     )?;
-    book.save(folder)?;
-    save_requests(&requests, folder)?;
+    book.save(&folder)?;
+    save_requests(&requests, &folder)?;
     outcome.found.extend(
         check(&terms, &requests, &book)
             .iter()

@@ -7,6 +7,7 @@
 
 mod architecture;
 mod audit;
+mod bouncer;
 mod charge;
 mod crash;
 mod demo;
@@ -17,6 +18,7 @@ mod guide_faults;
 mod locks;
 mod people;
 mod plans;
+mod pooler;
 mod process;
 mod schema;
 mod support;

@@ -30,7 +30,7 @@ pub(crate) fn billd(url: &str, gateway: &str) -> Command {
     command
 }
 
-fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
@@ -43,13 +43,13 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 /// A daemon that dies with the test, and everything that it said.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     said: Arc<Mutex<String>>,
 }
 
 impl Daemon {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .arg("run")
             .stderr(Stdio::piped())
@@ -71,11 +71,11 @@ impl Daemon {
         Self { child, said }
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -86,7 +86,7 @@ impl Daemon {
         );
     }
 
-    async fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let mut code = None;
         until("the daemon ends", async || {
             match self.child.try_wait().unwrap() {
@@ -110,7 +110,7 @@ impl Drop for Daemon {
 }
 
 /// Waits for something to become true; looks often, gives up late.
-async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !is_true().await {
         assert!(
@@ -121,7 +121,7 @@ async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn sandbox_with(latency: Latency) -> Running {
+pub(crate) async fn sandbox_with(latency: Latency) -> Running {
     sandbox::start(sandbox::Options {
         latency,
         ..sandbox::Options::default()
@@ -130,7 +130,7 @@ async fn sandbox_with(latency: Latency) -> Running {
     .unwrap()
 }
 
-async fn paid(book: &Book) -> String {
+pub(crate) async fn paid(book: &Book) -> String {
     book.text("select count(*) from billd.billing_cycle where state = 'paid'")
         .await
 }

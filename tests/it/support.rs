@@ -1,6 +1,7 @@
 //! What tests share: one PostgreSQL per run with a fresh database per test, a sandbox per test, and
 //! an engine between them.
 
+use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,15 +12,20 @@ use billd::engine::{Doorbell, Engine, Limits, Swept};
 use billd::gateway::portone::{Endpoint, PortOne};
 use billd::metrics::Metrics;
 use billd::sandbox::{self, Running};
-use billd::store::{Connection, Store};
+use billd::store::{Connection, Pooler, Store};
 use secrecy::SecretString;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use crate::bouncer::PgBouncer;
+
 static SERVER: OnceCell<Embedded> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// With this variable set, every book's store goes through a PgBouncer of its own.
+const POOLED: &str = "BILLD_TEST_POOLED";
 
 const TEMPLATE: &str = "migrated";
 
@@ -40,6 +46,7 @@ pub(crate) async fn server() -> &'static Embedded {
 pub(crate) fn connection(url: &str) -> Connection {
     Connection {
         url: SecretString::from(url.to_owned()),
+        pooler: Pooler::None,
         connections_max: 8,
         timeout: Duration::from_secs(30),
     }
@@ -61,6 +68,8 @@ pub(crate) struct Book {
     pub(crate) sql: PgPool,
     /// What the product uses.
     pub(crate) store: Store,
+    /// What stands before the store in this run, see [`POOLED`].
+    _pooler: Option<PgBouncer>,
 }
 
 impl Book {
@@ -73,10 +82,16 @@ impl Book {
 
     /// The book in a database of the caller's.
     pub(crate) fn on(url: String) -> Self {
+        let pooler = env::var_os(POOLED).map(|_| PgBouncer::before(&url));
+        let connection = match &pooler {
+            Some(pooler) => pooler.connection(&url),
+            None => connection(&url),
+        };
         Self {
             sql: PgPool::connect_lazy(&url).unwrap(),
-            store: Store::new(&connection(&url)).unwrap(),
+            store: Store::new(&connection).unwrap(),
             url,
+            _pooler: pooler,
         }
     }
 

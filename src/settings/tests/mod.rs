@@ -40,6 +40,7 @@ fn faults(variables: &[(&str, &str)]) -> Vec<String> {
 fn the_defaults_are_what_the_documents_say() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.database.connections_max, 8);
+    assert_eq!(settings.database.pooler, crate::store::Pooler::None);
     assert_eq!(settings.gateway.base_url, "https://api.iamport.kr");
     assert_eq!(settings.gateway.timeout, Duration::from_mins(1));
     assert_eq!(settings.engine.lease, Duration::from_secs(90));

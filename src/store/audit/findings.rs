@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sqlx::types::Uuid;
-use sqlx::{Postgres, Transaction};
 
 use crate::domain::audit::Finding;
 use crate::domain::ids::SubscriptionId;
+use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
 /// A finding as its row has it.
@@ -156,7 +156,7 @@ impl Store {
 /// Writes findings down, each once. What a person has explained stays explained; what was mended
 /// and is there again is open again, and told again.
 pub(super) async fn upsert(
-    tx: &mut Transaction<'static, Postgres>,
+    tx: &mut Tx,
     run_id: i64,
     findings: &[Finding],
 ) -> Result<(), sqlx::Error> {
@@ -206,7 +206,7 @@ pub(super) async fn upsert(
         &texts(|finding| finding.note.clone()) as _,
         run_id,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use sqlx::types::Uuid;
-use sqlx::{Postgres, Transaction};
 
 use crate::domain::attempt::Payment;
 use crate::domain::audit::{
@@ -12,6 +11,7 @@ use crate::domain::audit::{
 use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::store::audit::findings::upsert;
 use crate::store::audit::runs::{Run, progress};
+use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
 /// A payment of ours that the gateway's books did not hold.
@@ -188,11 +188,7 @@ fn named_after(merchant_uid: &str) -> Option<Uuid> {
     Uuid::try_parse(id).ok().filter(|_| is_rest)
 }
 
-async fn write(
-    tx: &mut Transaction<'static, Postgres>,
-    run: &Run,
-    comparison: &Comparison,
-) -> Result<bool, sqlx::Error> {
+async fn write(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<bool, sqlx::Error> {
     // First, because it takes the lock that keeps a second holder of the run out.
     if !progress(tx, run).await? {
         return Ok(false);
@@ -221,10 +217,7 @@ async fn write(
 
 /// Money moved for what counted as unpaid. The subscription is set aside for a second look, and the
 /// debt is closed at once, so that nobody charges it in between.
-async fn write_paid(
-    tx: &mut Transaction<'static, Postgres>,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let column = |field: fn(&(String, Payment)) -> Option<String>| {
         comparison.paid.iter().map(field).collect::<Vec<_>>()
     };
@@ -279,7 +272,7 @@ async fn write_paid(
         &column(|one| one.1.receipt_url.clone()) as _,
         &given_back,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "-- store::audit, paid by hand after all
@@ -294,15 +287,12 @@ async fn write_paid(
         &column(|one| Some(one.1.imp_uid.as_str().to_owned())) as _,
         &given_back,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
-async fn follow_cancels(
-    tx: &mut Transaction<'static, Postgres>,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn follow_cancels(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let (names, amounts): (Vec<String>, Vec<i64>) = comparison.cancelled.iter().cloned().unzip();
     sqlx::query!(
         "-- store::audit, given back
@@ -313,7 +303,7 @@ async fn follow_cancels(
         &names,
         &amounts,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "-- store::audit, given back of a charge by hand
@@ -324,17 +314,14 @@ async fn follow_cancels(
         &names,
         &amounts,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
 /// A started attempt is in somebody's hands until its lease ends, so only unknown ones are touched;
 /// and not those whose question may be under way.
-async fn ask_now(
-    tx: &mut Transaction<'static, Postgres>,
-    names: &[String],
-) -> Result<(), sqlx::Error> {
+async fn ask_now(tx: &mut Tx, names: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::audit, ask now
         update billd.charge_attempt
@@ -343,7 +330,7 @@ async fn ask_now(
           and (asked_at is null or asked_at < billd.now() - interval '10 minutes')",
         names,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "-- store::audit, ask about charges by hand now
@@ -353,16 +340,12 @@ async fn ask_now(
           and (asked_at is null or asked_at < billd.now() - interval '10 minutes')",
         names,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
-async fn mark_seen(
-    tx: &mut Transaction<'static, Postgres>,
-    run: &Run,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn mark_seen(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::audit, seen
         insert into billd.audit_seen (run_id, merchant_uid)
@@ -371,7 +354,7 @@ async fn mark_seen(
         run.id,
         &comparison.seen,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "-- store::audit, there after all
@@ -380,17 +363,13 @@ async fn mark_seen(
         where kind = 'paid_here_not_there' and state = 'open' and merchant_uid = any($1)",
         &comparison.seen,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }
 
 /// Debts of this page for which more than one payment is kept, told by their latest payment.
-async fn paid_twice(
-    tx: &mut Transaction<'static, Postgres>,
-    run: &Run,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn paid_twice(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- store::audit, paid twice
         select a.subscription_id, (array_agg(a.merchant_uid order by a.attempt_no desc))[1] as "merchant_uid!",
@@ -408,7 +387,7 @@ async fn paid_twice(
         having count(*) > 1"#,
         &comparison.seen,
     )
-    .fetch_all(&mut **tx)
+    .fetch_all(&mut *tx)
     .await?;
     let findings: Vec<_> = rows
         .into_iter()
@@ -426,10 +405,7 @@ async fn paid_twice(
     upsert(tx, run.id, &findings).await
 }
 
-async fn settle(
-    tx: &mut Transaction<'static, Postgres>,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn settle(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let (names, imp_uids): (Vec<String>, Vec<String>) = comparison.settled.iter().cloned().unzip();
     sqlx::query!(
         "-- store::audit, settled
@@ -441,7 +417,7 @@ async fn settle(
         &names,
         &imp_uids,
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await
     .map(drop)
 }

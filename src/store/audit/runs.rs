@@ -1,8 +1,8 @@
 //! Runs: begun, moved, taken over, finished.
 
 use jiff::Timestamp;
-use sqlx::{Postgres, Transaction};
 
+use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
 /// What a run does next.
@@ -210,7 +210,7 @@ impl Store {
                 delete from billd.audit_seen where run_id = $1",
                 run.id,
             )
-            .execute(&mut *tx);
+            .execute(&mut tx);
             self.within(statement).await?;
         }
         let is_ours = self.within(progress(&mut tx, run)).await?;
@@ -234,7 +234,7 @@ impl Store {
               and f.last_seen_at < r.started_at",
             run.id,
         )
-        .execute(&mut *tx);
+        .execute(&mut tx);
         self.within(schedules).await?;
         let twice = sqlx::query!(
             "-- store::finish_audit, surplus that was given back
@@ -249,14 +249,14 @@ impl Store {
                   where b.subscription_id = a.subscription_id and b.period = a.period
                     and b.state = 'paid' and b.cancelled_amount < b.amount)"
         )
-        .execute(&mut *tx);
+        .execute(&mut tx);
         self.within(twice).await?;
         let done = sqlx::query!(
             "-- store::finish_audit
             update billd.audit_run set state = 'done', finished_at = billd.now() where id = $1",
             run.id,
         )
-        .execute(&mut *tx);
+        .execute(&mut tx);
         self.within(done).await?;
         self.within(tx.commit()).await?;
         Ok(true)
@@ -264,10 +264,7 @@ impl Store {
 }
 
 /// Moves a run within the caller's transaction; `false` if somebody else has taken it over.
-pub(super) async fn progress(
-    tx: &mut Transaction<'static, Postgres>,
-    run: &Run,
-) -> Result<bool, sqlx::Error> {
+pub(super) async fn progress(tx: &mut Tx, run: &Run) -> Result<bool, sqlx::Error> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let moved = sqlx::query!(
         "-- store::audit, progress
@@ -285,7 +282,7 @@ pub(super) async fn progress(
         count(run.attempts),
         count(run.schedules),
     )
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(moved.rows_affected() == 1)
 }

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::guard::Guard;
 use crate::embedded::{Embedded, Options, StopMode};
-use crate::store::{Connection, Store};
+use crate::store::{Connection, Pooler, Store};
 
 /// Whom a person works as who types SQL.
 pub const OPERATOR: &str = "operator";
@@ -182,6 +182,7 @@ impl Lane {
             url: SecretString::from(superuser.replacen("billd@", &format!("{OWNER}@"), 1)),
             connections_max: 1,
             timeout: MIGRATION_LIMIT,
+            pooler: Pooler::None,
         })?;
         store.migrate().await?;
         store.close().await;

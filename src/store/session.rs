@@ -1,0 +1,300 @@
+//! How statements reach the server: over connections of our own, or through a pooler that lends a
+//! server for one transaction at a time.
+//!
+//! Of a connection of our own we ask for settings once, and it keeps our prepared statements: a
+//! method's statement is one round trip. A pooler in transaction mode keeps neither, and may hand
+//! even the two halves of one statement to two servers. There every statement runs in a transaction
+//! that brings its settings along, and has no name.
+
+use std::sync::Arc;
+
+use futures_util::future::{self, BoxFuture};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{TryFutureExt, TryStreamExt};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo,
+};
+use sqlx::{
+    AssertSqlSafe, Describe, Either, Error, Execute, Executor, PgPool, Postgres, SqlStr,
+    Transaction,
+};
+
+use crate::store::{Connection, StoreError};
+
+/// What stands between billd and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing: a connection is a session, and keeps what it was told.
+    None,
+    /// A pooler that may give every transaction another server, such as PgBouncer in transaction
+    /// mode. Costs three more round trips a statement.
+    Transaction,
+}
+
+impl Pooler {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::None, Self::Transaction];
+
+    /// The word that the settings use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
+/// The settings that every statement runs with.
+fn settings(connection: &Connection) -> [(&'static str, String); 6] {
+    // The server gives up before we do: a statement that we no longer wait for would hold its
+    // locks and its connection. A row that somebody has locked is let go of sooner still.
+    let millis = |part: u32| {
+        let limit = connection.timeout.checked_div(part).unwrap_or_default();
+        format!("{}ms", limit.as_millis().max(1))
+    };
+    [
+        // A plan made while a table was small must not outlive that; the statements are large
+        // batches, so planning each of them costs little.
+        ("plan_cache_mode", "force_custom_plan".to_owned()),
+        // Every statement has its index. A table whose statistics are still those of an empty
+        // one must not be read whole, and compiling a plan takes longer than running it.
+        ("enable_seqscan", "off".to_owned()),
+        ("jit", "off".to_owned()),
+        ("lock_timeout", millis(10)),
+        ("statement_timeout", millis(2)),
+        // A machine that stands still between two statements must not keep its rows to itself.
+        ("idle_in_transaction_session_timeout", millis(1)),
+    ]
+}
+
+/// How to open connections.
+pub(super) fn options(connection: &Connection) -> Result<PgConnectOptions, StoreError> {
+    use secrecy::ExposeSecret;
+    let options: PgConnectOptions = connection
+        .url
+        .expose_secret()
+        .parse()
+        .map_err(StoreError::Url)?;
+    let options = options.application_name("billd");
+    Ok(match connection.pooler {
+        Pooler::None => options.options(settings(connection)),
+        // PgBouncer turns away whoever asks for a setting that it does not keep for its clients.
+        Pooler::Transaction => options.extra_float_digits(None),
+    })
+}
+
+/// What begins a transaction through a pooler: one message, so one round trip.
+fn begin(connection: &Connection) -> Option<Arc<str>> {
+    match connection.pooler {
+        Pooler::None => None,
+        Pooler::Transaction => {
+            let settings = settings(connection)
+                .map(|(name, value)| format!("set local {name} = '{value}'"))
+                .join("; ");
+            Some(format!("-- store::begin\nbegin; {settings}").into())
+        }
+    }
+}
+
+/// Connections, and how a statement is run on them. `&Pool` runs a single statement, which is
+/// committed when its result is there.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    connections: PgPool,
+    begin: Option<Arc<str>>,
+}
+
+impl Pool {
+    /// Makes no connection yet.
+    pub(super) fn new(
+        connection: &Connection,
+        options: PgConnectOptions,
+        connections_max: u32,
+    ) -> Self {
+        let connections = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(connection.timeout)
+            .connect_lazy_with(options);
+        Self {
+            connections,
+            begin: begin(connection),
+        }
+    }
+
+    /// Begins a transaction of several statements.
+    pub(super) async fn begin(&self) -> Result<Tx, Error> {
+        let transaction = match &self.begin {
+            None => self.connections.begin().await?,
+            Some(begin) => {
+                let begin = AssertSqlSafe(Arc::clone(begin));
+                self.connections.begin_with(begin).await?
+            }
+        };
+        Ok(Tx {
+            transaction,
+            is_named: self.begin.is_none(),
+        })
+    }
+
+    pub(super) fn pooler(&self) -> Pooler {
+        match self.begin {
+            None => Pooler::None,
+            Some(_) => Pooler::Transaction,
+        }
+    }
+
+    pub(super) fn connect_options(&self) -> Arc<PgConnectOptions> {
+        self.connections.connect_options()
+    }
+
+    pub(super) async fn close(&self) {
+        self.connections.close().await;
+    }
+}
+
+/// A transaction. Dropped without a commit, it is rolled back.
+#[derive(Debug)]
+pub(super) struct Tx {
+    transaction: Transaction<'static, Postgres>,
+    is_named: bool,
+}
+
+impl Tx {
+    pub(super) async fn commit(self) -> Result<(), Error> {
+        self.transaction.commit().await
+    }
+
+    fn statement<E>(&self, query: E) -> Statement<E> {
+        Statement {
+            query,
+            is_named: self.is_named,
+        }
+    }
+}
+
+/// A statement that is prepared under a name only where the name will be found again.
+struct Statement<E> {
+    query: E,
+    is_named: bool,
+}
+
+impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Statement<E> {
+    fn sql(self) -> SqlStr {
+        self.query.sql()
+    }
+
+    fn statement(&self) -> Option<&PgStatement> {
+        self.query.statement()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+        self.query.take_arguments()
+    }
+
+    fn persistent(&self) -> bool {
+        self.is_named && self.query.persistent()
+    }
+}
+
+type Answer = Either<PgQueryResult, PgRow>;
+
+impl<'c> Executor<'c> for &'c Pool {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Answer, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        if self.begin.is_none() {
+            return self.connections.fetch_many(query);
+        }
+        let answers = async move {
+            let mut tx = self.begin().await?;
+            let answers: Vec<Answer> = tx.fetch_many(query).try_collect().await?;
+            tx.commit().await?;
+            Ok(stream::iter(answers.into_iter().map(Ok)))
+        };
+        Box::pin(answers.try_flatten_stream())
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        if self.begin.is_none() {
+            return self.connections.fetch_optional(query);
+        }
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            let row = tx.fetch_optional(query).await?;
+            tx.commit().await?;
+            Ok(row)
+        })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        _sql: SqlStr,
+        _parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(future::err(not_ahead()))
+    }
+
+    fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(future::err(not_ahead()))
+    }
+}
+
+impl<'c> Executor<'c> for &'c mut Tx {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Answer, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let statement = self.statement(query);
+        self.transaction.fetch_many(statement)
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let statement = self.statement(query);
+        self.transaction.fetch_optional(statement)
+    }
+
+    fn prepare_with<'e>(
+        self,
+        _sql: SqlStr,
+        _parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(future::err(not_ahead()))
+    }
+
+    fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(future::err(not_ahead()))
+    }
+}
+
+/// A statement that is prepared now and run later is what a pooler does not carry.
+fn not_ahead() -> Error {
+    Error::Protocol("the store prepares no statement ahead of running it".to_owned())
+}
