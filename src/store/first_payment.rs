@@ -86,10 +86,7 @@ struct Born {
     time_zone: String,
 }
 
-async fn insert(
-    tx: &mut Tx,
-    first: &FirstPayment,
-) -> Result<Born, sqlx::Error> {
+async fn insert(tx: &mut Tx, first: &FirstPayment) -> Result<Born, sqlx::Error> {
     let terms = &first.terms;
     let currency = first.money.currency();
     sqlx::query_as!(

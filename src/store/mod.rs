@@ -71,7 +71,11 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) => true,
-            Self::Refused(_) | Self::Corrupt(_) | Self::Migration(_) | Self::Url(_) | Self::Pooler(_) => false,
+            Self::Refused(_)
+            | Self::Corrupt(_)
+            | Self::Migration(_)
+            | Self::Url(_)
+            | Self::Pooler(_) => false,
         }
     }
 

@@ -55,8 +55,8 @@ impl Store {
         }
         let mut one = self.connect_once().await?;
         let mut other = self.connect_once().await?;
-        let is_shared = server_process(self, &mut one).await?
-            == server_process(self, &mut other).await?;
+        let is_shared =
+            server_process(self, &mut one).await? == server_process(self, &mut other).await?;
         self.within(one.close()).await?;
         self.within(other.close()).await?;
         if is_shared {

@@ -272,11 +272,7 @@ async fn void_missed(
     .map(drop)
 }
 
-async fn stop(
-    tx: &mut Tx,
-    subscription: SubscriptionId,
-    reason: &str,
-) -> Result<(), sqlx::Error> {
+async fn stop(tx: &mut Tx, subscription: SubscriptionId, reason: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::recheck, give up
         update billd.subscription
@@ -297,10 +293,7 @@ async fn stop(
 
 /// Brings counters and cycle in line with the attempts there are, so that the next one gets a new
 /// number and finds its debt due.
-async fn keep(
-    tx: &mut Tx,
-    subscription: SubscriptionId,
-) -> Result<(), sqlx::Error> {
+async fn keep(tx: &mut Tx, subscription: SubscriptionId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::recheck, due again
         update billd.billing_cycle c

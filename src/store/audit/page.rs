@@ -188,11 +188,7 @@ fn named_after(merchant_uid: &str) -> Option<Uuid> {
     Uuid::try_parse(id).ok().filter(|_| is_rest)
 }
 
-async fn write(
-    tx: &mut Tx,
-    run: &Run,
-    comparison: &Comparison,
-) -> Result<bool, sqlx::Error> {
+async fn write(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<bool, sqlx::Error> {
     // First, because it takes the lock that keeps a second holder of the run out.
     if !progress(tx, run).await? {
         return Ok(false);
@@ -221,10 +217,7 @@ async fn write(
 
 /// Money moved for what counted as unpaid. The subscription is set aside for a second look, and the
 /// debt is closed at once, so that nobody charges it in between.
-async fn write_paid(
-    tx: &mut Tx,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let column = |field: fn(&(String, Payment)) -> Option<String>| {
         comparison.paid.iter().map(field).collect::<Vec<_>>()
     };
@@ -299,10 +292,7 @@ async fn write_paid(
     .map(drop)
 }
 
-async fn follow_cancels(
-    tx: &mut Tx,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn follow_cancels(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let (names, amounts): (Vec<String>, Vec<i64>) = comparison.cancelled.iter().cloned().unzip();
     sqlx::query!(
         "-- store::audit, given back
@@ -331,10 +321,7 @@ async fn follow_cancels(
 
 /// A started attempt is in somebody's hands until its lease ends, so only unknown ones are touched;
 /// and not those whose question may be under way.
-async fn ask_now(
-    tx: &mut Tx,
-    names: &[String],
-) -> Result<(), sqlx::Error> {
+async fn ask_now(tx: &mut Tx, names: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::audit, ask now
         update billd.charge_attempt
@@ -358,11 +345,7 @@ async fn ask_now(
     .map(drop)
 }
 
-async fn mark_seen(
-    tx: &mut Tx,
-    run: &Run,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn mark_seen(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::audit, seen
         insert into billd.audit_seen (run_id, merchant_uid)
@@ -386,11 +369,7 @@ async fn mark_seen(
 }
 
 /// Debts of this page for which more than one payment is kept, told by their latest payment.
-async fn paid_twice(
-    tx: &mut Tx,
-    run: &Run,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn paid_twice(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- store::audit, paid twice
         select a.subscription_id, (array_agg(a.merchant_uid order by a.attempt_no desc))[1] as "merchant_uid!",
@@ -426,10 +405,7 @@ async fn paid_twice(
     upsert(tx, run.id, &findings).await
 }
 
-async fn settle(
-    tx: &mut Tx,
-    comparison: &Comparison,
-) -> Result<(), sqlx::Error> {
+async fn settle(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let (names, imp_uids): (Vec<String>, Vec<String>) = comparison.settled.iter().cloned().unzip();
     sqlx::query!(
         "-- store::audit, settled

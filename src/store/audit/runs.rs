@@ -264,10 +264,7 @@ impl Store {
 }
 
 /// Moves a run within the caller's transaction; `false` if somebody else has taken it over.
-pub(super) async fn progress(
-    tx: &mut Tx,
-    run: &Run,
-) -> Result<bool, sqlx::Error> {
+pub(super) async fn progress(tx: &mut Tx, run: &Run) -> Result<bool, sqlx::Error> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let moved = sqlx::query!(
         "-- store::audit, progress
