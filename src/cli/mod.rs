@@ -196,7 +196,7 @@ pub struct Demo {
 /// Options of the torture.
 #[cfg(feature = "torture")]
 #[derive(Debug, Clone, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["seeds", "seed", "judge"])]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["seeds", "seed", "judge"]))]
 pub struct Torture {
     /// Which seeds: FIRST..LAST, both included
     #[arg(long, value_name = "FIRST..LAST", value_parser = seeds)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ use crate::torture::wall_clock_us;
 
 /// How often the service manager looks.
 const MIND_EVERY: Duration = Duration::from_millis(20);
+/// Wrong usage, wrong settings, wrong schema: starting again does not help.
+const HOPELESS: [i32; 3] = [2, 3, 5];
 /// How long a stopping daemon may take before it is killed, and the seed has failed.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
@@ -104,6 +107,9 @@ impl Fleet {
                 let Some(ended) = process.has_ended()? else {
                     continue;
                 };
+                if matches!(ended, Ended::Code(code) if HOPELESS.contains(&code)) {
+                    bail!("a daemon can't run at all; it said: {}", process.said());
+                }
                 self.note(&mut slot, ended).await;
                 self.start_one(&mut slot).await?;
             }

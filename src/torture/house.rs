@@ -33,7 +33,7 @@ pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String
         ("ENGINE__DRAIN", "2s".to_owned()),
         ("RECONCILE__SETTLE", millis(SETTLE)),
         ("RECONCILE__NOT_FOUND_MIN", NOT_FOUND_MIN.to_string()),
-        ("RECONCILE__ASKS", "200ms,400ms,1s".to_owned()),
+        ("RECONCILE__ASKS", "1s".to_owned()),
         ("RECONCILE__SENDS_MAX", "10".to_owned()),
         ("DUNNING__SOFT_FUNDS", "1h,1h".to_owned()),
         ("DUNNING__SOFT_TEMP", "30m".to_owned()),
