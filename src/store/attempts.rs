@@ -38,9 +38,15 @@ impl Store {
             i32::try_from(limits.rows_max).unwrap_or(i32::MAX),
             limits.lease.as_secs_f64(),
             i32::try_from(limits.rate_per_second).unwrap_or(i32::MAX),
-        )
-        .fetch_all(&self.pool);
-        let rows = self.within(statement).await?;
+        );
+        let rows = match self.late_commit().await? {
+            None => self.within(statement.fetch_all(&self.pool)).await?,
+            Some(planted) => {
+                planted
+                    .hand_out(async |tx| statement.fetch_all(tx).await)
+                    .await?
+            }
+        };
         let first_in = rows
             .first()
             .and_then(|row| row.first_in_seconds)
