@@ -328,7 +328,7 @@ impl Seat {
 async fn seconds_ahead(seat: &Seat, daemon: &Daemon) -> i64 {
     let said = daemon.said();
     let line: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-    let stamp = line["timestamp"].as_str().unwrap();
+    let stamp = line.get("timestamp").unwrap().as_str().unwrap();
     let mut connection = seat.lane.connect(&seat.database).await.unwrap();
     let ahead =
         format!("round(extract(epoch from '{stamp}'::timestamptz - clock_timestamp()))::bigint");
