@@ -30,7 +30,7 @@ pub use self::account::Account;
 pub use self::options::{Listen, Options};
 
 /// The superuser whom `initdb` makes; it has no password.
-const SUPERUSER: &str = "billd";
+pub const SUPERUSER: &str = "billd";
 
 /// Long enough for a laptop that is busy compiling, short enough for a person to wait.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -161,15 +161,20 @@ impl Embedded {
 
     /// The address of one of its databases, as `psql` and `DATABASE_URL` take it.
     pub fn url(&self, database: &str) -> String {
+        self.url_as(SUPERUSER, database)
+    }
+
+    /// The address of one of its databases for a role of one's own.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
         let database = percent_encode(database);
         match self.options.listen {
             Listen::Tcp => format!(
-                "postgres://{SUPERUSER}@{}:{}/{database}?sslmode=disable",
+                "postgres://{role}@{}:{}/{database}?sslmode=disable",
                 Ipv4Addr::LOCALHOST,
                 self.port,
             ),
             Listen::Socket => format!(
-                "postgres://{SUPERUSER}@localhost:{}/{database}?host={}",
+                "postgres://{role}@localhost:{}/{database}?host={}",
                 self.port,
                 percent_encode(&self.folder.path().to_string_lossy()),
             ),

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::guard::{Guard, Watched};
-use super::lane::{Database, Lane, OPERATOR, daemon_role};
+use super::lane::{Database, Lane, members};
 use crate::embedded::{Account, Options};
 
 const PROGRAMS: [&str; 4] = [
@@ -153,10 +153,8 @@ ignore_startup_parameters = extra_float_digits
 }
 
 fn users() -> String {
-    (1..=3)
-        .map(daemon_role)
-        .chain([OPERATOR.to_owned()])
-        .map(|role| format!("\"{role}\" \"\"\n"))
+    members()
+        .flat_map(|role| ["\"".to_owned(), role, "\" \"\"\n".to_owned()])
         .collect()
 }
 

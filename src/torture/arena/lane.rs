@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use secrecy::SecretString;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::guard::Guard;
@@ -24,15 +23,16 @@ const OWNER: &str = "book_owner";
 
 const TEMPLATE: &str = "book_template";
 
-/// Most connections of all; three of them are the harness's alone.
-const CONNECTIONS: u32 = 120;
+/// Most connections of all; three of them are the harness's alone. Enough for three daemons and
+/// little more: each costs several milliseconds of CPU when a seed takes all that are free.
+const CONNECTIONS: u32 = 64;
 
 /// A migrator has the machine to itself, but the machine may be busy.
 const MIGRATION_LIMIT: Duration = Duration::from_mins(1);
 
 /// A crash of a process loses nothing that was committed; a crash of the machine does not occur, so
 /// nothing needs to reach a disk. A stand-by can follow.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("fsync", "off"),
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
@@ -42,13 +42,17 @@ const SETTINGS: [(&str, &str); 10] = [
     ("max_wal_size", "128MB"),
     ("min_wal_size", "32MB"),
     ("shared_buffers", "32MB"),
-    ("max_replication_slots", "0"),
     ("track_commit_timestamp", "on"),
 ];
 
 /// The role of a daemon, counted from 1.
 pub fn daemon_role(number: u32) -> String {
     format!("daemon_{number}")
+}
+
+/// Everybody who works on a book.
+pub(super) fn members() -> impl Iterator<Item = String> {
+    (1..=DAEMONS).map(daemon_role).chain([OPERATOR.to_owned()])
 }
 
 /// A book of one seed. The next one of the same lane takes its place.
@@ -104,11 +108,16 @@ impl Lane {
         self.seeds = self.seeds.saturating_add(1);
         let name = name(self.seeds);
         let mut connection = self.connect_to("postgres").await?;
-        // Copying files costs two checkpoints, which are cheap in memory; copying through the log
-        // costs the log of a whole database.
+        // Older releases know no other way. Copying files costs two checkpoints, which are cheap in
+        // memory; copying through the log costs the log of a whole database.
+        let strategy = if self.server.version() < 15 {
+            ""
+        } else {
+            "strategy file_copy"
+        };
         for statement in [
             format!("drop database if exists {before} with (force)"),
-            format!("create database {name} template {TEMPLATE} owner {OWNER} strategy file_copy"),
+            format!("create database {name} template {TEMPLATE} owner {OWNER} {strategy}"),
         ] {
             sqlx::raw_sql(AssertSqlSafe(statement))
                 .execute(&mut connection)
@@ -130,19 +139,8 @@ impl Lane {
         role: &str,
         database: &Database,
     ) -> anyhow::Result<PgConnection> {
-        let options = self.connect_options(role, &database.name);
-        Ok(PgConnection::connect_with(&options).await?)
-    }
-
-    /// Where a role finds a database, past proxies and bouncers.
-    pub fn connect_options(&self, role: &str, database: &str) -> PgConnectOptions {
-        let socket = self.server.socket();
-        let folder = socket.parent().unwrap_or(&socket);
-        PgConnectOptions::new_without_pgpass()
-            .socket(folder)
-            .username(role)
-            .database(database)
-            .ssl_mode(PgSslMode::Disable)
+        let url = self.server.url_as(role, &database.name);
+        Ok(PgConnection::connect(&url).await?)
     }
 
     /// Stops the cluster and starts it again. Returns how long it was away.
@@ -156,19 +154,15 @@ impl Lane {
     }
 
     pub(super) async fn connect_to(&self, database: &str) -> anyhow::Result<PgConnection> {
-        self.server
-            .url(database)
-            .parse::<PgConnectOptions>()
-            .map(|options| async move { PgConnection::connect_with(&options).await })?
+        PgConnection::connect(&self.server.url(database))
             .await
             .context("couldn't connect to PostgreSQL")
     }
 
     async fn make_template(&self, script: &str) -> anyhow::Result<()> {
-        let mut roles = format!("create role {OWNER} login;");
-        for role in (1..=DAEMONS).map(daemon_role).chain([OPERATOR.to_owned()]) {
-            roles.push_str(&format!("create role {role} login in role {OWNER};"));
-        }
+        let mut roles = vec![format!("create role {OWNER} login")];
+        roles.extend(members().map(|role| format!("create role {role} login in role {OWNER}")));
+        let roles = roles.join(";");
         let mut connection = self.connect_to("postgres").await?;
         for statement in [roles, format!("create database {TEMPLATE} owner {OWNER}")] {
             sqlx::raw_sql(AssertSqlSafe(statement))
@@ -177,9 +171,8 @@ impl Lane {
         }
         connection.close().await?;
 
-        let superuser = self.server.url(TEMPLATE);
         let store = Store::new(&Connection {
-            url: SecretString::from(superuser.replacen("billd@", &format!("{OWNER}@"), 1)),
+            url: SecretString::from(self.server.url_as(OWNER, TEMPLATE)),
             connections_max: 1,
             timeout: MIGRATION_LIMIT,
             pooler: Pooler::None,

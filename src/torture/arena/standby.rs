@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::lane::{self, Lane};
 use super::proxy::Proxy;
-use crate::embedded::Embedded;
+use crate::embedded::{Embedded, SUPERUSER};
 
 /// What is on its way arrives within milliseconds, unless the machine is very busy.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ impl Standby {
     pub async fn follow(lane: &Lane) -> anyhow::Result<Self> {
         let link = Proxy::start(lane.socket()).await?;
         let address = format!(
-            "host={} port={} user=billd sslmode=disable",
+            "host={} port={} user={SUPERUSER} sslmode=disable",
             link.address().ip(),
             link.address().port()
         );

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn frame(tag: &[u8], body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(body.len() + 4).unwrap();
+        let length = u32::try_from(body.len()).unwrap().strict_add(4);
         [tag, &length.to_be_bytes(), body].concat()
     }
 

@@ -35,14 +35,10 @@ pub(super) async fn carry(
         swallow,
     };
     let (gate, other_gate) = (Gate(held.clone()), Gate(held));
-    let ended = tokio::select! {
+    tokio::select! {
         ended = line.forward_requests(&mut from_client, &mut to_server, gate) => ended,
         ended = line.forward_replies(&mut from_server, other_gate) => ended,
-    };
-    if line.is_marked.load(Ordering::Acquire) {
-        swallow.give_back();
     }
-    ended
 }
 
 /// Nothing passes while it is held, and nothing ever again once the proxy is gone.
@@ -62,6 +58,15 @@ struct Line<'a, C> {
     /// Whether the reply to what the client does now is to be swallowed, should it succeed.
     is_marked: AtomicBool,
     swallow: &'a Swallow,
+}
+
+impl<C> Drop for Line<'_, C> {
+    /// A line that ends otherwise, or is cut, has swallowed nothing.
+    fn drop(&mut self) {
+        if *self.is_marked.get_mut() {
+            self.swallow.give_back();
+        }
+    }
 }
 
 impl<C: AsyncWrite + Unpin> Line<'_, C> {
