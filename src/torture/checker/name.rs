@@ -1,4 +1,4 @@
-//! What a `merchant_uid` says: whose debt, of which period, and the how-manieth attempt.
+//! What a `merchant_uid` says: whose debt, of which period, and which attempt at it.
 
 use jiff::civil::Date;
 

@@ -1,5 +1,10 @@
 //! Each property sees its fault and nothing else: a good pair of ledgers, then one damage at a time.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "the instants of a story are small numbers"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

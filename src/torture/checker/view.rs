@@ -1,6 +1,7 @@
 //! Both ledgers, sorted for the questions that the properties ask.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -8,7 +9,7 @@ use jiff::civil::Date;
 use super::name::Debt;
 use super::{Property, Terms, Violation};
 use crate::sandbox::{Decided, Ended, Request, Route};
-use crate::torture::ledger::{Attempt, Book, Change, Cycle, Entry, Subscription};
+use crate::torture::ledger::{Attempt, Book, Change, Cycle, Entry, Shift, Subscription};
 
 /// One write of one row.
 #[derive(Debug, Clone, Copy)]
@@ -117,13 +118,12 @@ impl<'a> View<'a> {
                 }
             }
             Change::ClockShift { old, new } => {
-                let us = |shift: &Option<_>| shift.as_ref().map(shift_us);
+                let us = |shift: &Option<Shift>| shift.as_ref().map_or(0, |shift| shift.shift_us);
                 if self.shifts.is_empty() {
-                    self.shifts.push((i64::MIN, us(old).unwrap_or(0)));
+                    self.shifts.push((i64::MIN, us(old)));
                 }
                 let before = self.shifts.last().map_or(0, |(_, shift)| *shift);
-                let shift = us(new).unwrap_or(0).max(before);
-                self.shifts.push((entry.at_us, shift));
+                self.shifts.push((entry.at_us, us(new).max(before)));
             }
         }
     }
@@ -151,8 +151,8 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn shift_us(&self, at_us: i64) -> i64 {
-        let known = self.shifts.iter().rev();
-        let last = known.clone().find(|(from_us, _)| *from_us <= at_us);
+        let mut latest_first = self.shifts.iter().rev();
+        let last = latest_first.find(|(from_us, _)| *from_us <= at_us);
         last.map_or(0, |(_, shift)| *shift)
     }
 
@@ -173,22 +173,22 @@ impl<'a> View<'a> {
         let declined =
             |request: &&Request| matches!(request.decided, Some(Decided::Declined { .. }));
         let lied = |request: &&Request| request.decided == Some(Decided::Failed);
-        self.charges_of(merchant_uid).iter().any(|r| declined(&r))
-            || (self.terms.looks_lie && self.looks_of(merchant_uid).iter().any(|r| lied(&r)))
+        self.charges_of(merchant_uid).iter().any(declined)
+            || (self.terms.looks_lie && self.looks_of(merchant_uid).iter().any(lied))
     }
 
     /// How many attempts of a debt the gateway refused.
     pub(super) fn declines_there(&self, subscription: &str, period: Date) -> usize {
-        let debt = |uid: &str| Debt::of(uid);
-        let of_debt = self.charges.keys().filter(|uid| {
-            debt(uid).is_some_and(|d| d.subscription == subscription && d.period == period)
-        });
-        of_debt.filter(|uid| self.is_declined_there(uid)).count()
+        let prefix = format!(
+            "{}{}",
+            subscription.replace('-', ""),
+            period.strftime("%y%m%d")
+        );
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let names = self.charges.range::<str, _>(from).map(|(name, _)| *name);
+        let of_debt = names.take_while(|name| name.starts_with(&prefix));
+        of_debt.filter(|name| self.is_declined_there(name)).count()
     }
-}
-
-fn shift_us(shift: &crate::torture::ledger::Shift) -> i64 {
-    shift.shift_us
 }
 
 /// The record of an approved charge.
