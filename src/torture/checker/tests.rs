@@ -400,7 +400,10 @@ impl Story {
             Change::ChargeAttempt { new: Some(new), .. } => {
                 new.merchant_uid == uid && new.state == state
             }
-            _ => false,
+            Change::ChargeAttempt { .. }
+            | Change::Subscription { .. }
+            | Change::BillingCycle { .. }
+            | Change::ClockShift { .. } => false,
         };
         entries.find(is_it).unwrap()
     }
@@ -411,7 +414,10 @@ impl Story {
         entries
             .find_map(|entry| match &mut entry.change {
                 Change::Subscription { new: Some(new), .. } if new.id == id(nth) => Some(new),
-                _ => None,
+                Change::Subscription { .. }
+                | Change::BillingCycle { .. }
+                | Change::ChargeAttempt { .. }
+                | Change::ClockShift { .. } => None,
             })
             .unwrap()
     }
