@@ -82,6 +82,7 @@ pub struct Cycle {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
+    clippy::struct_field_names,
     reason = "the columns of billd.charge_attempt, which explains them"
 )]
 pub struct Attempt {
@@ -269,7 +270,7 @@ impl Book {
         })
     }
 
-    /// Writes it into a folder, one file per table.
+    /// Writes it into a folder that exists, one file per table.
     pub fn save(&self, folder: &Path) -> anyhow::Result<()> {
         save(folder, REST, &[Rest { now: self.now }])?;
         save(folder, JOURNAL_FILE, &self.journal)?;

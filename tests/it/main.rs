@@ -15,6 +15,7 @@ mod docs;
 mod embedded;
 mod guide;
 mod guide_faults;
+mod journal;
 mod locks;
 mod people;
 mod plans;

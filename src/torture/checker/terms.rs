@@ -7,10 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// The rules that the daemons were given, and what the judge must know of the faults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a question of its own, answered by yes or no"
-)]
 pub struct Terms {
     /// How long a claim holds.
     pub lease: Duration,
