@@ -189,6 +189,10 @@ impl Fleet {
             process.terminate()?;
             match process.wait(STOP_MAX).await? {
                 Some(Ended::Code(0)) => {}
+                // It was to die on this way.
+                Some(ended @ Ended::Signal(_)) if slot.crash.is_some() => {
+                    self.note(&mut slot, ended).await;
+                }
                 Some(other) => {
                     trouble = Some(format!(
                         "a daemon at rest was told to stop and ended by {other:?}"

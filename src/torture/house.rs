@@ -63,13 +63,10 @@ pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String
 /// What the judge must know.
 pub(super) fn terms(plan: &Plan, daemons: Vec<String>, deaths: Vec<Death>) -> Terms {
     let ladders = ["soft_funds", "issuer_call", "unclear", "unspecified"];
-    let mut rungs: BTreeMap<String, u16> = ladders
+    let rungs: BTreeMap<String, u16> = ladders
         .into_iter()
         .map(|class| (class.to_owned(), RUNGS))
         .collect();
-    for hard in ["hard_card", "hard_auth", "request"] {
-        rungs.insert(hard.to_owned(), 0);
-    }
     Terms {
         lease: LEASE,
         call_timeout: CALL,

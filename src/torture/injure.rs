@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::embedded::StopMode;
 use crate::sandbox::{self, Fault, FaultKind, Latency, Route};
 use crate::torture::arena::{
-    Bouncer, Clock, Database, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
+    Bouncer, COMMAND, Clock, Database, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
 };
 use crate::torture::daemon_role;
 use crate::torture::fleet::Fleet;
@@ -368,12 +368,7 @@ impl Scene {
             }
             _ => None,
         });
-        let socket = self.lane.lock().await.socket();
-        let url = format!(
-            "postgres:///{}?host={}&user={OPERATOR}&sslmode=disable",
-            self.database.name(),
-            socket.parent().unwrap_or(&socket).display()
-        );
+        let url = self.lane.lock().await.url_as(COMMAND, &self.database);
         let mut command = Command::new(&self.program);
         command
             .arg(name)

@@ -1,6 +1,5 @@
 //! One seed, from an empty database to the verdict.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,17 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sabotage::{BUG_VARIABLE, Bug};
 use crate::sandbox::{self, Decided, Latency, Request, Route};
-use crate::torture::arena::{Bouncer, Clock, Lane, Proxy, Spec, Standby};
-use crate::torture::checker::check;
+use crate::torture::arena::{Bouncer, COMMAND, Clock, Lane, Proxy, Spec, Standby};
+use crate::torture::checker::{check, doubles};
 use crate::torture::fleet::{Fleet, Record};
 use crate::torture::injure::Scene;
 use crate::torture::ledger::{Book, save_requests};
 use crate::torture::plan::{Injury, Plan, Which};
 use crate::torture::rest::come_to_rest;
 use crate::torture::{daemon_role, house};
-
-/// Of a `merchant_uid`, how much names the subscription and the period.
-const DEBT_LENGTH: usize = 38;
 
 /// What one seed came to.
 #[derive(Debug, Default)]
@@ -203,13 +199,16 @@ async fn judge(
     let lane = scene.lane.into_inner();
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .connect_lazy_with(lane.connect_options("billd", scene.database.name()));
+        .connect_lazy(&lane.url(&scene.database))?;
     let book = Book::read(&pool).await?;
     pool.close().await;
     let requests = scene.gateway.requests();
     scene.gateway.stop().await;
 
-    let roles = (0..plan.daemons).map(daemon_role).collect();
+    let roles = (0..plan.daemons)
+        .map(daemon_role)
+        .chain([COMMAND.to_owned()])
+        .collect();
     let terms = house::terms(plan, roles, record.deaths);
     fs::write(
         folder.join("terms.json"),
@@ -226,7 +225,8 @@ async fn judge(
     outcome.deaths = record.ways;
     outcome.count(&requests);
     if plan.looks_lie() {
-        outcome.doubles_after_a_lie = doubles(&requests);
+        let doubles = doubles(&terms, &requests, &book).len();
+        outcome.doubles_after_a_lie = u64::try_from(doubles).unwrap_or(u64::MAX);
     }
     Ok((lane, outcome))
 }
@@ -243,19 +243,4 @@ impl Outcome {
             }
         }
     }
-}
-
-/// Debts with more than one approved charge.
-fn doubles(requests: &[Request]) -> u64 {
-    let mut charged: BTreeMap<&str, u64> = BTreeMap::new();
-    for request in requests {
-        if matches!(request.decided, Some(Decided::Approved { .. }))
-            && let Some(debt) = request.merchant_uid.get(..DEBT_LENGTH)
-        {
-            let times = charged.entry(debt).or_default();
-            *times = times.saturating_add(1);
-        }
-    }
-    let doubles = charged.values().filter(|times| **times > 1).count();
-    u64::try_from(doubles).unwrap_or(u64::MAX)
 }

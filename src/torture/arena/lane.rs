@@ -15,6 +15,9 @@ use crate::store::{Connection, Pooler, Store};
 /// Whom a person works as who types SQL.
 pub const OPERATOR: &str = "operator";
 
+/// Whom a command of billd works as beside the daemons; to the judge it is one of them.
+pub const COMMAND: &str = "daemon_command";
+
 /// Most daemons of one seed.
 const DAEMONS: u32 = 3;
 
@@ -52,7 +55,9 @@ pub fn daemon_role(number: u32) -> String {
 
 /// Everybody who works on a book.
 pub(super) fn members() -> impl Iterator<Item = String> {
-    (1..=DAEMONS).map(daemon_role).chain([OPERATOR.to_owned()])
+    (1..=DAEMONS)
+        .map(daemon_role)
+        .chain([OPERATOR, COMMAND].map(str::to_owned))
 }
 
 /// A book of one seed. The next one of the same lane takes its place.
@@ -139,8 +144,17 @@ impl Lane {
         role: &str,
         database: &Database,
     ) -> anyhow::Result<PgConnection> {
-        let url = self.server.url_as(role, &database.name);
-        Ok(PgConnection::connect(&url).await?)
+        Ok(PgConnection::connect(&self.url_as(role, database)).await?)
+    }
+
+    /// The address of a database for the superuser, past proxies and bouncers.
+    pub fn url(&self, database: &Database) -> String {
+        self.server.url(&database.name)
+    }
+
+    /// The address of a database for a role, past proxies and bouncers.
+    pub fn url_as(&self, role: &str, database: &Database) -> String {
+        self.server.url_as(role, &database.name)
     }
 
     /// Stops the cluster and starts it again. Returns how long it was away.

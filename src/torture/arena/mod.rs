@@ -18,6 +18,6 @@ pub use self::clock::Clock;
 pub use self::daemon::{Daemon, Ended, Spec};
 pub use self::guard::{Guard, Watched};
 pub use self::interference::{Crowd, OldSnapshot};
-pub use self::lane::{Database, Lane, OPERATOR, daemon_role};
+pub use self::lane::{COMMAND, Database, Lane, OPERATOR, daemon_role};
 pub use self::proxy::Proxy;
 pub use self::standby::Standby;
