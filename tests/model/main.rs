@@ -113,7 +113,7 @@ fn check(
 
 /// Asserts that these variants break the property, and how many steps the shortest way there has. With
 /// one property and one thread the search is breadth first and ends at the first state that breaks it.
-fn breaks(bounds: Bounds, variants: &[Variant], broken: &str, steps: usize) {
+fn breaks(bounds: Bounds, variants: &[Variant], broken: &'static str, steps: usize) {
     let mut properties = always();
     properties.retain(|property| property.name == broken);
     let protocol = Protocol::new(bounds, variants, properties);
@@ -208,9 +208,9 @@ fn a_lost_tail_is_survived_by_a_program_that_asks_before_a_new_name() {
     }
 }
 
-/// Hazard: a fail-over to an asynchronous stand-by forgets an attempt whose request has left. Each of
-/// the three rules that would make this sound is missing today; OPERATIONS.md asks for synchronous
-/// replication. When one is built, it leaves this list.
+/// Hazard: a fail-over to an asynchronous stand-by forgets an attempt whose request has left, and the
+/// program then writes its name off and charges under the next one. Three rules would make this sound,
+/// and none is built; one that is leaves `TODAY` and this list.
 #[test]
 fn what_a_lost_tail_breaks_today_is_known() {
     breaks(FAIL_OVER, TODAY, ONCE, 11);
@@ -222,7 +222,7 @@ fn what_a_lost_tail_breaks_today_is_known() {
 
 #[test]
 fn each_flaw_of_a_program_yields_its_counterexample() {
-    let flawed = |flaw: Variant, broken: &str, steps: usize| {
+    let flawed = |flaw: Variant, broken: &'static str, steps: usize| {
         let mut variants = TODAY.to_vec();
         variants.push(flaw);
         breaks(FAULTS, &variants, broken, steps);
