@@ -4,7 +4,7 @@
 //!
 //! - `state`: what there is. One subscription; rows as the schema has them, claims in the hands of
 //!   daemons, the gateway's ledger, a stand-by.
-//! - `protocol`: what can happen next. Each [`protocol::Action`] names the code it stands for; the
+//! - `actions`, `protocol`, `world`: what can happen next. Each action names the code it stands for; the
 //!   decisions are not modelled, `dunning` and `recheck` themselves are called.
 //! - `store`: the SQL, statement by statement.
 //! - `properties`, `rest`: what must hold always, and once the faults cease.
@@ -22,6 +22,7 @@
     reason = "a model fails by panicking, its numbers are one digit long, and it shows what it found"
 )]
 
+mod actions;
 mod decisions;
 mod properties;
 mod protocol;
@@ -29,6 +30,7 @@ mod rest;
 mod state;
 mod store;
 mod variants;
+mod world;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -37,11 +39,12 @@ use billd::domain::ids::{AttemptNo, MerchantUid, SubscriptionId};
 use jiff::civil::date;
 use stateright::{Checker, Expectation, Model, Path, Property};
 
+use actions::Action;
 use properties::{
     COUNTED_ONCE, FENCE, INTENT, ONCE, TRUE_DECLINES, always, sometimes,
     sometimes_after_a_lost_tail, sometimes_with_people,
 };
-use protocol::{Action, Bounds, Protocol};
+use protocol::{Bounds, Protocol};
 use state::Name;
 use variants::{TODAY, Variant};
 

@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 
 use billd::domain::attempt::Lookup;
 use billd::domain::dunning::{Question, decide, decide_lookup, decide_sent_again};
-use billd::domain::state::{CycleState, SubscriptionState};
 use stateright::{Model, Property};
 
+use crate::actions::{Action, Deed, Verdict, View};
 use crate::decisions::{NOT_FOUND_MIN, POLICY, history, lookup, outcome, step};
 use crate::state::{
     AttemptState, Ledger, Name, Outcome, Phase, Standby, State, Step, WORKERS, Worker,
 };
-use crate::store::{self, Unchecked};
+use crate::store::{self, Claimed, Unchecked};
 use crate::variants::Variant;
+use crate::world::{fail_over, person};
 
 /// How large a world is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -44,75 +45,6 @@ pub(crate) struct Protocol {
     pub(crate) restful: Arc<Mutex<HashSet<State>>>,
 }
 
-/// What the gateway makes of a request in process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    Approved,
-    Declined,
-    /// Refused, and no record of it is kept.
-    DeclinedUnrecorded,
-}
-
-/// What the asker hears.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum View {
-    /// Asked after the settle time: what is so.
-    Settled,
-    /// Asked before: a payment that is visible already.
-    PaidAlready,
-    /// No answer, or one before the settle time that says less than everything.
-    Nothing,
-    /// After the settle time, and not true. Only in worlds that lie.
-    Lie,
-}
-
-/// What a person does in SQL.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Deed {
-    Pause,
-    Activate,
-    Cancel,
-    Reprice,
-}
-
-/// One step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Action {
-    /// `Store::claim_due`: intent, fence and lease in one commit. That its reply is lost, or that the
-    /// daemon dies here, is this step and then `Crash`.
-    Claim,
-    /// `Engine::charge`, `send_again`: the lease outlives the call, and the request leaves.
-    Send(usize),
-    /// The request can't leave: no connection, or too little of the lease is left.
-    NotSent(usize),
-    /// The gateway decides; the answer reaches this worker, or nobody.
-    Decide(Name, Verdict, Option<usize>),
-    /// The call ends without an answer: time-out, lost connection, 500, cut body.
-    TimeOut(usize),
-    /// The lease ends. A worker whose call is under way was paused: a zombie.
-    LeaseEnds(usize),
-    /// `Store::claim_open`: an attempt without a live claim is taken over, to ask about it.
-    TakeOver,
-    /// `Engine::ask`: the look-up, and what is decided from it.
-    LookUp(usize, View),
-    /// `Store::record`, and its reply.
-    Record(usize),
-    /// `Store::record`; the reply is lost, so the recorder will write again.
-    RecordUnheard(usize),
-    /// `kill -9` at this very point.
-    Crash(usize),
-    /// `Store::recheck`.
-    Recheck,
-    /// `auditor`: the gateway's books show a payment of an attempt that was written off.
-    Audit,
-    /// From here on the stand-by gets no more commits.
-    FallBehind,
-    /// The primary is gone; the stand-by takes its place, without the tail.
-    FailOver,
-    /// A person.
-    Person(Deed),
-}
-
 impl Protocol {
     pub(crate) fn new(
         bounds: Bounds,
@@ -131,7 +63,7 @@ impl Protocol {
         self.variants.contains(&variant)
     }
 
-    fn candidates(&self, state: &State, actions: &mut Vec<Action>) {
+    fn candidates(state: &State, actions: &mut Vec<Action>) {
         actions.push(Action::Claim);
         for (index, worker) in state.workers() {
             match worker.phase {
@@ -256,7 +188,7 @@ impl Protocol {
         let before = *state;
         let fence = self.next_fence(state);
         let bounds = (self.bounds.periods, self.bounds.attempts);
-        let worker = store::claim_due(&mut state.database, fence, bounds)?;
+        let claimed = store::claim_due(&mut state.database, fence, bounds)?;
         if !self.is(Variant::NewNameUnasked) && state.database.attempts > 1 {
             // What the earlier names of this debt came to is asked before a further one leaves.
             if let Some(paid) = self.earlier_payment(&before) {
@@ -271,7 +203,7 @@ impl Protocol {
         } else {
             self.committed(state, &before);
         }
-        if let Some(worker) = worker {
+        if let Claimed::Begun(worker) = claimed {
             *state.workers.iter_mut().find(|slot| slot.is_none())? = Some(worker);
         }
         Some(())
@@ -282,7 +214,7 @@ impl Protocol {
         Name::all().find(|name| {
             name.period == state.database.period
                 && written_off(state, *name)
-                && self.truth(&state.gateway[*name]) == lookup::PAID
+                && self.truth(state.gateway[*name]) == lookup::PAID
         })
     }
 
@@ -344,7 +276,11 @@ impl Protocol {
         let heard = match heard {
             Outcome::Unknown if self.is(Variant::TimeOutIsDecline) => Outcome::Declined,
             Outcome::Duplicate if self.is(Variant::DuplicateIsDecline) => Outcome::Declined,
-            heard => heard,
+            Outcome::Paid
+            | Outcome::Declined
+            | Outcome::NotSent
+            | Outcome::Unknown
+            | Outcome::Duplicate => heard,
         };
         let history = history(worker, self.bounds.attempts);
         let (outcome, decision) = if again {
@@ -437,7 +373,7 @@ impl Protocol {
         if worker.phase != Phase::Asking {
             return None;
         }
-        let ledger = &state.gateway[name];
+        let ledger = state.gateway[name];
         let is_settled = has_ended(state, name);
         let truth = self.truth(ledger);
         let heard = match view {
@@ -485,7 +421,7 @@ impl Protocol {
     }
 
     /// What an honest look-up says once all is settled: one payment outweighs any number of failures.
-    fn truth(&self, ledger: &Ledger) -> Outcome {
+    fn truth(&self, ledger: Ledger) -> Outcome {
         let newest_wins = self.is(Variant::NewestRecordWins) && ledger.newest_failed;
         if ledger.approved > 0 && !newest_wins {
             lookup::PAID
@@ -586,57 +522,6 @@ fn note_failed(ledger: &mut Ledger) {
     ledger.newest_failed = true;
 }
 
-fn fail_over(state: &mut State) -> Option<()> {
-    let Standby::Behind { database, commits } = state.standby else {
-        return None;
-    };
-    if commits == 0 {
-        return None;
-    }
-    for worker in state.workers.iter_mut().flatten() {
-        worker.forgotten = worker.fence > database.fence;
-    }
-    state.database = database;
-    state.standby = Standby::Promoted;
-    Some(())
-}
-
-/// Plain SQL, and what the triggers of the schema make of it.
-fn person(state: &mut State, deed: Deed) -> Option<()> {
-    state.people = state.people.checked_sub(1)?;
-    let db = &mut state.database;
-    let current = usize::from(db.period);
-    match (deed, db.state) {
-        (Deed::Reprice, _) => db.price ^= 1,
-        (Deed::Pause, SubscriptionState::Active) => db.state = SubscriptionState::Paused,
-        (Deed::Activate, SubscriptionState::Paused | SubscriptionState::Cancelled) => {
-            db.state = SubscriptionState::Active;
-            db.recheck = true;
-        }
-        (Deed::Activate, SubscriptionState::PastDue) => {
-            db.state = SubscriptionState::Active;
-            db.declines = 0;
-            match db.cycles.get_mut(current).and_then(Option::as_mut) {
-                Some(cycle) if cycle.state == CycleState::Uncollectible => {
-                    cycle.state = CycleState::Due;
-                }
-                Some(_) | None => db.recheck = true,
-            }
-        }
-        (Deed::Cancel, SubscriptionState::Active | SubscriptionState::PastDue) => {
-            db.state = SubscriptionState::Cancelled;
-            let is_open = Name::all().any(|name| db.attempt[name].state.is_open());
-            for cycle in db.cycles.iter_mut().flatten().filter(|_| !is_open) {
-                if matches!(cycle.state, CycleState::Due | CycleState::Uncollectible) {
-                    cycle.state = CycleState::Void;
-                }
-            }
-        }
-        (Deed::Pause | Deed::Activate | Deed::Cancel, _) => return None,
-    }
-    Some(())
-}
-
 impl Model for Protocol {
     type State = State;
     type Action = Action;
@@ -655,7 +540,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.candidates(state, actions);
+        Self::candidates(state, actions);
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {

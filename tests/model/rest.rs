@@ -9,7 +9,8 @@
 
 use billd::domain::state::{CycleState, SubscriptionState};
 
-use crate::protocol::{Action, Protocol, Verdict, View};
+use crate::actions::{Action, Verdict, View};
+use crate::protocol::Protocol;
 use crate::state::{AttemptState, Name, Phase, State};
 
 /// More than any calm run of these sizes needs.

@@ -189,6 +189,7 @@ pub(crate) struct Ledger {
 
 /// What happened and can't be read off the rows any more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent alarms")]
 pub(crate) struct Seen {
     pub(crate) sent_without_intent: bool,
     pub(crate) sent_after_final: bool,

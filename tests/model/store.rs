@@ -26,8 +26,16 @@ fn at(period: u8) -> Timestamp {
     format!("2026-{month:02}-15T00:00:00Z").parse().unwrap()
 }
 
-/// `claim_due.sql`. `None`: nothing is due. The worker is missing if the row was set aside.
-pub(crate) fn claim_due(db: &mut Database, fence: u8, bounds: (u8, u8)) -> Option<Option<Worker>> {
+/// What a claim made of a row that was due.
+pub(crate) enum Claimed {
+    /// An attempt is written down.
+    Begun(Worker),
+    /// The row could not begin, and waits for `recheck`.
+    SetAside,
+}
+
+/// `claim_due.sql`. `None`: nothing is due.
+pub(crate) fn claim_due(db: &mut Database, fence: u8, bounds: (u8, u8)) -> Option<Claimed> {
     let (periods, attempts) = bounds;
     let is_due = db.state == SubscriptionState::Active
         && db.period < periods
@@ -50,7 +58,7 @@ pub(crate) fn claim_due(db: &mut Database, fence: u8, bounds: (u8, u8)) -> Optio
     // `on conflict do nothing`, twice: a closed cycle, an attempt that exists.
     if cycle.state != CycleState::Due || db.attempt[name].state != AttemptState::Absent {
         db.recheck = true;
-        return Some(None);
+        return Some(Claimed::SetAside);
     }
     db.attempt[name] = Attempt {
         state: AttemptState::Started,
@@ -59,7 +67,7 @@ pub(crate) fn claim_due(db: &mut Database, fence: u8, bounds: (u8, u8)) -> Optio
     };
     db.open = Some(name);
     db.attempts = name.no;
-    Some(Some(Worker {
+    Some(Claimed::Begun(Worker {
         name,
         fence,
         amount: cycle.amount,
