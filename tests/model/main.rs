@@ -4,7 +4,7 @@
 //!
 //! - `state`: what there is. One subscription; rows as the schema has them, claims in the hands of
 //!   daemons, the gateway's ledger, a stand-by.
-//! - `actions`, `protocol`, `world`: what can happen next. Each action names the code it stands for; the
+//! - `actions`, `protocol`, `asking`, `world`: what can happen next. Each action names the code it stands for; the
 //!   decisions are not modelled, `dunning` and `recheck` themselves are called.
 //! - `store`: the SQL, statement by statement.
 //! - `properties`, `rest`: what must hold always, and once the faults cease.
@@ -23,6 +23,7 @@
 )]
 
 mod actions;
+mod asking;
 mod decisions;
 mod properties;
 mod protocol;

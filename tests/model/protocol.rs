@@ -6,12 +6,11 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use billd::domain::attempt::Lookup;
-use billd::domain::dunning::{Question, decide, decide_lookup, decide_sent_again};
+use billd::domain::dunning::{decide, decide_sent_again};
 use stateright::{Model, Property};
 
 use crate::actions::{Action, Deed, Verdict, View};
-use crate::decisions::{NOT_FOUND_MIN, POLICY, history, lookup, outcome, step};
+use crate::decisions::{POLICY, history, lookup, outcome, step};
 use crate::state::{
     AttemptState, Ledger, Name, Outcome, Phase, Standby, State, Step, WORKERS, Worker,
 };
@@ -229,7 +228,7 @@ impl Protocol {
 
     /// After a fail-over nothing is begun, taken over or sent again before all that was under way under
     /// the lost commits has ended.
-    fn tail_has_ended(&self, state: &State) -> bool {
+    pub(crate) fn tail_has_ended(&self, state: &State) -> bool {
         self.is(Variant::NoRestAfterFailOver)
             || state.standby != Standby::Promoted
             || Name::all().all(|name| has_ended(state, name))
@@ -337,101 +336,6 @@ impl Protocol {
         }
     }
 
-    // ---------------------------------------------------------------------------------- asking
-
-    fn take_over(&self, state: &mut State) -> Option<()> {
-        let before = *state;
-        let is_live = |worker: &Worker| state.holds(worker) && !worker.late;
-        if state.workers().any(|(_, worker)| is_live(worker)) {
-            return None;
-        }
-        let name = state.database.open?;
-        if !self.tail_has_ended(state) {
-            return None;
-        }
-        let fence = self.next_fence(state);
-        if self.is(Variant::RescueByNewAttempt) {
-            let database = &mut state.database;
-            database.attempt[name].state = AttemptState::Declined;
-            database.fence = fence;
-            database.open = None;
-            self.committed(state, &before);
-            return Some(());
-        }
-        if state.workers().count() >= self.bounds.workers {
-            return None;
-        }
-        let worker = store::claim_open(&mut state.database, fence)?;
-        self.committed(state, &before);
-        *state.workers.iter_mut().find(|slot| slot.is_none())? = Some(worker);
-        Some(())
-    }
-
-    fn look_up(&self, state: &mut State, index: usize, view: View) -> Option<()> {
-        let worker = state.workers[index].as_ref()?;
-        let name = worker.name;
-        if worker.phase != Phase::Asking {
-            return None;
-        }
-        let ledger = state.gateway[name];
-        let is_settled = has_ended(state, name);
-        let truth = self.truth(ledger);
-        let heard = match view {
-            View::Settled if is_settled => Ok(truth),
-            View::PaidAlready if !is_settled && truth == lookup::PAID => Ok(truth),
-            View::Nothing => Err(()),
-            View::Lie if self.is(Variant::NotFoundBelievedEarly) && !is_settled => {
-                Ok(lookup::NOT_FOUND)
-            }
-            View::Lie if self.is(Variant::ChargesAfterSettle) && !is_settled => {
-                Ok(lookup::NOT_FOUND)
-            }
-            View::Lie if self.is(Variant::FailedForApproved) && ledger.approved > 0 => {
-                Ok(lookup::FAILED)
-            }
-            View::Settled | View::PaidAlready | View::Lie => return None,
-        };
-        let has_waited = matches!(view, View::Settled | View::Lie);
-        let attempt = state.database.attempt[name];
-        let not_found = if has_waited && heard == Ok(lookup::NOT_FOUND) {
-            (attempt.not_found + 1).min(u8::try_from(NOT_FOUND_MIN).unwrap())
-        } else {
-            0
-        };
-        let question = Question {
-            age: if has_waited {
-                POLICY.settle
-            } else {
-                std::time::Duration::ZERO
-            },
-            asks: 1,
-            not_found: u16::from(not_found),
-            sends: attempt.sends,
-        };
-        let heard: Result<Lookup, ()> = heard.map(lookup::of);
-        let history = history(worker, self.bounds.attempts);
-        let (proved, decision) =
-            decide_lookup(&POLICY, heard.as_ref().map_err(drop), &question, history);
-        state.workers[index].as_mut()?.phase = Phase::Answer {
-            outcome: proved.as_ref().map(lookup::word),
-            step: step(decision),
-            not_found,
-        };
-        Some(())
-    }
-
-    /// What an honest look-up says once all is settled: one payment outweighs any number of failures.
-    fn truth(&self, ledger: Ledger) -> Outcome {
-        let newest_wins = self.is(Variant::NewestRecordWins) && ledger.newest_failed;
-        if ledger.approved > 0 && !newest_wins {
-            lookup::PAID
-        } else if ledger.failed {
-            lookup::FAILED
-        } else {
-            lookup::NOT_FOUND
-        }
-    }
-
     // ------------------------------------------------------------------------------- recording
 
     fn record(&self, state: &mut State, index: usize, is_heard: bool) -> Option<()> {
@@ -471,7 +375,7 @@ impl Protocol {
     // -------------------------------------------------------------------------------- durability
 
     /// The fence of a new claim.
-    fn next_fence(&self, state: &State) -> u8 {
+    pub(crate) fn next_fence(&self, state: &State) -> u8 {
         if self.is(Variant::FenceCountsByOne) {
             return state.database.fence + 1;
         }
@@ -482,7 +386,7 @@ impl Protocol {
 
     /// Something was committed: a stand-by that has stopped falls further behind. One that would lose
     /// more than this instance looks at has caught up instead.
-    fn committed(&self, state: &mut State, before: &State) {
+    pub(crate) fn committed(&self, state: &mut State, before: &State) {
         if state.database == before.database {
             return;
         }
@@ -497,7 +401,7 @@ impl Protocol {
 
 /// Whether no request of this name can still be on its way: none is in process, and nobody with a
 /// lease is about to send one.
-fn has_ended(state: &State, name: Name) -> bool {
+pub(crate) fn has_ended(state: &State, name: Name) -> bool {
     let may_send = |worker: &Worker| {
         worker.name == name && !worker.late && matches!(worker.phase, Phase::Claimed { .. })
     };
