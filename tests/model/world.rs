@@ -1,0 +1,58 @@
+//! What others do: the stand-by's promotion, and people.
+
+use billd::domain::state::{CycleState, SubscriptionState};
+
+use crate::actions::Deed;
+use crate::state::{Name, Standby, State};
+
+/// The stand-by is promoted; whoever built on what it lacks is forgotten.
+pub(crate) fn fail_over(state: &mut State) -> Option<()> {
+    let Standby::Behind { database, commits } = state.standby else {
+        return None;
+    };
+    if commits == 0 {
+        return None;
+    }
+    for worker in state.workers.iter_mut().flatten() {
+        worker.forgotten = worker.fence > database.fence;
+    }
+    state.database = database;
+    state.standby = Standby::Promoted;
+    Some(())
+}
+
+/// Plain SQL, and what the triggers of the schema make of it.
+pub(crate) fn person(state: &mut State, deed: Deed) -> Option<()> {
+    state.people = state.people.checked_sub(1)?;
+    let db = &mut state.database;
+    let current = usize::from(db.period);
+    match (deed, db.state) {
+        (Deed::Reprice, _) => db.price ^= 1,
+        (Deed::Pause, SubscriptionState::Active) => db.state = SubscriptionState::Paused,
+        (Deed::Activate, SubscriptionState::Paused | SubscriptionState::Cancelled) => {
+            db.state = SubscriptionState::Active;
+            db.recheck = true;
+        }
+        (Deed::Activate, SubscriptionState::PastDue) => {
+            db.state = SubscriptionState::Active;
+            db.declines = 0;
+            match db.cycles.get_mut(current).and_then(Option::as_mut) {
+                Some(cycle) if cycle.state == CycleState::Uncollectible => {
+                    cycle.state = CycleState::Due;
+                }
+                Some(_) | None => db.recheck = true,
+            }
+        }
+        (Deed::Cancel, SubscriptionState::Active | SubscriptionState::PastDue) => {
+            db.state = SubscriptionState::Cancelled;
+            let is_open = Name::all().any(|name| db.attempt[name].state.is_open());
+            for cycle in db.cycles.iter_mut().flatten().filter(|_| !is_open) {
+                if matches!(cycle.state, CycleState::Due | CycleState::Uncollectible) {
+                    cycle.state = CycleState::Void;
+                }
+            }
+        }
+        (Deed::Pause | Deed::Activate | Deed::Cancel, _) => return None,
+    }
+    Some(())
+}
