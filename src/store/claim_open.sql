@@ -55,6 +55,7 @@ asked as (
 )
 select
     a.merchant_uid as "merchant_uid!",
+    null::timestamptz as "next_charge_at: jiff_sqlx::Timestamp",
     a.subscription_id as "subscription_id!",
     a.period as "period!: jiff_sqlx::Date",
     a.attempt_no as "attempt_no!",

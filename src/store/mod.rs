@@ -23,7 +23,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
-pub use attempts::{ClaimLimits, Claimed};
+pub use attempts::{ClaimLimits, Claimed, Watermark};
 pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};
