@@ -42,7 +42,7 @@ const CLAIM: &str = include_str!("../../src/store/claim_due.sql");
 const OPEN: &str = include_str!("../../src/store/claim_open.sql");
 const RECORD: &str = include_str!("../../src/store/record.sql");
 
-/// A book of which a tenth is due, with a history, filled past the triggers that a person's insert meets.
+/// A book of which a tenth is due and a tenth in doubt, with a history, filled past the triggers that a person's insert meets.
 const MANY: &str = "
     alter table billd.subscription disable trigger user;
     alter table billd.billing_cycle disable trigger user;
@@ -58,6 +58,11 @@ const MANY: &str = "
         currency, customer_uid, state, finished_at, imp_uid)
     select billd.merchant_uid(id, '2026-11-01', 1), id, '2026-11-01', 1, amount, currency,
         customer_uid, 'paid', now(), 'imp' from billd.subscription;
+    insert into billd.charge_attempt (merchant_uid, subscription_id, period, attempt_no, amount,
+        currency, customer_uid, state, ask_at)
+    select billd.merchant_uid(id, '2026-12-01', 1), id, '2026-12-01', 1, amount, currency,
+        customer_uid, 'unknown', next_charge_at
+    from billd.subscription where customer_uid like '%7';
     alter table billd.subscription enable trigger user;
     alter table billd.billing_cycle enable trigger user;
     alter table billd.charge_attempt enable trigger user;
@@ -173,10 +178,12 @@ async fn a_claim_never_goes_on_so_close_to_the_present_that_a_late_commit_is_mis
     let book = Book::new().await;
     book.subscribe("cust_1").await;
     let mut late = book.sql.begin().await.unwrap();
-    sqlx::raw_sql("insert into billd.subscription (customer_uid, name, amount) values ('cust_2', 'n', 100)")
-        .execute(&mut *late)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "insert into billd.subscription (customer_uid, name, amount) values ('cust_2', 'n', 100)",
+    )
+    .execute(&mut *late)
+    .await
+    .unwrap();
     book.subscribe("cust_3").await;
     let limits = ClaimLimits {
         rows_max: 10,

@@ -123,12 +123,7 @@ async fn the_terms_of_an_attempt_never_change_and_no_merchant_uid_is_reused() {
         "an attempt of this cycle is open",
     )
     .await;
-    refused(
-        &book,
-        "delete from billd.subscription",
-        "has debts",
-    )
-    .await;
+    refused(&book, "delete from billd.subscription", "has debts").await;
     refused(
         &book,
         "insert into billd.charge_attempt select * from billd.charge_attempt",
