@@ -30,7 +30,7 @@ comment on view billd.attention is 'What waits for the gateway or for a person, 
 drop table billd.refund, billd.hand_charge;
 drop trigger first_payment_failed on billd.charge_attempt;
 drop trigger charge_attempt_terms_never_change on billd.charge_attempt;
-create trigger charge_attempt_terms_never_change before update on billd.charge_attempt
+create trigger charge_attempt_terms_never_change after update on billd.charge_attempt
     for each row
     when ((old.merchant_uid, old.subscription_id, old.period, old.attempt_no, old.amount,
            old.currency, old.customer_uid)

@@ -108,7 +108,7 @@ comment on column billd.charge_attempt.by_card is
     'True for the first payment of billd charge onetime --subscribe: the card itself was sent, so this request can''t be repeated. If it fails, the subscription is cancelled.';
 
 drop trigger charge_attempt_terms_never_change on billd.charge_attempt;
-create trigger charge_attempt_terms_never_change before update on billd.charge_attempt
+create trigger charge_attempt_terms_never_change after update on billd.charge_attempt
     for each row
     when ((old.merchant_uid, old.subscription_id, old.period, old.attempt_no, old.amount,
            old.currency, old.customer_uid, old.by_card)

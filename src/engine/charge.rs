@@ -51,12 +51,20 @@ impl<G: Gateway> Inner<G> {
             // 1. Claim and begin: the intents are on disk before any money can move.
             crash_at(ClaimNext);
             let lease = Lease::start(self.limits.lease);
-            let claimed = self.store.claim_due(self.claim_limits(rows_max)).await?;
+            let after = self.frontier.next();
+            let claimed = self
+                .store
+                .claim_due_after(after, self.claim_limits(rows_max))
+                .await?;
             crash_at(ClaimCommitted);
             self.note_database(true);
+            self.frontier.advance(claimed.reached);
             let count = claimed.claims.len();
-            if count == 0 {
-                break;
+            match after {
+                // Nothing is due ahead; only a look at everything can say that nothing is due.
+                Some(_) if count == 0 => continue,
+                None if count == 0 => break,
+                _ => {}
             }
             self.metrics
                 .claim_rows

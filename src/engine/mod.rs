@@ -7,6 +7,7 @@
 mod brake;
 mod charge;
 mod doorbell;
+mod frontier;
 mod hand;
 mod lease;
 mod planted;
@@ -33,6 +34,7 @@ pub use refund::Refunded;
 use crate::causes::chain;
 use crate::domain::dunning::Policy;
 use crate::engine::brake::Brake;
+use crate::engine::frontier::Frontier;
 use crate::engine::recorder::{Recorder, RecorderLimits};
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics, Tally};
@@ -99,6 +101,7 @@ struct Inner<G> {
     doorbell: Arc<Doorbell>,
     tally: Tally,
     brake: Brake,
+    frontier: Frontier,
     /// One permit per charge; given back only when the outcome is durable.
     slots: Arc<Semaphore>,
     /// One permit per question.
@@ -162,6 +165,7 @@ impl<G: Gateway> Engine<G> {
             doorbell,
             tally: Tally::default(),
             brake: Brake::default(),
+            frontier: Frontier::default(),
             slots: Arc::new(Semaphore::new(limits.charges_max)),
             questions: Arc::new(Semaphore::new(limits.questions_max)),
             tasks: TaskTracker::new(),

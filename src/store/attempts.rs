@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use sqlx::types::Uuid;
+
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
 use crate::store::answers::Columns;
 use crate::store::rows::{AttemptRow, seconds};
@@ -27,19 +30,63 @@ pub struct Claimed {
     /// How long to wait before the first is sent, under a rate cap; each next one waits one
     /// interval of the cap more.
     pub first_in: Duration,
+    /// Where the next claim may go on; `None` if nothing was claimed.
+    pub reached: Option<Watermark>,
+}
+
+/// How far claims have come, in the order in which things fall due.
+///
+/// What lies before it has been claimed, but the index goes on to lead there until PostgreSQL has
+/// cleaned up, and that takes as long as the oldest transaction of anybody. A claim that goes on from
+/// here never reads that again. What was put there later, by hand for instance, is found by the
+/// next claim that looks at everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watermark {
+    at: Timestamp,
+    id: Uuid,
+}
+
+/// A row that says it is due now is seen by others only when it is committed, a little later.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(2);
+
+impl Watermark {
+    /// Right behind this row, but never so close to the present that a late commit is missed.
+    fn behind(row: &AttemptRow) -> Option<Self> {
+        let at = row.next_charge_at?.to_jiff();
+        let settled = row.now.to_jiff().checked_sub(COMMITTED_WITHIN).ok()?;
+        Some(if at < settled {
+            let id = row.subscription_id;
+            Self { at, id }
+        } else {
+            let id = Uuid::nil();
+            Self { at: settled, id }
+        })
+    }
 }
 
 impl Store {
-    /// Claims what is due and begins an attempt for each: the intents are durable when this returns.
+    /// Looks at everything: see [`Store::claim_due_after`].
     pub async fn claim_due(&self, limits: ClaimLimits) -> Result<Claimed, StoreError> {
+        self.claim_due_after(None, limits).await
+    }
+
+    /// Claims what is due and begins an attempt for each: the intents are durable when this returns.
+    /// Goes on where an earlier claim ended, if told where that was.
+    pub async fn claim_due_after(
+        &self,
+        after: Option<Watermark>,
+        limits: ClaimLimits,
+    ) -> Result<Claimed, StoreError> {
         let statement = sqlx::query_file_as!(
             AttemptRow,
             "src/store/claim_due.sql",
             i32::try_from(limits.rows_max).unwrap_or(i32::MAX),
             limits.lease.as_secs_f64(),
             i32::try_from(limits.rate_per_second).unwrap_or(i32::MAX),
+            after.map(|after| jiff_sqlx::Timestamp::from(after.at)) as _,
+            after.map(|after| after.id),
         );
-        let rows = match self.late_commit().await? {
+        let mut rows = match self.late_commit().await? {
             None => self.within(statement.fetch_all(&self.pool)).await?,
             Some(planted) => {
                 planted
@@ -47,6 +94,11 @@ impl Store {
                     .await?
             }
         };
+        rows.sort_by_key(|row| {
+            let at = row.next_charge_at.map(jiff_sqlx::Timestamp::to_jiff);
+            (at, row.subscription_id)
+        });
+        let reached = rows.last().and_then(Watermark::behind);
         let first_in = rows
             .first()
             .and_then(|row| row.first_in_seconds)
@@ -56,7 +108,11 @@ impl Store {
             .into_iter()
             .map(AttemptRow::into_claim)
             .collect::<Result<_, _>>()?;
-        Ok(Claimed { claims, first_in })
+        Ok(Claimed {
+            claims,
+            first_in,
+            reached,
+        })
     }
 
     /// Takes over open attempts whose lease or waiting time has ended, to ask about them.

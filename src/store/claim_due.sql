@@ -1,6 +1,7 @@
 -- store::claim_due: locks what is due, raises the fence, and writes the attempts down, in one commit.
 --
--- $1 most rows · $2 lease in seconds · $3 requests per second, 0 for no cap
+-- $1 most rows · $2 lease in seconds · $3 requests per second, 0 for no cap · $4, $5 where the last claim
+-- ended, or null to look at all that is due
 with clock as materialized (
     select billd.now() as now
 ),
@@ -17,31 +18,72 @@ budget as materialized (
     where $3::int > 0
     for update of r
 ),
+-- The order and the place to go on from (see `Watermark`) are those of the index, so what other claims
+-- have taken or left behind is not read again.
 due as materialized (
-    select s.*
-    from billd.subscription s
-    where s.state = 'active'
-      and s.next_charge_at <= (select now from clock)
-      and s.open_attempt is null
-      and not s.recheck
-      and s.attempts < 99
-    order by s.next_charge_at
-    limit least($1::int, coalesce((select slots from budget), $1::int))
-    for no key update skip locked
+    select d.*, billd.merchant_uid(d.id, d.period, d.attempts + 1) as merchant_uid
+    from (
+        select s.*
+        from billd.subscription s
+        where s.state = 'active'
+          and s.next_charge_at <= (select now from clock)
+          and (s.next_charge_at, s.id) > (
+              coalesce($4::timestamptz, '-infinity'),
+              coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+          and s.open_attempt is null
+          and not s.recheck
+          and s.attempts < 99
+        order by s.next_charge_at, s.id
+        limit $1::int
+        for no key update skip locked
+    ) d
+    limit coalesce((select slots from budget), $1::int)
 ),
--- The debt of a retry exists already. One that somebody has locked is left for later, together with
--- its subscription: waiting for it would hold up all the others.
+-- What the book holds of these already. Looked up row by row, whatever the planner thinks of the tables;
+-- nobody else begins an attempt of a row that is locked here.
+looked as materialized (
+    select d.*, c.period is not null as has_debt,
+        coalesce(a.merchant_uid, o.merchant_uid) is not null as has_attempt
+    from due d
+    left join lateral (
+        select c.period from billd.billing_cycle c
+        where c.subscription_id = d.id and c.period = d.period
+        limit 1
+    ) c on true
+    left join lateral (
+        select a.merchant_uid from billd.charge_attempt a
+        where a.merchant_uid = d.merchant_uid
+        limit 1
+    ) a on true
+    left join lateral (
+        select o.merchant_uid from billd.charge_attempt o
+        where o.subscription_id = d.id and o.state in ('started', 'unknown')
+        limit 1
+    ) o on true
+),
+-- The debt of a retry exists already, and says what is asked for. One that somebody has locked is left
+-- for later, together with its subscription: waiting for it would hold up all the others.
 held as materialized (
-    select c.subscription_id
-    from due d
-    join billd.billing_cycle c on c.subscription_id = d.id and c.period = d.period
-    where d.attempts > 0
-    for no key update of c skip locked
+    select l.id, c.state, c.amount, c.currency, c.tax_free, c.vat_amount, c.card_quota
+    from looked l
+    cross join lateral (
+        select c.* from billd.billing_cycle c
+        where c.subscription_id = l.id and c.period = l.period
+        for no key update skip locked
+    ) c
+    where l.has_debt
 ),
+-- The first attempt of a period opens its cycle and so fixes the sum.
 ready as materialized (
-    select d.*
-    from due d
-    where d.attempts = 0 or d.id in (select subscription_id from held)
+    select l.id, l.period, l.merchant_uid, l.attempts, l.customer_uid, l.fence, l.due_at, false as has_debt,
+        not l.has_attempt as may_begin, l.amount, l.currency, l.tax_free, l.vat_amount, l.card_quota
+    from looked l
+    where not l.has_debt and l.attempts = 0
+    union all
+    select l.id, l.period, l.merchant_uid, l.attempts, l.customer_uid, l.fence, l.due_at, true,
+        h.state = 'due' and not l.has_attempt, h.amount, h.currency, h.tax_free, h.vat_amount, h.card_quota
+    from looked l
+    join held h on h.id = l.id
 ),
 spent as (
     update billd.rate_limit r
@@ -49,55 +91,49 @@ spent as (
     from budget b
     where exists (select from ready)
 ),
--- The first attempt of a period opens its cycle and so fixes the sum; a retry finds it due. The
--- no-op update is what makes an existing cycle come back.
 cycle as (
-    insert into billd.billing_cycle as c
+    insert into billd.billing_cycle
         (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, opened_at)
     select d.id, d.period, d.amount, d.currency, d.tax_free, d.vat_amount, d.card_quota, d.due_at, k.now
     from ready d, clock k
-    on conflict (subscription_id, period) do update set state = c.state where c.state = 'due'
-    returning c.*
+    where not d.has_debt
 ),
 attempt as (
     insert into billd.charge_attempt
         (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
          state, started_at, ask_at, fence)
     select
-        billd.merchant_uid(d.id, d.period, d.attempts + 1), d.id, d.period, d.attempts + 1,
-        c.amount, c.currency, d.customer_uid,
+        d.merchant_uid, d.id, d.period, d.attempts + 1, d.amount, d.currency, d.customer_uid,
         'started', k.now, k.now + make_interval(secs => $2::float8), d.fence + 1
-    from ready d
-    join cycle c on c.subscription_id = d.id
-    cross join clock k
-    on conflict do nothing
-    returning merchant_uid, subscription_id
+    from ready d, clock k
+    where d.may_begin
 ),
 -- Joined by id and not by ctid: the row may have been updated between this statement's snapshot and
 -- its lock, and only a join by id finds the version that was locked. The array is for the planner,
 -- which can't know how few rows the limit lets through and would read the whole table.
 --
--- A row that could not begin (its cycle is closed, or the attempt exists) is set aside for
+-- A row that may not begin (its cycle is closed, or the attempt exists) is set aside for
 -- store::recheck: it must neither be charged nor be met again by every claim.
 claimed as (
     update billd.subscription s
     set fence = s.fence + 1,
-        open_attempt = a.merchant_uid,
-        attempts = s.attempts + (a.merchant_uid is not null)::int,
-        recheck = a.merchant_uid is null
-    from ready d
-    left join attempt a on a.subscription_id = d.id
-    where s.id = any (array(select id from ready)) and s.id = d.id
-    returning s.*
+        open_attempt = case when b.may_begin then b.merchant_uid end,
+        attempts = s.attempts + b.may_begin::int,
+        recheck = not b.may_begin
+    from ready b
+    where s.id = any (array(select id from ready)) and s.id = b.id
+    returning s.*, b.amount as debt_amount, b.currency as debt_currency,
+        b.tax_free as debt_tax_free, b.vat_amount as debt_vat_amount, b.card_quota as debt_card_quota
 )
 select
     s.open_attempt as "merchant_uid!",
+    s.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
     s.id as "subscription_id!",
     s.period as "period!: jiff_sqlx::Date",
     s.attempts as "attempt_no!",
     s.fence as "fence!",
-    c.amount as "amount!",
-    c.currency as "currency!",
+    s.debt_amount as "amount!",
+    s.debt_currency as "currency!",
     s.customer_uid as "customer_uid!",
     0::smallint as "asks!",
     0::smallint as "not_found!",
@@ -112,13 +148,11 @@ select
     s.time_zone as "time_zone!",
     s.anchor_at as "anchor_at!: jiff_sqlx::Timestamp",
     s.due_at as "due_at!: jiff_sqlx::Timestamp",
-    c.tax_free, c.vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr,
-    s.buyer_postcode, c.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
+    s.debt_tax_free as tax_free, s.debt_vat_amount as vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel,
+    s.buyer_addr, s.buyer_postcode, s.debt_card_quota as card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
     s.gateway_options::text as "gateway_options!",
     k.now as "now!: jiff_sqlx::Timestamp",
     greatest(0, extract(epoch from (select first_at from budget) - k.now))::float8 as first_in_seconds
 from claimed s
-join cycle c on c.subscription_id = s.id
 cross join clock k
 where s.open_attempt is not null
-order by s.due_at, s.id

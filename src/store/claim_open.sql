@@ -37,7 +37,9 @@ unresolved as (
     update billd.billing_cycle c
     set state = 'unresolved'
     from open o
-    where c.subscription_id = o.subscription_id and c.period = o.period and c.state = 'due'
+    -- The array is for the planner, which thinks that few debts are due and would look for those.
+    where c.subscription_id = any (array(select subscription_id from open))
+      and c.subscription_id = o.subscription_id and c.period = o.period and c.state = 'due'
 ),
 asked as (
     update billd.charge_attempt a
@@ -55,6 +57,7 @@ asked as (
 )
 select
     a.merchant_uid as "merchant_uid!",
+    null::timestamptz as "next_charge_at: jiff_sqlx::Timestamp",
     a.subscription_id as "subscription_id!",
     a.period as "period!: jiff_sqlx::Date",
     a.attempt_no as "attempt_no!",

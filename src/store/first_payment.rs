@@ -96,7 +96,7 @@ async fn insert(tx: &mut Tx, first: &FirstPayment) -> Result<Born, sqlx::Error> 
             (customer_uid, name, amount, currency, interval_unit, interval_count, time_zone,
              tax_free, vat_amount, buyer_name, buyer_email, buyer_tel, buyer_addr, buyer_postcode,
              card_quota, custom_data, notice_url, product_type)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        values ($1, $2, $3, $4::text, $5, $6, $7::text, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         returning id, period as "period: jiff_sqlx::Date",
             due_at as "due_at: jiff_sqlx::Timestamp",
             anchor_at as "anchor_at: jiff_sqlx::Timestamp",

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::store::session::Pool;
 
-pub use attempts::{ClaimLimits, Claimed};
+pub use attempts::{ClaimLimits, Claimed, Watermark};
 pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};

@@ -101,8 +101,7 @@ async fn recheck_one(
             s.time_zone,
             c.state as "cycle_state?",
             exists (
-                select from billd.charge_attempt a
-                where a.subscription_id = s.id and a.period = s.period and a.state = 'paid'
+                select from billd.attempts_of(s.id, s.period) a where a.state = 'paid'
             ) as "paid!",
             exists (
                 select from billd.charge_attempt a
@@ -315,8 +314,7 @@ async fn keep(tx: &mut Tx, subscription: SubscriptionId) -> Result<(), sqlx::Err
             open_attempt = null,
             attempts = greatest(s.attempts, (
                 select coalesce(max(a.attempt_no), 0)
-                from billd.charge_attempt a
-                where a.subscription_id = s.id and a.period = s.period)),
+                from billd.attempts_of(s.id, s.period) a)),
             next_charge_at = case
                 when s.state = 'active' then coalesce(s.next_charge_at, billd.now())
                 else s.next_charge_at

@@ -22,12 +22,6 @@ answer as materialized (
         wait_seconds, took_rung, next_period, next_due_at, give_up_reason, not_found
     )
 ),
-before as materialized (
-    select a.merchant_uid, a.state
-    from answer x
-    join billd.charge_attempt a on a.merchant_uid = x.merchant_uid
-    where a.merchant_uid = any ($1::text[])
-),
 fact as (
     update billd.charge_attempt a
     set state = case when x.decision = 'send_again' then 'started' else x.state end,
@@ -62,8 +56,8 @@ move as (
         -- Three reasons to look at the facts again before anybody charges: money was reported for
         -- another attempt of this row; the next period fell due during a pause; there is no next one.
         recheck = s.recheck
-            or (x.decision <> 'advance' and exists (
-                select from fact f where f.subscription_id = s.id and f.state = 'paid'))
+            or (x.decision <> 'advance' and s.id in (
+                select f.subscription_id from fact f where f.state = 'paid'))
             or (x.decision = 'advance' and (
                 x.next_due_at is null
                 or coalesce(x.next_due_at >= s.paused_at and x.next_due_at < s.resumed_at, false))),
@@ -115,16 +109,19 @@ cycle as (
 stray as (
     update billd.subscription s
     set recheck = true
-    from fact f
-    where s.id = f.subscription_id and f.state = 'paid'
-      and not exists (select from move m where m.id = s.id)
+    where s.id = any (array(
+        select f.subscription_id
+        from fact f
+        where f.state = 'paid' and f.subscription_id not in (select m.id from move m)))
 )
 select
     x.merchant_uid as "merchant_uid!",
     f.merchant_uid is not null as "written!",
     m.merchant_uid is not null as "moved!",
-    b.state as "state_before?"
+    -- Of this statement's snapshot, so before anything above was written.
+    case when f.merchant_uid is null then (
+        select a.state from billd.charge_attempt a where a.merchant_uid = x.merchant_uid
+    ) end as "state_before?"
 from answer x
 left join fact f on f.merchant_uid = x.merchant_uid
 left join move m on m.merchant_uid = x.merchant_uid
-left join before b on b.merchant_uid = x.merchant_uid

@@ -16,6 +16,7 @@ use crate::store::StoreError;
 /// What both claims return.
 pub(super) struct AttemptRow {
     pub(super) merchant_uid: String,
+    pub(super) next_charge_at: Option<jiff_sqlx::Timestamp>,
     pub(super) subscription_id: Uuid,
     pub(super) period: jiff_sqlx::Date,
     pub(super) attempt_no: i16,

@@ -1,9 +1,12 @@
 //! How statements find their rows, by PostgreSQL's own counters.
 
-use billd::store::Store;
+use std::time::Duration;
+
+use billd::store::{ClaimLimits, Store};
+use sqlx::{AssertSqlSafe, Row};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{House, connection, limits};
+use crate::support::{Book, House, connection, limits};
 
 const SEQUENTIAL: &str = "select string_agg(relname || ' ' || seq_scan, ', ' order by relname)
     from pg_stat_user_tables
@@ -33,4 +36,163 @@ async fn no_statement_of_a_sweep_reads_a_whole_table() {
     store.close().await;
     assert_eq!(house.sandbox.summary().approvals, 3_002);
     assert_eq!(crate::support::text(&reader, SEQUENTIAL).await, before);
+}
+
+const CLAIM: &str = include_str!("../../src/store/claim_due.sql");
+const OPEN: &str = include_str!("../../src/store/claim_open.sql");
+const RECORD: &str = include_str!("../../src/store/record.sql");
+
+/// A book of which a tenth is due and a tenth in doubt, with a history, filled past the triggers that a person's insert meets.
+const MANY: &str = "
+    alter table billd.subscription disable trigger user;
+    alter table billd.billing_cycle disable trigger user;
+    alter table billd.charge_attempt disable trigger user;
+    insert into billd.subscription
+        (customer_uid, name, amount, anchor_at, next_charge_at, due_at, period)
+    select 'cust_' || n, 'n', 9900, at, at, at, '2026-12-01'
+    from (select n, now() + case when n % 10 = 0 then -1 else 1 end * n * interval '1 second' as at
+          from generate_series(1, 60000) n) x;
+    insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, state, closed_at)
+    select id, '2026-11-01', amount, currency, due_at, 'paid', now() from billd.subscription;
+    insert into billd.charge_attempt (merchant_uid, subscription_id, period, attempt_no, amount,
+        currency, customer_uid, state, finished_at, imp_uid)
+    select billd.merchant_uid(id, '2026-11-01', 1), id, '2026-11-01', 1, amount, currency,
+        customer_uid, 'paid', now(), 'imp' from billd.subscription;
+    insert into billd.charge_attempt (merchant_uid, subscription_id, period, attempt_no, amount,
+        currency, customer_uid, state, ask_at)
+    select billd.merchant_uid(id, '2026-12-01', 1), id, '2026-12-01', 1, amount, currency,
+        customer_uid, 'unknown', next_charge_at
+    from billd.subscription where customer_uid like '%7';
+    alter table billd.subscription enable trigger user;
+    alter table billd.billing_cycle enable trigger user;
+    alter table billd.charge_attempt enable trigger user;
+    analyze billd.subscription, billd.billing_cycle, billd.charge_attempt;";
+
+/// The plan that PostgreSQL chooses of its own accord, without the settings of our connections.
+async fn plan(book: &Book, types: &str, statement: &str, values: &str) -> String {
+    let mut connection = book.sql.acquire().await.unwrap();
+    let prepare = format!("deallocate all; prepare ours ({types}) as {statement}");
+    sqlx::raw_sql(AssertSqlSafe(prepare))
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let explain = AssertSqlSafe(format!("explain execute ours ({values})"));
+    let lines = sqlx::raw_sql(explain).fetch_all(&mut *connection).await;
+    let lines = lines.unwrap();
+    let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+    lines.join("\n")
+}
+
+fn assert_by_index(plan: &str, indexes: &[&str]) {
+    for index in indexes {
+        assert!(plan.contains(index), "{index} is not used:\n{plan}");
+    }
+    for table in ["subscription", "billing_cycle", "charge_attempt"] {
+        let whole = format!("Seq Scan on {table}");
+        assert!(!plan.contains(&whole), "{whole}:\n{plan}");
+    }
+}
+
+/// Hazard: a change of a statement or an index makes PostgreSQL sort a backlog of a million for each
+/// batch, or look at what was taken before. It shows only at night, in production.
+#[tokio::test]
+async fn each_statement_of_a_charge_finds_its_rows_by_index_and_sorts_no_backlog() {
+    let book = Book::new().await;
+    book.run(MANY).await;
+
+    let types = "int, float8, int, timestamptz, uuid";
+    for after in ["null, null", "now() - interval '1 hour', gen_random_uuid()"] {
+        let plan = plan(&book, types, CLAIM, &format!("500, 90, 0, {after}")).await;
+        let indexes = [
+            "Index Scan using subscription_due",
+            "ROW(next_charge_at, id) >",
+            "billing_cycle_pkey",
+            "charge_attempt_pkey",
+            "charge_attempt_one_open",
+        ];
+        assert_by_index(&plan, &indexes);
+        assert!(!plan.contains("Sort"), "{plan}");
+    }
+
+    let types = "text[], uuid[], date[], int8[], text[], text[], text[], text[], text[], int8[], text[],
+        text[], text[], text[], float8[], bool[], date[], timestamptz[], text[], int2[], float8, float8";
+    let names = "select array_agg(merchant_uid) from (select merchant_uid from billd.charge_attempt limit 500) x";
+    let ids = "select array_agg(subscription_id) from (select subscription_id from billd.charge_attempt limit 500) x";
+    let values = format!(
+        "'{}', '{}', {}",
+        book.text(names).await,
+        book.text(ids).await,
+        "null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+         null, null, 3600, 90"
+    );
+    let record = plan(&book, types, RECORD, &values).await;
+    let indexes = [
+        "charge_attempt_pkey",
+        "subscription_pkey",
+        "billing_cycle_pkey",
+    ];
+    assert_by_index(&record, &indexes);
+    assert!(!record.contains("Sort"), "{record}");
+
+    let open = plan(&book, "int, float8", OPEN, "500, 90").await;
+    let indexes = ["Index Scan using charge_attempt_to_ask"];
+    assert_by_index(&open, &indexes);
+    // The answer of at most one batch is put in order, and nothing else.
+    assert_eq!(open.matches("Sort Key").count(), 1, "{open}");
+    assert!(open.starts_with("Sort"), "{open}");
+}
+
+/// Hazard: a claim that goes on where the last one ended passes over rows that fell due together
+/// with it, or never finds what was put behind it.
+#[tokio::test]
+async fn a_claim_that_goes_on_misses_nothing_of_one_midnight_and_a_full_look_finds_the_rest() {
+    let book = Book::new().await;
+    book.subscribe_many(10, "cust_").await;
+    book.advance("1 minute").await;
+    let limits = |rows_max| ClaimLimits {
+        rows_max,
+        lease: Duration::from_secs(90),
+        rate_per_second: 0,
+    };
+    let first = book.store.claim_due(limits(4)).await.unwrap();
+    assert_eq!(first.claims.len(), 4);
+    let second = book.store.claim_due_after(first.reached, limits(3)).await;
+    let second = second.unwrap();
+    assert_eq!(second.claims.len(), 3);
+    assert!(second.reached > first.reached);
+    book.run(
+        "insert into billd.subscription (customer_uid, name, amount, next_charge_at)
+         values ('put_off_before', 'n', 9900, billd.now() - interval '1 day')",
+    )
+    .await;
+    let third = book.store.claim_due_after(second.reached, limits(10)).await;
+    assert_eq!(third.unwrap().claims.len(), 3);
+    let full = book.store.claim_due(limits(10)).await.unwrap();
+    assert_eq!(full.claims.len(), 1);
+    book.assert_sound().await;
+}
+
+/// Hazard: whoever has inserted a row that is due, and commits a moment later, is passed over.
+#[tokio::test]
+async fn a_claim_never_goes_on_so_close_to_the_present_that_a_late_commit_is_missed() {
+    let book = Book::new().await;
+    book.subscribe("cust_1").await;
+    let mut late = book.sql.begin().await.unwrap();
+    sqlx::raw_sql(
+        "insert into billd.subscription (customer_uid, name, amount) values ('cust_2', 'n', 100)",
+    )
+    .execute(&mut *late)
+    .await
+    .unwrap();
+    book.subscribe("cust_3").await;
+    let limits = ClaimLimits {
+        rows_max: 10,
+        lease: Duration::from_secs(90),
+        rate_per_second: 0,
+    };
+    let first = book.store.claim_due(limits).await.unwrap();
+    assert_eq!(first.claims.len(), 2);
+    late.commit().await.unwrap();
+    let second = book.store.claim_due_after(first.reached, limits).await;
+    assert_eq!(second.unwrap().claims.len(), 1);
 }

@@ -123,12 +123,7 @@ async fn the_terms_of_an_attempt_never_change_and_no_merchant_uid_is_reused() {
         "an attempt of this cycle is open",
     )
     .await;
-    refused(
-        &book,
-        "delete from billd.subscription",
-        "belongs_to_a_subscription",
-    )
-    .await;
+    refused(&book, "delete from billd.subscription", "has debts").await;
     refused(
         &book,
         "insert into billd.charge_attempt select * from billd.charge_attempt",
@@ -143,6 +138,80 @@ async fn the_terms_of_an_attempt_never_change_and_no_merchant_uid_is_reused() {
         "merchant_uid_names_the_attempt",
     )
     .await;
+}
+
+#[tokio::test]
+async fn debts_and_attempts_belong_together_and_stay() {
+    let book = with_open_attempt().await;
+    for (statement, words) in [
+        (
+            "insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at)
+             values (gen_random_uuid(), '2026-01-01', 100, 'KRW', now())",
+            "there is no subscription",
+        ),
+        (
+            "insert into billd.charge_attempt
+                (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
+                 state, finished_at)
+             select billd.merchant_uid(id, '2020-01-01', 1), id, '2020-01-01', 1, amount, currency,
+                customer_uid, 'declined', now()
+             from billd.subscription",
+            "has no cycle of 2020-01-01",
+        ),
+        ("delete from billd.billing_cycle", "debts are kept"),
+        (
+            "update billd.billing_cycle set period = period - 1",
+            "stays with its subscription",
+        ),
+        (
+            "update billd.subscription set id = gen_random_uuid()",
+            "has debts",
+        ),
+        ("truncate billd.charge_attempt", "kept for ever"),
+        ("truncate billd.billing_cycle", "debts are kept"),
+        ("truncate billd.subscription", "subscriptions are kept"),
+    ] {
+        refused(&book, statement, words).await;
+    }
+    book.subscribe("typed_wrongly").await;
+    let wrong = "delete from billd.subscription where customer_uid = 'typed_wrongly'";
+    assert_eq!(book.run(wrong).await, 1);
+}
+
+/// Hazard: history that is cleared away takes along what is still open, or lets a merchant_uid be made
+/// a second time.
+#[tokio::test]
+async fn old_history_can_be_forgotten_and_nothing_else() {
+    let house = House::new().await;
+    house.book.subscribe("cust_1").await;
+    house.book.subscribe("decline-stolen-1").await;
+    house.sweep().await;
+    house.book.advance("14 months").await;
+    let cut = "(billd.now() - interval '1 year')::date";
+    let too_young = format!("call billd.forget_before({cut} + 1)");
+    refused(&house.book, &too_young, "younger than a year").await;
+    let left = "select string_agg(s.customer_uid || ' ' || c.state || ' ' || a.state, ', ')
+        from billd.subscription s
+        join billd.billing_cycle c on c.subscription_id = s.id
+        join billd.charge_attempt a on a.subscription_id = s.id";
+    house
+        .book
+        .run(&format!("call billd.forget_before({cut})"))
+        .await;
+    assert_eq!(
+        house.book.text(left).await,
+        "decline-stolen-1 uncollectible declined",
+        "the current period of a subscription stays"
+    );
+    refused(
+        &house.book,
+        "delete from billd.charge_attempt",
+        "kept for ever",
+    )
+    .await;
+    house.sweep().await;
+    let paid = "select count(distinct period) from billd.charge_attempt where state = 'paid'";
+    assert_eq!(house.book.text(paid).await, "1");
 }
 
 #[tokio::test]

@@ -372,17 +372,18 @@ async fn mark_seen(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<()
 async fn paid_twice(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- store::audit, paid twice
-        select a.subscription_id, (array_agg(a.merchant_uid order by a.attempt_no desc))[1] as "merchant_uid!",
+        select a.subscription_id as "subscription_id!", (array_agg(a.merchant_uid order by a.attempt_no desc))[1] as "merchant_uid!",
             (array_agg(a.imp_uid order by a.attempt_no desc))[1] as imp_uid,
             min(a.amount) as amount, sum(a.amount - a.cancelled_amount)::bigint as kept,
             min(a.currency) as currency,
             string_agg(a.merchant_uid, ', ' order by a.attempt_no) as "names!"
-        from billd.charge_attempt a
+        from (
+            select distinct b.subscription_id, b.period
+            from billd.charge_attempt b
+            where b.merchant_uid = any($1)
+        ) debt
+        cross join lateral billd.attempts_of(debt.subscription_id, debt.period) a
         where a.state = 'paid' and a.cancelled_amount < a.amount
-          and (a.subscription_id, a.period) in (
-              select b.subscription_id, b.period
-              from billd.charge_attempt b
-              where b.merchant_uid = any($1))
         group by a.subscription_id, a.period
         having count(*) > 1"#,
         &comparison.seen,

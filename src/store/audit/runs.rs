@@ -245,9 +245,8 @@ impl Store {
               and a.merchant_uid = f.merchant_uid and a.imp_uid = f.imp_uid
               and 2 > (
                   select count(*)
-                  from billd.charge_attempt b
-                  where b.subscription_id = a.subscription_id and b.period = a.period
-                    and b.state = 'paid' and b.cancelled_amount < b.amount)"
+                  from billd.attempts_of(a.subscription_id, a.period) b
+                  where b.state = 'paid' and b.cancelled_amount < b.amount)"
         )
         .execute(&mut tx);
         self.within(twice).await?;
