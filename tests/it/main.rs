@@ -23,5 +23,6 @@ mod pooler;
 mod process;
 mod schema;
 mod support;
+mod torture;
 mod torture_arena;
 mod webhook;

@@ -148,6 +148,7 @@ listen_port = {PORT}
 unix_socket_dir = {folder}
 logfile = {folder}/log
 ignore_startup_parameters = extra_float_digits
+server_login_retry = 1
 "
     )
 }
