@@ -52,7 +52,7 @@ impl<G: Gateway> Inner<G> {
                 .claim_due_after(after, self.claim_limits(rows_max))
                 .await?;
             self.note_database(true);
-            self.frontier.advance(claimed.reached);
+            self.frontier.advance(after, claimed.reached);
             let count = claimed.claims.len();
             match after {
                 // Nothing is due ahead; only a look at everything can say that nothing is due.
