@@ -58,7 +58,7 @@ impl<G: Gateway> Inner<G> {
                 .await?;
             crash_at(ClaimCommitted);
             self.note_database(true);
-            self.frontier.advance(claimed.reached);
+            self.frontier.advance(after, claimed.reached);
             let count = claimed.claims.len();
             match after {
                 // Nothing is due ahead; only a look at everything can say that nothing is due.

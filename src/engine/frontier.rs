@@ -23,21 +23,30 @@ struct Known {
 
 impl Frontier {
     /// Where the next claim is to go on; `None` to look at everything.
+    ///
+    /// A look at everything that fails, because too much lies behind, is not repeated at once:
+    /// claims go on ahead of it meanwhile.
     pub(super) fn next(&self) -> Option<Watermark> {
         let mut known = self.lock();
         let is_fresh = known
             .looked_back_at
             .is_some_and(|at| at.elapsed() < LOOK_BACK_EVERY);
-        if known.reached.is_none() || !is_fresh {
-            known.reached = None;
-            known.looked_back_at = Some(Instant::now());
+        if is_fresh {
+            return known.reached;
         }
-        known.reached
+        known.looked_back_at = Some(Instant::now());
+        None
     }
 
-    /// Notes how far a claim has come.
-    pub(super) fn advance(&self, reached: Option<Watermark>) {
-        self.lock().reached = reached;
+    /// Notes how far a claim that went on after `after` has come. One that found nothing ahead makes
+    /// the next one look at everything.
+    pub(super) fn advance(&self, after: Option<Watermark>, reached: Option<Watermark>) {
+        let mut known = self.lock();
+        if reached.is_some() {
+            known.reached = reached;
+        } else if after.is_some() {
+            known.looked_back_at = None;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -178,7 +178,7 @@ async fn debts_and_attempts_belong_together_and_stay() {
     assert_eq!(book.run(wrong).await, 1);
 }
 
-/// Hazard: history that is cleared away takes along what is still open, or lets a merchant_uid be made
+/// Hazard: history that is cleared away takes along what is still open, or lets a `merchant_uid` be made
 /// a second time.
 #[tokio::test]
 async fn old_history_can_be_forgotten_and_nothing_else() {
