@@ -1,0 +1,119 @@
+//! From due to sent, while subscriptions fall due one after the other at half of what the daemon can do.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::Row;
+use tokio::time::sleep;
+
+use crate::figure::{Bound, Figure, count_in, half, millis, percentile};
+use crate::process::{Daemon, Sandbox, Tuning};
+use crate::scenarios::{Scale, charges};
+use crate::world::{Book, Size, World};
+
+/// Time to start before the first one falls due.
+const HEAD_START: Duration = Duration::from_secs(3);
+/// Time for the last ones to be recorded.
+const TAIL: Duration = Duration::from_secs(3);
+
+/// Measures capacity first, so that half of it is this machine's.
+pub(super) async fn measure(
+    world: &mut World,
+    scale: Scale,
+) -> anyhow::Result<(String, Vec<Figure>)> {
+    let (capacity, _) = charges::charge(world, scale).await?;
+    let rate = half(capacity.charges_per_second);
+    let (mut p50, mut p99, mut most) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.repeats {
+        let mut lags = run(world, scale, rate).await?;
+        lags.sort_unstable();
+        p50.push(millis(percentile(&lags, 50)));
+        p99.push(millis(percentile(&lags, 99)));
+        most.push(millis(percentile(&lags, 100)));
+    }
+    Ok((
+        format!("{rate:.0} falling due every second, half of capacity, instant gateway"),
+        vec![
+            Figure::new("due to sent, p50", "ms", p50),
+            Figure::new("due to sent, p99", "ms", p99)
+                .must(Bound::AtMost(1_000.0))
+                .aim(Bound::AtMost(250.0)),
+            Figure::new("due to sent, longest", "ms", most),
+        ],
+    ))
+}
+
+async fn run(world: &mut World, scale: Scale, rate: f64) -> anyhow::Result<Vec<Duration>> {
+    let rows = count_in(scale.arrivals, rate);
+    // None is due yet; `plan` says when.
+    let book = world.book(Size { rows, due: 0 }).await?;
+    let sandbox = Sandbox::start(Duration::ZERO).await?;
+    let tuning = Tuning {
+        concurrency: scale.concurrency,
+        rate_per_second: 0,
+    };
+    plan(&book, rate).await?;
+    let daemon = Daemon::start(&book.url, &sandbox, tuning).await?;
+    sleep(
+        HEAD_START
+            .saturating_add(scale.arrivals)
+            .saturating_add(TAIL),
+    )
+    .await;
+    daemon.stop().await?;
+    let lags = lags(&book, &sandbox).await?;
+    anyhow::ensure!(
+        lags.len() == usize::try_from(rows)?,
+        "{} of {rows} were sent",
+        lags.len()
+    );
+    sandbox.stop().await?;
+    world.remove(book).await?;
+    Ok(lags)
+}
+
+/// Spreads the due times evenly, in no order on disk.
+async fn plan(book: &Book, rate: f64) -> anyhow::Result<()> {
+    let start = HEAD_START.as_secs();
+    book.run(&format!(
+        "update billd.subscription s
+         set next_charge_at = due, due_at = due, anchor_at = due,
+             period = (due at time zone 'Asia/Seoul')::date
+         from (
+            select id, clock_timestamp() + interval '{start} seconds'
+                       + interval '1 second' * (row_number() over (order by random()) / {rate}) as due
+            from billd.subscription
+         ) planned
+         where planned.id = s.id"
+    ))
+    .await?;
+    book.run("vacuum (analyze) billd.subscription").await
+}
+
+/// The gateway's arrival times against the book's due times; both clocks are this machine's.
+async fn lags(book: &Book, sandbox: &Sandbox) -> anyhow::Result<Vec<Duration>> {
+    let rows = sqlx::raw_sql(
+        "select a.merchant_uid, (extract(epoch from c.due_at) * 1000000)::bigint
+         from billd.charge_attempt a
+         join billd.billing_cycle c using (subscription_id, period)",
+    )
+    .fetch_all(&book.sql)
+    .await?;
+    let mut due = HashMap::with_capacity(rows.len());
+    for row in rows {
+        due.insert(row.try_get::<String, _>(0)?, row.try_get::<i64, _>(1)?);
+    }
+    sandbox
+        .ledger()
+        .await?
+        .iter()
+        .map(|entry| {
+            let due = due
+                .get(&entry.merchant_uid)
+                .context("a payment that the book does not know")?;
+            let lag = u64::try_from(entry.requested_at_us.saturating_sub(*due)).unwrap_or(0);
+            Ok(Duration::from_micros(lag))
+        })
+        .collect()
+}
