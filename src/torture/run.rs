@@ -195,6 +195,8 @@ async fn judge(
     });
     if plan.looks_lie() {
         scene.command("audit").await?;
+        // What the audit has found is derived again by whoever comes next.
+        scene.command("reconcile").await?;
     }
     let lane = scene.lane.into_inner();
     let pool = PgPoolOptions::new()
