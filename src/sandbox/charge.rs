@@ -23,14 +23,27 @@ pub(super) const UNKNOWN_CUSTOMER: &str = "등록되지 않은 구매자입니�
 /// Takes the turn of a `merchant_uid`, so that no other request charges under it meanwhile.
 pub(super) fn enter(
     sandbox: &Sandbox,
+    call: &Call,
     merchant_uid: &str,
     failed_is_final: bool,
 ) -> Result<(), Answer> {
     let switches = sandbox.switches();
     let concurrent = switches.concurrent_charges;
-    let entered = sandbox
-        .book()
-        .enter(merchant_uid, failed_is_final, concurrent);
+    let mut book = sandbox.book();
+    let entered = book.enter(merchant_uid, failed_is_final, concurrent);
+    if let Err(Refusal::Taken) = entered
+        && switches.refusals_recorded
+        && let Ok(order) = order::read(&call.fields, None)
+    {
+        book.charge(Charge {
+            order,
+            usage: Some(Usage::Payment),
+            verdict: Verdict::Decline(TAKEN),
+            card_number: None,
+            requested_at_us: call.arrived_at_us,
+            now_us: sandbox.clock.now_us(),
+        });
+    }
     entered.map_err(|refusal| {
         let sentence = match refusal {
             Refusal::Taken => TAKEN,

@@ -111,6 +111,7 @@ SWITCHES (what PortOne V1 does here is not known; the default is the careful one
   duplicate_http_status     200     under which HTTP status a taken merchant_uid is refused
   again_per_second_limit    null    how many again a second are served before HTTP 429
   null_declines_recorded    true    a refusal with `response` null leaves a record for look-ups
+  refusals_recorded         false   true leaves a failed record of a refused, paid merchant_uid, too
   key_required              false   true refuses a customer_uid that no billing key was issued for
   failed_onetime_keeps_key  false   true stores the key of a `onetime` that was refused
   nightly_cancel            false   true turns the day's payments to `cancelled` at 23:30 in Korea

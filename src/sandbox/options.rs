@@ -72,6 +72,9 @@ pub struct Switches {
     pub again_per_second_limit: Option<usize>,
     /// Whether a refusal with `response` null leaves a record that look-ups find.
     pub null_declines_recorded: bool,
+    /// Whether the refusal of a paid `merchant_uid` leaves a failed record beside the paid one, which
+    /// look-ups then show first.
+    pub refusals_recorded: bool,
     /// Whether a `customer_uid` needs a billing key that was issued here.
     pub key_required: bool,
     /// Whether `onetime` stores the key when the payment fails.
@@ -96,6 +99,7 @@ impl Default for Switches {
             duplicate_http_status: 200,
             again_per_second_limit: None,
             null_declines_recorded: true,
+            refusals_recorded: false,
             key_required: false,
             failed_onetime_keeps_key: false,
             nightly_cancel: false,

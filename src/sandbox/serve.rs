@@ -197,7 +197,7 @@ impl<'a> Turn<'a> {
         if let Some(merchant_uid) = &merchant_uid {
             // Trying a failed reservation again under its number is what `retry` is for.
             let failed_is_final = route != Route::Retry && !sandbox.switches().failed_reusable;
-            let entered = charge::enter(sandbox, merchant_uid, failed_is_final);
+            let entered = charge::enter(sandbox, call, merchant_uid, failed_is_final);
             entered.map_err(|refused| {
                 if route == Route::Retry {
                     schedule::not_ended()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::sandbox;
 use crate::torture::checker::{Death, Terms};
-use crate::torture::plan::{Card, Injury, Plan};
+use crate::torture::plan::{Card, Injury, Plan, Planned};
 
 /// How long a daemon waits for the gateway.
 pub(super) const CALL: Duration = Duration::from_millis(600);
@@ -89,7 +89,8 @@ pub(super) fn terms(plan: &Plan, daemons: Vec<String>, deaths: Vec<Death>) -> Te
 
 /// Whether nothing but processes is injured, and one is always there to take over.
 fn leaves_able_heirs(plan: &Plan) -> bool {
-    let dies_only = |injury: &Injury| matches!(injury, Injury::Crash { .. } | Injury::Kill { .. });
+    let dies_only =
+        |planned: &Planned| matches!(planned.injury, Injury::Crash { .. } | Injury::Kill { .. });
     plan.daemons > 1 && plan.injuries.iter().all(dies_only)
 }
 

@@ -1,6 +1,5 @@
 //! Does to a seed what its plan says.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::embedded::StopMode;
+use crate::sabotage::CRASH_VARIABLE;
 use crate::sandbox::{self, Fault, FaultKind, Latency, Route};
 use crate::torture::arena::{
     Bouncer, COMMAND, Clock, Database, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
@@ -47,25 +47,24 @@ pub(super) struct Scene {
 impl Scene {
     /// Sets what is in place before a daemon starts.
     pub(super) async fn prepare(&self) {
-        for injury in &self.plan.injuries {
-            match injury {
-                Injury::Crash {
-                    daemon,
-                    point,
-                    visit,
-                } if !point.starts_with("migrate") => {
-                    self.fleet.plant_crash(*daemon, point, *visit).await;
-                }
-                Injury::SwallowReply {
-                    daemon,
-                    statement,
-                    times,
-                } => {
-                    if let Some(proxy) = self.proxy(*daemon) {
-                        proxy.swallow_reply(statement, *times);
-                    }
-                }
-                _ => {}
+        for planned in &self.plan.injuries {
+            if let Injury::Crash {
+                daemon,
+                point,
+                visit,
+            } = &planned.injury
+                && !is_of_a_command(point)
+            {
+                self.fleet.plant_crash(*daemon, point, *visit).await;
+            }
+            if let Injury::SwallowReply {
+                daemon,
+                statement,
+                times,
+            } = &planned.injury
+                && let Some(proxy) = self.proxy(*daemon)
+            {
+                proxy.swallow_reply(statement, *times);
             }
         }
     }
@@ -74,11 +73,14 @@ impl Scene {
     pub(super) async fn injure(self: &Arc<Self>) -> anyhow::Result<()> {
         let started = Instant::now();
         let mut under_way = JoinSet::new();
-        for injury in self.plan.injuries.clone() {
+        for planned in self.plan.injuries.clone() {
             let scene = Arc::clone(self);
             under_way.spawn(async move {
+                let at = started.checked_add(millis(planned.at_ms));
+                sleep_until(at.unwrap_or(started)).await;
+                let injury = planned.injury;
                 scene
-                    .one(&injury, started)
+                    .one(&injury)
                     .await
                     .with_context(|| format!("couldn't do: {injury:?}"))
             });
@@ -90,171 +92,107 @@ impl Scene {
         Ok(())
     }
 
-    async fn one(&self, injury: &Injury, started: Instant) -> anyhow::Result<()> {
-        let at = |ms: u32| {
-            let at = started
-                .checked_add(Duration::from_millis(ms.into()))
-                .unwrap_or(started);
-            sleep_until(at)
-        };
+    async fn one(&self, injury: &Injury) -> anyhow::Result<()> {
         match injury {
+            // In place already.
             Injury::Crash { .. } | Injury::SwallowReply { .. } => {}
-            Injury::Kill {
-                daemon,
-                at_ms,
-                away_ms,
-            } => {
-                at(*at_ms).await;
+            Injury::Kill { daemon, away_ms } => {
                 self.fleet.kill(*daemon, millis(*away_ms)).await?;
             }
-            Injury::Freeze {
-                daemon,
-                at_ms,
-                for_ms,
-            } => {
-                at(*at_ms).await;
+            Injury::Freeze { daemon, for_ms } => {
                 self.fleet.freeze(*daemon, millis(*for_ms)).await?;
             }
-            Injury::Terminate { daemon, at_ms } => {
-                at(*at_ms).await;
-                self.fleet.terminate(*daemon).await?;
-            }
+            Injury::Terminate { daemon } => self.fleet.terminate(*daemon).await?,
             Injury::Gateway {
                 kind,
-                at_ms,
                 for_ms,
                 share,
                 by_ms,
             } => {
-                at(*at_ms).await;
                 self.lie(*kind, *share, *by_ms);
                 sleep(millis(*for_ms)).await;
             }
-            Injury::PoisonRow { at_ms, for_ms } => {
-                at(*at_ms).await;
-                self.as_superuser("insert into torture.poison select id from billd.subscription order by id limit 1").await?;
-                sleep(millis(*for_ms)).await;
-                self.as_superuser("delete from torture.poison").await?;
+            Injury::Cut { daemon } => self.through(*daemon, Proxy::cut_all),
+            Injury::TerminateBackends { daemon } => {
+                let role = daemon_role(*daemon);
+                self.lane.lock().await.terminate_backends(&role).await?;
             }
+            Injury::Restart => {
+                self.lane.lock().await.restart(StopMode::Immediate).await?;
+            }
+            Injury::HalfOpen { daemon, for_ms } => {
+                self.through(*daemon, Proxy::hold);
+                sleep(millis(*for_ms)).await;
+                self.through(*daemon, Proxy::release);
+            }
+            Injury::Refuse { daemon, for_ms } => {
+                self.through(*daemon, |proxy| proxy.refuse(true));
+                self.through(*daemon, Proxy::cut_all);
+                sleep(millis(*for_ms)).await;
+                self.through(*daemon, |proxy| proxy.refuse(false));
+            }
+            Injury::Exhaust { for_ms } => self.exhaust(millis(*for_ms)).await?,
+            Injury::LockRows { for_ms, share } => {
+                self.lock_rows(millis(*for_ms), *share).await?;
+            }
+            Injury::PinSnapshot => {
+                let lane = self.lane.lock().await;
+                // A server that is full has no place for him.
+                let pin = lane.pin_old_snapshot(&self.database).await.ok();
+                self.pinned.lock().await.extend(pin);
+            }
+            Injury::PoisonRow { for_ms } => self.poison(millis(*for_ms)).await?,
+            Injury::FailOver { lost_ms } => self.fail_over(millis(*lost_ms)).await?,
             Injury::Clock {
                 daemon,
                 off_s,
-                step_at_ms,
                 step_s,
             } => {
-                at(*step_at_ms).await;
-                if let Some(clock) = self
-                    .clocks
-                    .get(usize::from(*daemon))
-                    .and_then(Option::as_ref)
-                {
+                let clock = self.clocks.get(usize::from(*daemon));
+                if let Some(Some(clock)) = clock {
                     clock.step_to(i64::from(off_s.saturating_add(*step_s)))?;
                 }
             }
-            Injury::Person { deed, at_ms, share } => {
-                at(*at_ms).await;
-                self.do_as_person(*deed, *share).await?;
-            }
-            Injury::Cut { .. }
-            | Injury::TerminateBackends { .. }
-            | Injury::Restart { .. }
-            | Injury::HalfOpen { .. }
-            | Injury::Refuse { .. }
-            | Injury::Exhaust { .. }
-            | Injury::LockRows { .. }
-            | Injury::PinSnapshot { .. }
-            | Injury::FailOver { .. } => self.injure_database(injury, at).await?,
+            Injury::Person { deed, share } => self.do_as_person(*deed, *share).await?,
         }
         Ok(())
     }
 
-    async fn injure_database<F: Future<Output = ()>>(
-        &self,
-        injury: &Injury,
-        at: impl Fn(u32) -> F,
-    ) -> anyhow::Result<()> {
-        match injury {
-            Injury::Cut { daemon, at_ms } => {
-                at(*at_ms).await;
-                if let Some(proxy) = self.proxy(*daemon) {
-                    proxy.cut_all();
-                }
-            }
-            Injury::TerminateBackends { daemon, at_ms } => {
-                at(*at_ms).await;
-                let role = daemon_role(*daemon);
-                self.lane.lock().await.terminate_backends(&role).await?;
-            }
-            Injury::Restart { at_ms } => {
-                at(*at_ms).await;
-                self.lane.lock().await.restart(StopMode::Immediate).await?;
-            }
-            Injury::HalfOpen {
-                daemon,
-                at_ms,
-                for_ms,
-            } => {
-                at(*at_ms).await;
-                if let Some(proxy) = self.proxy(*daemon) {
-                    proxy.hold();
-                    sleep(millis(*for_ms)).await;
-                    proxy.release();
-                }
-            }
-            Injury::Refuse {
-                daemon,
-                at_ms,
-                for_ms,
-            } => {
-                at(*at_ms).await;
-                if let Some(proxy) = self.proxy(*daemon) {
-                    proxy.refuse(true);
-                    proxy.cut_all();
-                    sleep(millis(*for_ms)).await;
-                    proxy.refuse(false);
-                }
-            }
-            Injury::Exhaust { at_ms, for_ms } => {
-                at(*at_ms).await;
-                let crowd = self
-                    .lane
-                    .lock()
-                    .await
-                    .exhaust_connections(&self.database)
-                    .await?;
-                sleep(millis(*for_ms)).await;
-                drop(crowd);
-            }
-            Injury::LockRows {
-                at_ms,
-                for_ms,
-                share,
-            } => {
-                at(*at_ms).await;
-                let mut person = self.person().await?;
-                let rows = lot(*share);
-                run(
-                    &mut person,
-                    &format!("begin; select from billd.subscription where {rows} for update"),
-                )
-                .await
-                .ok();
-                sleep(millis(*for_ms)).await;
-                run(&mut person, "rollback").await.ok();
-            }
-            Injury::PinSnapshot { at_ms } => {
-                at(*at_ms).await;
-                let lane = self.lane.lock().await;
-                let pin = lane.pin_old_snapshot(&self.database).await?;
-                self.pinned.lock().await.push(pin);
-            }
-            Injury::FailOver { at_ms, lost_ms } => {
-                at(*at_ms).await;
-                self.fail_over(millis(*lost_ms)).await?;
-            }
-            _ => {}
-        }
+    fn through(&self, daemon: Which, act: impl Fn(&Proxy)) {
+        self.proxy(daemon).into_iter().for_each(act);
+    }
+
+    async fn exhaust(&self, pause: Duration) -> anyhow::Result<()> {
+        let crowd = {
+            let lane = self.lane.lock().await;
+            lane.exhaust_connections(&self.database).await?
+        };
+        sleep(pause).await;
+        drop(crowd);
         Ok(())
+    }
+
+    /// Somebody looks at rows in a transaction and goes to lunch.
+    async fn lock_rows(&self, pause: Duration, share: f64) -> anyhow::Result<()> {
+        // The server may be full, away, or on its way down: then there is nobody who locks.
+        let Ok(mut person) = self.person().await else {
+            return Ok(());
+        };
+        let rows = lot(share);
+        let lock = format!("begin; select from billd.subscription where {rows} for update");
+        run(&mut person, &lock).await.ok();
+        sleep(pause).await;
+        run(&mut person, "rollback").await.ok();
+        Ok(())
+    }
+
+    async fn poison(&self, pause: Duration) -> anyhow::Result<()> {
+        self.as_superuser(
+            "insert into torture.poison select id from billd.subscription order by id limit 1",
+        )
+        .await?;
+        sleep(pause).await;
+        self.as_superuser("delete from torture.poison").await
     }
 
     fn proxy(&self, daemon: Which) -> Option<&Proxy> {
@@ -362,11 +300,14 @@ impl Scene {
 
     /// A command beside the daemons. It may fail, since the database may be away; it may not hang.
     pub(super) async fn command(&self, name: &str) -> anyhow::Result<()> {
-        let crash = self.plan.injuries.iter().find_map(|injury| match injury {
-            Injury::Crash { point, visit, .. } if point.starts_with("migrate") => {
-                Some((crate::sabotage::CRASH_VARIABLE, format!("{point}:{visit}")))
+        let crash = self.plan.injuries.iter().find_map(|planned| {
+            if let Injury::Crash { point, visit, .. } = &planned.injury
+                && name == "migrate"
+                && is_of_a_command(point)
+            {
+                return Some((CRASH_VARIABLE, format!("{point}:{visit}")));
             }
-            _ => None,
+            None
         });
         let url = self.lane.lock().await.url_as(COMMAND, &self.database);
         let mut command = Command::new(&self.program);
@@ -376,7 +317,7 @@ impl Scene {
             .env("DATABASE_URL", url)
             .env("BILLD__GATEWAY__BASE_URL", self.gateway.base_url())
             .envs(house::settings(&self.plan, false))
-            .envs(crash.filter(|_| name == "migrate"))
+            .envs(crash)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -393,6 +334,11 @@ async fn run(connection: &mut PgConnection, statement: &str) -> anyhow::Result<(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Whether a point lies on the way of a command, and not of a daemon.
+fn is_of_a_command(point: &str) -> bool {
+    point.starts_with("migrate")
 }
 
 /// A share of the book, always the same rows for the same share.

@@ -19,12 +19,14 @@ pub struct Plan {
     pub(super) pooler: bool,
     /// Charges per second over all daemons; 0 is no cap.
     pub(super) rate_per_second: u32,
+    /// Whether a refused repeat leaves a failed record at the gateway.
+    pub(super) refusals_recorded: bool,
     /// How long the gateway mostly thinks, in milliseconds.
     pub(super) latency_ms: u32,
     /// Who owes what.
     pub(super) book: Vec<Card>,
     /// What goes wrong.
-    pub(super) injuries: Vec<Injury>,
+    pub(super) injuries: Vec<Planned>,
 }
 
 /// One subscription.
@@ -47,7 +49,15 @@ pub(super) struct Card {
 /// Which daemon, from 0.
 pub(super) type Which = u8;
 
-/// Something that goes wrong, and when: milliseconds since the daemons were started.
+/// An injury and its time, in milliseconds since the daemons were started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Planned {
+    pub(super) at_ms: u32,
+    #[serde(flatten)]
+    pub(super) injury: Injury,
+}
+
+/// Something that goes wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "injury", rename_all = "snake_case")]
 pub(super) enum Injury {
@@ -58,34 +68,25 @@ pub(super) enum Injury {
         visit: u32,
     },
     /// `kill -9`, and a new process after a while.
-    Kill {
-        daemon: Which,
-        at_ms: u32,
-        away_ms: u32,
-    },
+    Kill { daemon: Which, away_ms: u32 },
     /// SIGSTOP, and SIGCONT after a while.
-    Freeze {
-        daemon: Which,
-        at_ms: u32,
-        for_ms: u32,
-    },
+    Freeze { daemon: Which, for_ms: u32 },
     /// SIGTERM with calls in flight, and a new process.
-    Terminate { daemon: Which, at_ms: u32 },
+    Terminate { daemon: Which },
     /// The gateway misbehaves for a while, to a share of the requests.
     Gateway {
         kind: FaultKind,
-        at_ms: u32,
         for_ms: u32,
         share: f64,
         /// How late, for a slow answer or a late look-up.
         by_ms: u32,
     },
     /// Every connection of a daemon to its database is cut.
-    Cut { daemon: Which, at_ms: u32 },
+    Cut { daemon: Which },
     /// The server ends every connection of a daemon.
-    TerminateBackends { daemon: Which, at_ms: u32 },
+    TerminateBackends { daemon: Which },
     /// The server restarts as after a crash.
-    Restart { at_ms: u32 },
+    Restart,
     /// A statement is carried out and its answer is lost.
     SwallowReply {
         daemon: Which,
@@ -93,36 +94,27 @@ pub(super) enum Injury {
         times: u32,
     },
     /// Sockets stay open and silent.
-    HalfOpen {
-        daemon: Which,
-        at_ms: u32,
-        for_ms: u32,
-    },
+    HalfOpen { daemon: Which, for_ms: u32 },
     /// New connections are refused, old ones cut.
-    Refuse {
-        daemon: Which,
-        at_ms: u32,
-        for_ms: u32,
-    },
+    Refuse { daemon: Which, for_ms: u32 },
     /// Somebody takes every connection that the server has.
-    Exhaust { at_ms: u32, for_ms: u32 },
+    Exhaust { for_ms: u32 },
     /// Somebody locks rows of the book, so that statements run into their limits.
-    LockRows { at_ms: u32, for_ms: u32, share: f64 },
+    LockRows { for_ms: u32, share: f64 },
     /// A statement of somebody's holds an old snapshot open to the end.
-    PinSnapshot { at_ms: u32 },
+    PinSnapshot,
     /// One row can't be written for a while.
-    PoisonRow { at_ms: u32, for_ms: u32 },
+    PoisonRow { for_ms: u32 },
     /// The server is lost, and with it what was committed in the last moments; a standby takes over.
-    FailOver { at_ms: u32, lost_ms: u32 },
-    /// A daemon's wall clock is off, and steps once.
+    FailOver { lost_ms: u32 },
+    /// A daemon's wall clock is off from the start, and steps once.
     Clock {
         daemon: Which,
         off_s: i32,
-        step_at_ms: u32,
         step_s: i32,
     },
     /// A person types.
-    Person { deed: Deed, at_ms: u32, share: f64 },
+    Person { deed: Deed, share: f64 },
 }
 
 /// What a person does to rows that are being charged, or beside the daemons.
@@ -278,6 +270,7 @@ impl Plan {
             } else {
                 0
             },
+            refusals_recorded: dice.bool(),
             latency_ms: dice.choice(&[0, 10, 60, 150]).copied().unwrap_or_default(),
             book: book(&mut dice),
             injuries: Vec::new(),
@@ -288,113 +281,93 @@ impl Plan {
         // There is one server to lose, and after a fail-over there is no other.
         if plan.loses_commits() {
             plan.injuries
-                .retain(|injury| !matches!(injury, Injury::Restart { .. }));
+                .retain(|planned| planned.injury != Injury::Restart);
         }
         plan
     }
 
     /// Whether commits are lost in a fail-over.
     pub(super) fn loses_commits(&self) -> bool {
-        self.injuries
-            .iter()
-            .any(|injury| matches!(injury, Injury::FailOver { .. }))
+        self.has(|injury| matches!(injury, Injury::FailOver { .. }))
     }
 
     /// Whether the gateway tells the one lie that no program survives: "failed" of money that moved.
     pub(super) fn looks_lie(&self) -> bool {
-        self.injuries.iter().any(|injury| {
-            matches!(
-                injury,
-                Injury::Gateway {
-                    kind: FaultKind::LookupFailed,
-                    ..
-                }
-            )
-        })
+        let lie = FaultKind::LookupFailed;
+        self.has(|injury| matches!(injury, Injury::Gateway { kind, .. } if *kind == lie))
+    }
+
+    fn has(&self, is_it: impl Fn(&Injury) -> bool) -> bool {
+        self.injuries.iter().any(|planned| is_it(&planned.injury))
+    }
+
+    fn add(&mut self, at_ms: u32, injury: Injury) {
+        self.injuries.push(Planned { at_ms, injury });
     }
 
     fn injure(&mut self, kind: Kind, dice: &mut Rng) {
         let daemon = dice.u8(0..self.daemons);
         let at_ms = dice.u32(150..1_800);
+        let mut for_ms = |from: u32, to: u32| dice.u32(from..to);
         let injury = match kind {
             Kind::Crash(point) => return self.crash(point, daemon, dice),
+            Kind::Gateway(kind) => return self.gateway(kind, at_ms, dice),
+            Kind::Swallow(statement) => return self.swallow(statement, daemon, dice),
             Kind::Kill => Injury::Kill {
                 daemon,
-                at_ms,
-                away_ms: dice.u32(0..3_000),
+                away_ms: for_ms(0, 3_000),
             },
             Kind::Freeze => Injury::Freeze {
                 daemon,
-                at_ms,
-                for_ms: dice.u32(1_600..3_200),
+                for_ms: for_ms(1_600, 3_200),
             },
-            Kind::Terminate => Injury::Terminate { daemon, at_ms },
-            Kind::Gateway(kind) => return self.gateway(kind, at_ms, dice),
-            Kind::Cut => Injury::Cut { daemon, at_ms },
-            Kind::TerminateBackends => Injury::TerminateBackends { daemon, at_ms },
-            Kind::Restart => Injury::Restart { at_ms },
-            Kind::Swallow(statement) => return self.swallow(statement, daemon, dice),
+            Kind::Terminate => Injury::Terminate { daemon },
+            Kind::Cut => Injury::Cut { daemon },
+            Kind::TerminateBackends => Injury::TerminateBackends { daemon },
+            Kind::Restart => Injury::Restart,
             Kind::HalfOpen => Injury::HalfOpen {
                 daemon,
-                at_ms,
-                for_ms: dice.u32(500..3_000),
+                for_ms: for_ms(500, 3_000),
             },
             Kind::Refuse => Injury::Refuse {
                 daemon,
-                at_ms,
-                for_ms: dice.u32(300..2_500),
+                for_ms: for_ms(300, 2_500),
             },
             Kind::Exhaust => Injury::Exhaust {
-                at_ms,
-                for_ms: dice.u32(500..2_000),
+                for_ms: for_ms(500, 2_000),
             },
             Kind::LockRows => Injury::LockRows {
-                at_ms,
-                for_ms: dice.u32(500..2_500),
+                for_ms: for_ms(500, 2_500),
                 share: share(dice),
             },
-            Kind::PinSnapshot => Injury::PinSnapshot { at_ms },
+            Kind::PinSnapshot => Injury::PinSnapshot,
             Kind::PoisonRow => Injury::PoisonRow {
-                at_ms: 100,
-                for_ms: dice.u32(800..2_500),
+                for_ms: for_ms(800, 2_500),
             },
             Kind::FailOver => Injury::FailOver {
-                at_ms: at_ms.max(500),
-                lost_ms: dice.u32(20..400),
+                lost_ms: for_ms(20, 400),
             },
-            Kind::ClockAhead => Injury::Clock {
-                daemon,
-                off_s: 600,
-                step_at_ms: at_ms,
-                step_s: 0,
-            },
-            Kind::ClockBehind => Injury::Clock {
-                daemon,
-                off_s: -600,
-                step_at_ms: at_ms,
-                step_s: 0,
-            },
-            Kind::ClockSteps => Injury::Clock {
-                daemon,
-                off_s: 0,
-                step_at_ms: at_ms,
-                step_s: *dice.choice(&[-3_600, -60, 60, 3_600]).unwrap_or(&-60),
-            },
+            Kind::ClockAhead => clock(daemon, 600, 0),
+            Kind::ClockBehind => clock(daemon, -600, 0),
+            Kind::ClockSteps => {
+                let steps = [-3_600, -60, 60, 3_600];
+                clock(daemon, 0, *dice.choice(&steps).unwrap_or(&-60))
+            }
             Kind::Person(deed) => Injury::Person {
                 deed,
-                at_ms,
                 share: share(dice),
             },
         };
-        self.injuries.push(injury);
+        self.add(at_ms, injury);
     }
 
     /// A point on a side way is only reached with something on that way.
     fn crash(&mut self, point: CrashPoint, daemon: Which, dice: &mut Rng) {
         let at_ms = dice.u32(150..1_200);
+        let person = |deed| Injury::Person { deed, share: 0.6 };
         let visit = match point {
             CrashPoint::DrainBegun | CrashPoint::DrainFlushing => {
-                self.injuries.push(Injury::Terminate { daemon, at_ms });
+                self.add(at_ms, Injury::Terminate { daemon });
                 1
             }
             CrashPoint::AskClaimed | CrashPoint::LookUpRead | CrashPoint::LookUpRecorded => {
@@ -406,21 +379,11 @@ impl Plan {
                 dice.u32(1..3)
             }
             CrashPoint::RecheckLocked => {
-                let deed = Deed::Pause;
-                self.injuries.push(Injury::Person {
-                    deed,
-                    at_ms,
-                    share: 0.5,
-                });
+                self.add(at_ms, person(Deed::Pause));
                 1
             }
             CrashPoint::MigrateNext | CrashPoint::MigrateDone => {
-                let deed = Deed::Migrate;
-                self.injuries.push(Injury::Person {
-                    deed,
-                    at_ms,
-                    share: 1.0,
-                });
+                self.add(at_ms, person(Deed::Migrate));
                 1
             }
             CrashPoint::ClaimNext
@@ -435,64 +398,63 @@ impl Plan {
             | CrashPoint::Recorded => dice.u32(1..20),
         };
         let point = point.name().to_owned();
-        self.injuries.push(Injury::Crash {
+        let crash = Injury::Crash {
             daemon,
             point,
             visit,
-        });
+        };
+        self.add(0, crash);
     }
 
     fn gateway(&mut self, kind: FaultKind, at_ms: u32, dice: &mut Rng) {
-        let by_ms = match kind {
-            FaultKind::LookupLag => dice.u32(1..5).saturating_mul(1_000),
-            FaultKind::LatencyMs => dice.u32(300..1_200),
-            FaultKind::DropBefore
-            | FaultKind::DropAfter
-            | FaultKind::Error500Before
-            | FaultKind::Error500After
-            | FaultKind::SilenceBefore
-            | FaultKind::SilenceAfter
-            | FaultKind::CutBody
-            | FaultKind::Garbage
-            | FaultKind::Html
-            | FaultKind::Empty
-            | FaultKind::Status429
-            | FaultKind::Status401
-            | FaultKind::Maintenance
-            | FaultKind::LookupNotFound
-            | FaultKind::LookupFailed => 0,
-        };
+        let is_blind = matches!(kind, FaultKind::LookupLag | FaultKind::LookupNotFound);
         // A look-up can only mislead about a charge whose answer was lost.
-        if matches!(
-            kind,
-            FaultKind::LookupLag | FaultKind::LookupNotFound | FaultKind::LookupFailed
-        ) {
+        if is_blind || kind == FaultKind::LookupFailed {
             self.gateway(FaultKind::DropAfter, 0, dice);
         }
-        self.injuries.push(Injury::Gateway {
+        let by_ms = if kind == FaultKind::LookupLag {
+            dice.u32(1..7).saturating_mul(1_000)
+        } else if kind == FaultKind::LatencyMs {
+            dice.u32(300..1_200)
+        } else {
+            0
+        };
+        let fault = Injury::Gateway {
             kind,
-            at_ms,
-            for_ms: dice.u32(800..3_000),
+            // Blind for long enough that "not found" is believed and the same name leaves again.
+            for_ms: if is_blind {
+                dice.u32(2_000..6_500)
+            } else {
+                dice.u32(800..3_000)
+            },
             share: share(dice),
             by_ms,
-        });
+        };
+        self.add(at_ms, fault);
     }
 
     fn swallow(&mut self, statement: &str, daemon: Which, dice: &mut Rng) {
-        match statement {
-            "store::claim_open" => self.gateway(FaultKind::DropAfter, 0, dice),
-            "store::recheck" => self.injuries.push(Injury::Person {
-                deed: Deed::Pause,
-                at_ms: dice.u32(150..900),
-                share: 0.5,
-            }),
-            _ => {}
+        if statement == "store::claim_open" {
+            self.gateway(FaultKind::DropAfter, 0, dice);
         }
-        self.injuries.push(Injury::SwallowReply {
+        if statement == "store::recheck" {
+            let deed = Deed::Pause;
+            self.add(dice.u32(150..900), Injury::Person { deed, share: 0.6 });
+        }
+        let swallow = Injury::SwallowReply {
             daemon,
             statement: statement.to_owned(),
             times: dice.u32(1..3),
-        });
+        };
+        self.add(0, swallow);
+    }
+}
+
+fn clock(daemon: Which, off_s: i32, step_s: i32) -> Injury {
+    Injury::Clock {
+        daemon,
+        off_s,
+        step_s,
     }
 }
 

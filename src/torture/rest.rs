@@ -2,6 +2,10 @@
 //!
 //! Waits of hours are stepped over by moving billd's clock, and the gateway's with it; but only
 //! while no request can be under way, since a lease is counted on two clocks.
+#![expect(
+    clippy::float_arithmetic,
+    reason = "waits are stepped over by and by; none of them is money"
+)]
 
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ const WORTH_A_STEP: f64 = 0.4;
 /// Past all ladders, before the next day's period.
 const HORIZON: f64 = 12.0 * 3_600.0;
 /// A seed that is not at rest by then never will be.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is not at rest.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +62,7 @@ pub(super) async fn come_to_rest(
 ) -> anyhow::Result<Result<(), String>> {
     let started = Instant::now();
     let mut stepped = 0.0;
-    let mut quiet_looks = 0;
+    let mut quiet_looks: u8 = 0;
     loop {
         let unrest = look(database).await.context("couldn't look at the book")?;
         let is_busy = unrest.started > 0 || unrest.due > 0 || unrest.rechecks > 0;
@@ -66,7 +70,7 @@ pub(super) async fn come_to_rest(
         if is_busy || unrest.unknown > 0 || next_in.is_some() {
             quiet_looks = 0;
         } else {
-            quiet_looks += 1;
+            quiet_looks = quiet_looks.saturating_add(1);
         }
         if quiet_looks > 2 {
             return Ok(Ok(()));

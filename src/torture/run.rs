@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::sabotage::{BUG_VARIABLE, Bug};
-use crate::sandbox::{self, Decided, Latency, Request, Route};
+use crate::sandbox::{self, Decided, Latency, Request, Route, Switches};
 use crate::torture::arena::{Bouncer, COMMAND, Clock, Lane, Proxy, Spec, Standby};
 use crate::torture::checker::{check, doubles};
 use crate::torture::fleet::{Fleet, Record};
@@ -90,6 +90,10 @@ async fn set_up(
                 p99: u64::from(median).saturating_mul(3),
             },
         },
+        switches: Switches {
+            refusals_recorded: plan.refusals_recorded,
+            ..Switches::default()
+        },
         seed: plan.seed,
         request_log: true,
         ..sandbox::Options::default()
@@ -147,8 +151,8 @@ async fn set_up(
 }
 
 fn clock_of(plan: &Plan, which: Which, folder: &Path) -> anyhow::Result<Option<Clock>> {
-    let off = plan.injuries.iter().find_map(|injury| {
-        if let Injury::Clock { daemon, off_s, .. } = injury {
+    let off = plan.injuries.iter().find_map(|planned| {
+        if let Injury::Clock { daemon, off_s, .. } = &planned.injury {
             (*daemon == which).then_some(*off_s)
         } else {
             None

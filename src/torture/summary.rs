@@ -61,8 +61,8 @@ impl Summary {
         for death in &outcome.deaths {
             count(&mut self.deaths, death.clone());
         }
-        for injury in &plan.injuries {
-            count(&mut self.injuries, name(injury));
+        for planned in &plan.injuries {
+            count(&mut self.injuries, name(&planned.injury));
         }
     }
 
