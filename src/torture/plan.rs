@@ -413,7 +413,7 @@ impl Plan {
             self.gateway(FaultKind::DropAfter, 0, dice);
         }
         let by_ms = if kind == FaultKind::LookupLag {
-            dice.u32(1..7).saturating_mul(1_000)
+            dice.u32(2..8).saturating_mul(1_000)
         } else if kind == FaultKind::LatencyMs {
             dice.u32(300..1_200)
         } else {
@@ -423,11 +423,11 @@ impl Plan {
             kind,
             // Blind for long enough that "not found" is believed and the same name leaves again.
             for_ms: if is_blind {
-                dice.u32(2_000..6_500)
+                dice.u32(4_000..7_000)
             } else {
                 dice.u32(800..3_000)
             },
-            share: share(dice),
+            share: if is_blind { 1.0 } else { share(dice) },
             by_ms,
         };
         self.add(at_ms, fault);
