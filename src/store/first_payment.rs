@@ -218,12 +218,7 @@ async fn begin(
     Ok((begun.merchant_uid, begun.fence))
 }
 
-fn claim(
-    first: &FirstPayment,
-    born: &Born,
-    name: &str,
-    fence: i64,
-) -> Result<Claim, StoreError> {
+fn claim(first: &FirstPayment, born: &Born, name: &str, fence: i64) -> Result<Claim, StoreError> {
     let merchant_uid = merchant_uid(name)?;
     let schedule = schedule(
         born.anchor_at.to_jiff(),

@@ -23,5 +23,6 @@ mod pooler;
 mod process;
 mod schema;
 mod support;
+mod tail;
 mod torture_arena;
 mod webhook;
