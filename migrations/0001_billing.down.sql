@@ -2,8 +2,10 @@
 drop view billd.attention, billd.paid_twice;
 drop function billd.attempts_of;
 drop procedure billd.forget_before;
-drop table billd.charge_attempt, billd.billing_cycle, billd.subscription, billd.rate_limit, billd.clock_shift;
+drop table billd.charge_attempt, billd.billing_cycle, billd.subscription, billd.rate_limit,
+    billd.server, billd.clock_shift;
 drop function billd.charge_attempt_closed, billd.billing_cycle_voided, billd.subscription_state_changed, billd.billing_cycle_guard,
     billd.billing_cycle_belongs, billd.subscription_has_debts, billd.charge_attempt_guard, billd.merchant_uid,
-    billd.subscription_fill, billd.new_id, billd.refuse, billd.now;
+    billd.subscription_fill, billd.new_id, billd.refuse, billd.charge_attempt_reopened,
+    billd.at_rest, billd.server_name, billd.next_fence, billd.now;
 drop domain billd.currency, billd.time_zone, billd.gateway_options;

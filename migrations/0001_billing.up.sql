@@ -33,6 +33,67 @@ comment on table billd.rate_limit is
     'When the next request may leave, over all daemons together. Used while gateway.rate_per_second is not 0.';
 insert into billd.rate_limit default values;
 
+-- -------------------------------------------------------------- after the server has changed
+
+create function billd.server_name() returns text
+language sql volatile
+as $$
+    select system_identifier || '/'
+        || ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
+    from pg_control_system()
+$$;
+comment on function billd.server_name() is
+    'The cluster''s identifier and its timeline, which every promotion and every restore raises. The log''s own, and not the last checkpoint''s: that one is late.';
+
+create table billd.server (
+    only_row boolean primary key default true,
+    name text not null,
+    name_before text,
+    quiet_until timestamptz not null default '-infinity',
+    lease interval not null default '0',
+    constraint server_has_one_row check (only_row)
+) with (fillfactor = 10);
+comment on table billd.server is
+    'Which server this book was on when it was last looked at. A stand-by that was promoted may lack the last commits, and requests that left under them may still be under way.';
+comment on column billd.server.quiet_until is
+    'Until then nothing is begun, taken over or sent again. Written by whichever claim meets another server first.';
+comment on column billd.server.lease is
+    'The longest lease of any daemon, so how long a request may be under way. Only grows by itself; may be lowered by hand.';
+insert into billd.server (name) values (billd.server_name());
+
+create function billd.at_rest(lease interval) returns boolean
+language plpgsql volatile
+as $$
+declare
+    here text := billd.server_name();
+    known billd.server;
+begin
+    select * into known from billd.server;
+    -- Not in ordinary times: no lock is taken and nothing is written.
+    if known.name <> here or known.lease < at_rest.lease then
+        update billd.server s
+        set name = here,
+            name_before = case when s.name <> here then s.name else s.name_before end,
+            lease = greatest(s.lease, at_rest.lease),
+            quiet_until = case
+                when s.name <> here then billd.now() + greatest(s.lease, at_rest.lease)
+                else s.quiet_until
+            end
+        where s.name <> here or s.lease < at_rest.lease;
+        select * into known from billd.server;
+    end if;
+    return known.quiet_until > billd.now();
+end
+$$;
+comment on function billd.at_rest(interval) is
+    'Whether a claim with this lease must leave everything alone, because what was under way on another server may not have ended. Asked by every statement after which a request may leave, within that statement: a connection may lead elsewhere from one to the next.';
+
+create function billd.next_fence(fence bigint) returns bigint
+language sql stable parallel safe
+as $$ select greatest(fence + 1, (extract(epoch from statement_timestamp()) * 1000000)::bigint) $$;
+comment on function billd.next_fence(bigint) is
+    'The fence of a new claim: PostgreSQL''s time in microseconds, and never less than one more. One more alone would come again after a fail-over that lost the last claim, and whoever holds that one would pass for the holder of this one.';
+
 -- ------------------------------------------------------------------------------ the agreement
 
 -- Domains, and not checks of a table: a domain is checked when its column is written, a check of the
@@ -184,7 +245,7 @@ comment on column billd.subscription.declines is 'How many of them took a rung o
 comment on column billd.subscription.open_attempt is
     'merchant_uid of the attempt whose fate is open; no other may begin until it is proved.';
 comment on column billd.subscription.fence is
-    'Raised by every claim, never lowered: a daemon that lost its claim can''t move this row any more.';
+    'Raised by every claim, never lowered, and no number comes twice (billd.next_fence): a daemon that lost its claim can''t move this row any more.';
 comment on column billd.subscription.recheck is 'True while billd has to derive this row''s next step from the attempts again.';
 comment on column billd.subscription.paused_at is 'When it last stopped being active.';
 comment on column billd.subscription.resumed_at is 'When it last became active again. Periods that fell due between paused_at and then are passed over.';
@@ -390,6 +451,7 @@ create table billd.charge_attempt (
     asks smallint not null default 0,
     not_found smallint not null default 0,
     sends smallint not null default 1,
+    not_sent smallint not null default 0,
 
     constraint charge_attempt_pkey primary key (merchant_uid),
     constraint charge_attempt_no_is_between_1_and_99 check (attempt_no between 1 and 99),
@@ -414,7 +476,7 @@ create table billd.charge_attempt (
 comment on table billd.charge_attempt is
     'One request for money under one merchant_uid, written before it leaves. Kept for ever.';
 comment on column billd.charge_attempt.state is
-    'started: may be on its way, or was lost in a crash. unknown: nobody can tell yet, the gateway is being asked. paid: money moved. declined: refused, no money. not_sent: never left, no money.';
+    'started: may be on its way, or was lost in a crash. unknown: nobody can tell yet, the gateway is being asked. paid: money moved. declined: refused, no money. not_sent: did not leave; billd tries it again under the same merchant_uid.';
 comment on column billd.charge_attempt.reason is 'Class of the decline, kind of doubt, or why it was not sent.';
 comment on column billd.charge_attempt.code is 'The provider''s code, if the message held one.';
 comment on column billd.charge_attempt.message is 'What the gateway said, word for word.';
@@ -422,7 +484,9 @@ comment on column billd.charge_attempt.ask_at is
     'While open: from when the gateway is asked what became of it. For a started one that is the end of its lease.';
 comment on column billd.charge_attempt.asks is 'How often the gateway was asked.';
 comment on column billd.charge_attempt.not_found is 'How often in a row it said that it knows nothing.';
-comment on column billd.charge_attempt.sends is 'How often it left under this same merchant_uid.';
+comment on column billd.charge_attempt.sends is 'How often it left, or may have left, under this same merchant_uid.';
+comment on column billd.charge_attempt.not_sent is
+    'How often in a row it could not leave. While it is not 0, not_sent is billd''s own word, and a claim may open the attempt again.';
 comment on column billd.charge_attempt.parked_at is 'Since when it waits for a person. The gateway is still asked daily.';
 comment on column billd.charge_attempt.fence is 'The claim that may write to this row.';
 comment on column billd.charge_attempt.cancelled_amount is 'How much the gateway says was given back.';
@@ -467,10 +531,38 @@ create trigger charge_attempt_terms_never_change after update on billd.charge_at
 create trigger charge_attempt_facts_never_change after update on billd.charge_attempt
     for each row
     when ((old.state = 'paid' and new.state <> 'paid')
-          or (old.state in ('declined', 'not_sent') and new.state in ('started', 'unknown')))
+          or (old.state = 'declined' and new.state in ('started', 'unknown'))
+          or (old.state = 'not_sent' and new.state = 'unknown'))
     execute function billd.refuse(
         'a charge attempt whose fate is proved is never opened again, and paid stays paid',
         'A new request for money is a new attempt, and billd makes it.');
+
+create function billd.charge_attempt_reopened() returns trigger
+language plpgsql
+as $$
+begin
+    if old.not_sent > 0 and exists (
+        select from billd.subscription s
+        join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period
+        where s.id = new.subscription_id and s.period = new.period
+          and s.open_attempt = new.merchant_uid and s.attempts = new.attempt_no
+          and s.fence = new.fence and new.fence > old.fence
+          and c.state = 'due'
+          and (c.amount, c.currency, s.customer_uid) = (new.amount, new.currency, new.customer_uid)
+    ) then
+        return null;
+    end if;
+    raise exception 'only a claim opens % again', new.merchant_uid
+        using errcode = 'check_violation', constraint = tg_name,
+              schema = tg_table_schema, table = tg_table_name,
+              hint = 'Set next_charge_at of the subscription: billd claims it, and asks for the debt again.';
+end
+$$;
+comment on function billd.charge_attempt_reopened() is
+    'What did not leave may be sent after all, under its own name, if the claim holds the subscription and the terms are still those of its due debt.';
+create trigger charge_attempt_is_opened_again_by_a_claim after update on billd.charge_attempt
+    for each row when (old.state = 'not_sent' and new.state = 'started')
+    execute function billd.charge_attempt_reopened();
 
 create trigger charge_attempt_is_kept before delete on billd.charge_attempt
     for each row

@@ -134,7 +134,7 @@ begin
         state_reason = coalesce(state_reason, 'first_payment; ' || coalesce(new.message, new.state)),
         next_charge_at = null,
         open_attempt = null,
-        fence = fence + 1
+        fence = billd.next_fence(fence)
     where id = new.subscription_id and period = new.period and state <> 'cancelled';
     return null;
 end

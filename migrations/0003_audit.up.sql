@@ -42,7 +42,7 @@ create table billd.audit_run (
     payments bigint not null default 0,
     attempts bigint not null default 0,
     schedules bigint not null default 0,
-    fence bigint not null default 1,
+    fence bigint not null default billd.next_fence(0),
     started_at timestamptz not null default billd.now(),
     touched_at timestamptz not null default statement_timestamp(),
     finished_at timestamptz,

@@ -94,6 +94,7 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
         Ok(()) => {
             checks.push(Check::passed("schema", "current"));
             checks.push(clock(&store).await);
+            checks.extend(rest(&store).await);
         }
         Err(failure) => {
             checks.push(Check::failed(
@@ -110,6 +111,21 @@ async fn server(store: &Store) -> Result<Check, Failure> {
     let version = store.server_version().await?;
     store.require_own_servers().await?;
     Ok(Check::passed("database", format!("PostgreSQL {version}")))
+}
+
+/// Only while there is something to say.
+async fn rest(store: &Store) -> Option<Check> {
+    let rest = match store.rest().await {
+        Ok(rest) => rest?,
+        Err(error) => return Some(Check::failed("rest", Exit::Database, chain(&error))),
+    };
+    let detail = format!(
+        "the database server changed ({} → {}): nothing is begun for {} s",
+        rest.before,
+        rest.now,
+        rest.left.as_secs()
+    );
+    Some(Check::passed("rest", detail))
 }
 
 async fn clock(store: &Store) -> Check {

@@ -107,9 +107,10 @@ impl From<SettingsError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
-            StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::TooSlow(_) => {
-                Exit::Database
-            }
+            StoreError::Unavailable(_)
+            | StoreError::Busy(_)
+            | StoreError::TooSlow(_)
+            | StoreError::Resting(_) => Exit::Database,
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
             StoreError::Migration(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,

@@ -140,6 +140,7 @@ mod tests {
         History {
             attempt_no: AttemptNo::FIRST,
             declines: 0,
+            not_sent: 0,
         }
     }
 

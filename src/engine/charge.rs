@@ -63,7 +63,10 @@ impl<G: Gateway> Inner<G> {
             match after {
                 // Nothing is due ahead; only a look at everything can say that nothing is due.
                 Some(_) if count == 0 => continue,
-                None if count == 0 => break,
+                None if count == 0 => {
+                    self.look_for_rest().await?;
+                    break;
+                }
                 _ => {}
             }
             self.metrics
@@ -134,7 +137,7 @@ impl<G: Gateway> Inner<G> {
         crash_at(Recorded);
 
         self.metrics.time_call("again", took);
-        if claim.history.attempt_no.get() == 1 {
+        if claim.history.attempt_no.get() == 1 && claim.history.not_sent == 0 {
             self.metrics.lag.observe(claim.late.as_secs_f64());
         }
         report::charge(claim, &answer, recorded, took, self);

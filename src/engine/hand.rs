@@ -160,6 +160,7 @@ impl<G: Gateway> Engine<G> {
 const FIRST: History = History {
     attempt_no: AttemptNo::FIRST,
     declines: 0,
+    not_sent: 0,
 };
 
 /// What a decision means for a row that is never sent again.

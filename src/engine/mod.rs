@@ -15,6 +15,7 @@ mod reconcile;
 mod recorder;
 mod refund;
 mod report;
+mod rest;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ use crate::domain::dunning::Policy;
 use crate::engine::brake::Brake;
 use crate::engine::frontier::Frontier;
 use crate::engine::recorder::{Recorder, RecorderLimits};
+use crate::engine::rest::Rests;
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics, Tally};
 use crate::sabotage::CrashPoint::{DrainBegun, DrainFlushing};
@@ -102,6 +104,7 @@ struct Inner<G> {
     tally: Tally,
     brake: Brake,
     frontier: Frontier,
+    rests: Rests,
     /// One permit per charge; given back only when the outcome is durable.
     slots: Arc<Semaphore>,
     /// One permit per question.
@@ -166,6 +169,7 @@ impl<G: Gateway> Engine<G> {
             tally: Tally::default(),
             brake: Brake::default(),
             frontier: Frontier::default(),
+            rests: Rests::default(),
             slots: Arc::new(Semaphore::new(limits.charges_max)),
             questions: Arc::new(Semaphore::new(limits.questions_max)),
             tasks: TaskTracker::new(),
@@ -288,6 +292,12 @@ impl<G: Gateway> Engine<G> {
             reasons.push(format!(
                 "outcomes can't be recorded for {} s",
                 failing.as_secs()
+            ));
+        }
+        if let Some(left) = inner.rests.left() {
+            let left = left.as_secs();
+            reasons.push(format!(
+                "the database server changed: nothing is begun for {left} s"
             ));
         }
         if let Some(reason) = inner.brake.reason() {

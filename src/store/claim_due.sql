@@ -1,9 +1,15 @@
 -- store::claim_due: locks what is due, raises the fence, and writes the attempts down, in one commit.
 --
+-- Nothing while `billd.at_rest`. A request that did not leave keeps its name: its attempt is opened again,
+-- because only the gateway's refusal of a paid name tells of a payment that a fail-over made us forget.
+--
 -- $1 most rows · $2 lease in seconds · $3 requests per second, 0 for no cap · $4, $5 where the last claim
 -- ended, or null to look at all that is due
 with clock as materialized (
     select billd.now() as now
+),
+rest as materialized (
+    select billd.at_rest(make_interval(secs => $2::float8)) as is_on
 ),
 -- With a cap: the places in the row, over all daemons, that lie within the next fifth of a second. A
 -- daemon that is slow to use its places can so crowd those of others by a fifth of the cap at most.
@@ -21,11 +27,13 @@ budget as materialized (
 -- The order and the place to go on from (see `Watermark`) are those of the index, so what other claims
 -- have taken or left behind is not read again.
 due as materialized (
-    select d.*, billd.merchant_uid(d.id, d.period, d.attempts + 1) as merchant_uid
+    select d.*, billd.merchant_uid(d.id, d.period, d.attempts + 1) as merchant_uid,
+        billd.merchant_uid(d.id, d.period, d.attempts) as merchant_uid_before
     from (
         select s.*
         from billd.subscription s
-        where s.state = 'active'
+        where not (select is_on from rest)
+          and s.state = 'active'
           and s.next_charge_at <= (select now from clock)
           and (s.next_charge_at, s.id) > (
               coalesce($4::timestamptz, '-infinity'),
@@ -43,7 +51,8 @@ due as materialized (
 -- nobody else begins an attempt of a row that is locked here.
 looked as materialized (
     select d.*, c.period is not null as has_debt,
-        coalesce(a.merchant_uid, o.merchant_uid) is not null as has_attempt
+        coalesce(a.merchant_uid, o.merchant_uid) is not null as has_attempt,
+        b.merchant_uid is not null as did_not_leave
     from due d
     left join lateral (
         select c.period from billd.billing_cycle c
@@ -60,6 +69,12 @@ looked as materialized (
         where o.subscription_id = d.id and o.state in ('started', 'unknown')
         limit 1
     ) o on true
+    left join lateral (
+        select b.merchant_uid from billd.charge_attempt b
+        where d.attempts > 0 and b.merchant_uid = d.merchant_uid_before
+          and b.state = 'not_sent' and b.not_sent > 0 and not b.by_card
+        limit 1
+    ) b on true
 ),
 -- The debt of a retry exists already, and says what is asked for. One that somebody has locked is left
 -- for later, together with its subscription: waiting for it would hold up all the others.
@@ -73,17 +88,43 @@ held as materialized (
     ) c
     where l.has_debt
 ),
--- The first attempt of a period opens its cycle and so fixes the sum.
+-- What did not leave. One that somebody has locked or changed is left for later, too: a further name
+-- would be wrong.
+again as materialized (
+    select l.id, b.amount, b.currency, b.customer_uid, b.not_sent
+    from looked l
+    cross join lateral (
+        select b.* from billd.charge_attempt b
+        where b.merchant_uid = l.merchant_uid_before and b.state = 'not_sent' and b.not_sent > 0
+        for no key update skip locked
+    ) b
+    where l.did_not_leave
+),
+-- The first attempt of a period opens its cycle and so fixes the sum. The name is kept as long as the
+-- terms are: under one name the gateway is asked for one sum, from one card.
 ready as materialized (
-    select l.id, l.period, l.merchant_uid, l.attempts, l.customer_uid, l.fence, l.due_at, false as has_debt,
-        not l.has_attempt as may_begin, l.amount, l.currency, l.tax_free, l.vat_amount, l.card_quota
+    select l.id, l.period, l.merchant_uid, 1 as attempt_no, l.customer_uid, l.due_at, false as has_debt,
+        not l.has_attempt as may_begin, false as is_again, 0::smallint as not_sent,
+        billd.next_fence(l.fence) as fence,
+        l.amount, l.currency, l.tax_free, l.vat_amount, l.card_quota
     from looked l
     where not l.has_debt and l.attempts = 0
     union all
-    select l.id, l.period, l.merchant_uid, l.attempts, l.customer_uid, l.fence, l.due_at, true,
-        h.state = 'due' and not l.has_attempt, h.amount, h.currency, h.tax_free, h.vat_amount, h.card_quota
+    select l.id, l.period, case when g.is_kept then l.merchant_uid_before else l.merchant_uid end,
+        l.attempts + (not g.is_kept)::int, l.customer_uid, l.due_at, true,
+        h.state = 'due' and not l.has_attempt, g.is_kept,
+        case when g.is_kept then r.not_sent else 0::smallint end,
+        billd.next_fence(l.fence),
+        h.amount, h.currency, h.tax_free, h.vat_amount, h.card_quota
     from looked l
     join held h on h.id = l.id
+    left join again r on r.id = l.id
+    cross join lateral (
+        select coalesce(
+            (r.amount, r.currency, r.customer_uid) = (h.amount, h.currency, l.customer_uid), false
+        ) as is_kept
+    ) g
+    where not l.did_not_leave or r.id is not null
 ),
 spent as (
     update billd.rate_limit r
@@ -103,10 +144,23 @@ attempt as (
         (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
          state, started_at, ask_at, fence)
     select
-        d.merchant_uid, d.id, d.period, d.attempts + 1, d.amount, d.currency, d.customer_uid,
-        'started', k.now, k.now + make_interval(secs => $2::float8), d.fence + 1
+        d.merchant_uid, d.id, d.period, d.attempt_no, d.amount, d.currency, d.customer_uid,
+        'started', k.now, k.now + make_interval(secs => $2::float8), d.fence
     from ready d, clock k
-    where d.may_begin
+    where d.may_begin and not d.is_again
+),
+opened_again as (
+    update billd.charge_attempt a
+    set state = 'started',
+        started_at = k.now,
+        ask_at = k.now + make_interval(secs => $2::float8),
+        finished_at = null,
+        reason = null,
+        message = null,
+        fence = d.fence
+    from ready d, clock k
+    where a.merchant_uid = any (array(select merchant_uid from ready where may_begin and is_again))
+      and a.merchant_uid = d.merchant_uid
 ),
 -- Joined by id and not by ctid: the row may have been updated between this statement's snapshot and
 -- its lock, and only a join by id finds the version that was locked. The array is for the planner,
@@ -116,13 +170,13 @@ attempt as (
 -- store::recheck: it must neither be charged nor be met again by every claim.
 claimed as (
     update billd.subscription s
-    set fence = s.fence + 1,
+    set fence = b.fence,
         open_attempt = case when b.may_begin then b.merchant_uid end,
-        attempts = s.attempts + b.may_begin::int,
+        attempts = case when b.may_begin then b.attempt_no else s.attempts end,
         recheck = not b.may_begin
     from ready b
     where s.id = any (array(select id from ready)) and s.id = b.id
-    returning s.*, b.amount as debt_amount, b.currency as debt_currency,
+    returning s.*, b.not_sent, b.amount as debt_amount, b.currency as debt_currency,
         b.tax_free as debt_tax_free, b.vat_amount as debt_vat_amount, b.card_quota as debt_card_quota
 )
 select
@@ -142,6 +196,7 @@ select
     false as "by_card!",
     0::float8 as "age_seconds!",
     s.declines as "declines!",
+    s.not_sent as "earlier_not_sent!",
     s.name as "name!",
     s.interval_unit as "interval_unit!",
     s.interval_count as "interval_count!",

@@ -3,9 +3,14 @@
 -- A started attempt found here has lost its daemon. Raising the fence keeps a daemon that comes
 -- back from moving the cycle; it may still write down that money moved.
 --
+-- Nothing while `billd.at_rest`: the claim that is taken over may be another one than its daemon holds.
+--
 -- $1 most rows · $2 lease in seconds
 with clock as materialized (
     select billd.now() as now
+),
+rest as materialized (
+    select billd.at_rest(make_interval(secs => $2::float8)) as is_on
 ),
 -- Attempt, subscription and debt are locked together, and those of which somebody holds one are left
 -- for later: waiting for a row that a person has locked would hold up all the others.
@@ -14,7 +19,8 @@ open as materialized (
     from billd.charge_attempt a
     join billd.subscription s on s.id = a.subscription_id
     join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
-    where a.state in ('started', 'unknown')
+    where not (select is_on from rest)
+      and a.state in ('started', 'unknown')
       and a.ask_at <= (select now from clock)
     order by a.ask_at
     limit $1::int
@@ -22,7 +28,7 @@ open as materialized (
 ),
 taken as (
     update billd.subscription s
-    set fence = s.fence + 1,
+    set fence = billd.next_fence(s.fence),
         next_charge_at = null,
         last_result = 'unknown',
         last_result_at = case when o.state = 'started' then k.now else s.last_result_at end,
@@ -48,6 +54,7 @@ asked as (
         ask_at = k.now + make_interval(secs => $2::float8),
         asks = least(o.asks, 30000) + 1,
         asked_at = k.now,
+        not_sent = 0,
         fence = coalesce(t.fence, o.fence)
     from open o
     cross join clock k
@@ -72,6 +79,7 @@ select
     a.by_card as "by_card!",
     greatest(0, extract(epoch from k.now - a.started_at))::float8 as "age_seconds!",
     s.declines as "declines!",
+    a.not_sent as "earlier_not_sent!",
     s.name as "name!",
     s.interval_unit as "interval_unit!",
     s.interval_count as "interval_count!",

@@ -56,6 +56,12 @@ impl Store {
         lease: Duration,
     ) -> Result<FirstBegun, StoreError> {
         let mut tx = self.within(self.pool.begin()).await?;
+        if self.within(is_at_rest(&mut tx, lease)).await? {
+            self.within(tx.commit()).await?;
+            return Err(self
+                .not_begun("the rest after the server's change has just ended; try again")
+                .await);
+        }
         let existing = self.within(existing(&mut tx, &first.customer_uid)).await?;
         if let Some(existing) = existing {
             let id = SubscriptionId(existing.id);
@@ -67,12 +73,23 @@ impl Store {
             }
         }
         let born = self.within(insert(&mut tx, first)).await?;
-        let merchant_uid = self.within(begin(&mut tx, &born, first, lease)).await?;
+        let (merchant_uid, fence) = self.within(begin(&mut tx, &born, first, lease)).await?;
         // Before the commit: a calendar that has no next period must not be charged.
-        let claim = claim(first, &born, &merchant_uid)?;
+        let claim = claim(first, &born, &merchant_uid, fence)?;
         self.within(tx.commit()).await?;
         Ok(FirstBegun::Begun(Box::new(claim)))
     }
+}
+
+/// Whether the server has changed, so that nothing may be begun yet.
+async fn is_at_rest(tx: &mut Tx, lease: Duration) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- store::begin_first_payment, at rest
+        select billd.at_rest(make_interval(secs => $1)) as "is_at_rest!""#,
+        lease.as_secs_f64(),
+    )
+    .fetch_one(&mut *tx)
+    .await
 }
 
 /// What the database derived for a new subscription.
@@ -166,8 +183,8 @@ async fn begin(
     born: &Born,
     first: &FirstPayment,
     lease: Duration,
-) -> Result<String, sqlx::Error> {
-    let merchant_uid = sqlx::query_scalar!(
+) -> Result<(String, i64), sqlx::Error> {
+    let begun = sqlx::query!(
         "-- store::begin_first_payment, debt and attempt
         with cycle as (
             insert into billd.billing_cycle
@@ -180,9 +197,9 @@ async fn begin(
             (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
              ask_at, fence, by_card)
         select billd.merchant_uid(c.subscription_id, c.period, 1), c.subscription_id, c.period, 1,
-            c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), 1, true
+            c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), billd.next_fence(0), true
         from cycle c
-        returning merchant_uid",
+        returning merchant_uid, fence",
         born.id,
         first.customer_uid.as_str(),
         lease.as_secs_f64(),
@@ -191,16 +208,17 @@ async fn begin(
     .await?;
     sqlx::query!(
         "-- store::begin_first_payment, open
-        update billd.subscription set open_attempt = $2, attempts = 1, fence = 1 where id = $1",
+        update billd.subscription set open_attempt = $2, attempts = 1, fence = $3 where id = $1",
         born.id,
-        merchant_uid,
+        begun.merchant_uid,
+        begun.fence,
     )
     .execute(&mut *tx)
     .await?;
-    Ok(merchant_uid)
+    Ok((begun.merchant_uid, begun.fence))
 }
 
-fn claim(first: &FirstPayment, born: &Born, name: &str) -> Result<Claim, StoreError> {
+fn claim(first: &FirstPayment, born: &Born, name: &str, fence: i64) -> Result<Claim, StoreError> {
     let merchant_uid = merchant_uid(name)?;
     let schedule = schedule(
         born.anchor_at.to_jiff(),
@@ -215,7 +233,7 @@ fn claim(first: &FirstPayment, born: &Born, name: &str) -> Result<Claim, StoreEr
             merchant_uid: merchant_uid.clone(),
             subscription: SubscriptionId(born.id),
             period,
-            fence: 1,
+            fence,
         },
         request: ChargeRequest {
             merchant_uid,
@@ -227,6 +245,7 @@ fn claim(first: &FirstPayment, born: &Born, name: &str) -> Result<Claim, StoreEr
         history: History {
             attempt_no: AttemptNo::FIRST,
             declines: 0,
+            not_sent: 0,
         },
         next: Some(schedule.next_after(period).map_err(corrupt)?),
         due_at: born.due_at.to_jiff(),

@@ -74,7 +74,9 @@ impl Store {
                 return Ok(begun);
             }
         }
-        Err(corrupt("a charge is neither new nor known nor open"))
+        Err(self
+            .not_begun("a charge is neither new nor known nor open")
+            .await)
     }
 
     async fn try_begin_hand(
@@ -89,8 +91,10 @@ impl Store {
             insert into billd.hand_charge
                 (merchant_uid, kind, customer_uid, name, amount, currency, tax_free, vat_amount,
                  ask_at, fence)
-            select $1, $2, $3, $4, $5, $6, $7, $8, billd.now() + make_interval(secs => $9), 1
-            where not exists (select from billd.charge_attempt a where a.merchant_uid = $1)
+            select $1, $2, $3, $4, $5, $6, $7, $8, billd.now() + make_interval(secs => $9),
+                billd.next_fence(0)
+            where not (select billd.at_rest(make_interval(secs => $9)))
+              and not exists (select from billd.charge_attempt a where a.merchant_uid = $1)
             on conflict do nothing
             returning fence",
             charge.merchant_uid.as_str(),
@@ -136,7 +140,8 @@ impl Store {
             with open as materialized (
                 select h.merchant_uid, h.state, h.reason
                 from billd.hand_charge h
-                where h.state in ('started', 'unknown') and h.ask_at <= billd.now()
+                where not (select billd.at_rest(make_interval(secs => $2)))
+                  and h.state in ('started', 'unknown') and h.ask_at <= billd.now()
                 order by h.ask_at
                 limit $1::int
                 for no key update skip locked
@@ -147,7 +152,7 @@ impl Store {
                 ask_at = billd.now() + make_interval(secs => $2),
                 asks = least(h.asks, 30000) + 1,
                 asked_at = billd.now(),
-                fence = h.fence + 1
+                fence = billd.next_fence(h.fence)
             from open o
             where h.merchant_uid = o.merchant_uid
             returning h.merchant_uid, h.kind, h.customer_uid, h.name, h.amount, h.currency, h.tax_free,

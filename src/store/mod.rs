@@ -17,6 +17,7 @@ mod pulse;
 mod reach;
 mod recheck;
 mod refund;
+mod rest;
 mod rows;
 mod schema;
 mod session;
@@ -33,6 +34,7 @@ pub use payment::{BookPayment, KeyUse};
 pub use pulse::{Pulse, ServerClock};
 pub use recheck::Rechecked;
 pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};
+pub use rest::Rest;
 pub use schema::SchemaState;
 pub use session::Pooler;
 
@@ -53,6 +55,13 @@ pub enum StoreError {
     /// The database refused what the statement says: repeating it can't help.
     #[error("the database refused the statement")]
     Refused(#[source] sqlx::Error),
+    /// The server has changed, and what was under way on the one before may not have ended: the same
+    /// call will succeed after this.
+    #[error(
+        "the database server has changed; nothing is begun for another {} s, until what was under way has ended",
+        .0.as_secs()
+    )]
+    Resting(Duration),
     /// A row breaks a promise that the schema makes.
     #[error("a row breaks a promise of the schema: {0}")]
     Corrupt(String),
@@ -71,7 +80,7 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) => true,
+            Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) | Self::Resting(_) => true,
             Self::Refused(_)
             | Self::Corrupt(_)
             | Self::Migration(_)
@@ -84,7 +93,11 @@ impl StoreError {
     pub fn is_about_rows(&self) -> bool {
         match self {
             Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
-            Self::Unavailable(_) | Self::Migration(_) | Self::Url(_) | Self::Pooler(_) => false,
+            Self::Unavailable(_)
+            | Self::Resting(_)
+            | Self::Migration(_)
+            | Self::Url(_)
+            | Self::Pooler(_) => false,
         }
     }
 }

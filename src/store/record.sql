@@ -2,8 +2,10 @@
 --
 -- Two different rights meet here. The fact that money moved is written whatever the fence says.
 -- Everything else, and every move of a cycle, needs the fence of the claim it comes from. Running
--- the same batch again changes nothing, so a lost answer at commit is met by running it again. A batch
--- holds at most one answer per attempt; the recorder sees to it.
+-- the same batch again counts nothing twice, so a lost answer at commit is met by running it again. A
+-- batch holds at most one answer per attempt; the recorder sees to it.
+--
+-- What is to be sent again is neither written nor moved while `billd.at_rest`: it will be asked about anew.
 --
 -- $1 … $20 one array per column, one element per answer · $21 catch-up pace in seconds
 -- $22 lease in seconds
@@ -22,16 +24,25 @@ answer as materialized (
         wait_seconds, took_rung, next_period, next_due_at, give_up_reason, not_found
     )
 ),
+rest as materialized (
+    select 'send_again' = any ($14::text[]) and billd.at_rest(make_interval(secs => $22::float8)) as is_on
+),
 fact as (
     update billd.charge_attempt a
     set state = case when x.decision = 'send_again' then 'started' else x.state end,
         finished_at = case when x.state in ('paid', 'declined', 'not_sent') then k.now end,
         ask_at = case
+            when x.decision = 'send_again' and a.state = 'started' then a.ask_at
             when x.decision = 'send_again' then k.now + make_interval(secs => $22::float8)
             when x.state = 'unknown' then k.now + make_interval(secs => x.wait_seconds)
         end,
-        started_at = case when x.decision = 'send_again' then k.now else a.started_at end,
-        sends = a.sends + (x.decision = 'send_again')::int,
+        -- A claim to ask leaves an attempt unknown. One that is started has been written by this very
+        -- batch before.
+        started_at = case
+            when x.decision = 'send_again' and a.state = 'unknown' then k.now else a.started_at
+        end,
+        sends = a.sends + (x.decision = 'send_again' and a.state = 'unknown')::int,
+        not_sent = case when x.state = 'not_sent' then least(a.not_sent, 30000) + 1 else 0 end,
         not_found = case when x.decision = 'send_again' then 0 else x.not_found end,
         parked_at = case when x.decision = 'park' then coalesce(a.parked_at, k.now) end,
         imp_uid = coalesce(x.imp_uid, a.imp_uid),
@@ -46,6 +57,7 @@ fact as (
     where a.merchant_uid = any ($1::text[]) and a.merchant_uid = x.merchant_uid
       and ((x.state = 'paid' and a.state <> 'paid')
            or (a.state in ('started', 'unknown') and a.fence = x.fence))
+      and not (x.decision = 'send_again' and (select is_on from rest))
     returning a.merchant_uid, a.subscription_id, a.state
 ),
 move as (
@@ -82,6 +94,9 @@ move as (
       and s.fence = x.fence
       -- Attempts are locked before subscriptions, everywhere: this makes `fact` run first.
       and (select count(*) from fact) >= 0
+      -- Somebody who had lost the claim may have said meanwhile that this very attempt is paid.
+      and (x.decision <> 'send_again' or exists (
+          select from fact f where f.merchant_uid = x.merchant_uid))
     returning s.id, s.state, x.merchant_uid, x.period, x.decision, x.state as outcome, x.give_up_reason
 ),
 cycle as (

@@ -121,7 +121,9 @@ impl Store {
                 return Ok(begun);
             }
         }
-        Err(corrupt("a refund is neither new nor known nor open"))
+        Err(self
+            .not_begun("a refund is neither new nor known nor open")
+            .await)
     }
 
     async fn try_begin_refund(
@@ -136,8 +138,9 @@ impl Store {
                 (merchant_uid, imp_uid, key, amount, currency, payment_amount, checksum, tax_free,
                  vat_amount, note, ask_at, fence)
             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-                billd.now() + make_interval(secs => $11), 1
-            where not exists (
+                billd.now() + make_interval(secs => $11), billd.next_fence(0)
+            where not (select billd.at_rest(make_interval(secs => $11)))
+              and not exists (
                 select from billd.refund r
                 where r.imp_uid = $2 and r.key = $3 and r.state = 'refunded')
             on conflict do nothing
@@ -207,7 +210,8 @@ impl Store {
             with open as materialized (
                 select r.id, r.state, r.reason
                 from billd.refund r
-                where r.state in ('started', 'unknown') and r.ask_at <= billd.now()
+                where not (select billd.at_rest(make_interval(secs => $2)))
+                  and r.state in ('started', 'unknown') and r.ask_at <= billd.now()
                 order by r.ask_at
                 limit $1::int
                 for no key update skip locked
@@ -217,7 +221,7 @@ impl Store {
                 reason = case when o.state = 'started' then 'abandoned' else o.reason end,
                 ask_at = billd.now() + make_interval(secs => $2),
                 asks = least(r.asks, 30000) + 1,
-                fence = r.fence + 1
+                fence = billd.next_fence(r.fence)
             from open o
             where r.id = o.id
             returning r.id, r.merchant_uid, r.imp_uid, r.amount, r.currency, r.payment_amount,

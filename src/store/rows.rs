@@ -31,6 +31,7 @@ pub(super) struct AttemptRow {
     pub(super) by_card: bool,
     pub(super) age_seconds: f64,
     pub(super) declines: i16,
+    pub(super) earlier_not_sent: i16,
     pub(super) name: String,
     pub(super) interval_unit: String,
     pub(super) interval_count: i16,
@@ -121,6 +122,7 @@ impl AttemptRow {
                 .and_then(AttemptNo::new)
                 .ok_or_else(|| format!("attempt number {} is not 1 to 99", self.attempt_no))?,
             declines: u8::try_from(self.declines).map_err(text)?,
+            not_sent: count(self.earlier_not_sent),
         };
         let due_at = self.due_at.to_jiff();
         let late = self.now.to_jiff().duration_since(due_at);

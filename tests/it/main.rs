@@ -23,6 +23,7 @@ mod pooler;
 mod process;
 mod schema;
 mod support;
+mod tail;
 mod torture;
 mod torture_arena;
 mod webhook;

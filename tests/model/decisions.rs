@@ -47,6 +47,7 @@ pub(crate) fn history(worker: &Worker, attempts: u8) -> History {
     History {
         attempt_no: AttemptNo::new(no).unwrap(),
         declines: worker.declines,
+        not_sent: 0,
     }
 }
 

@@ -10,7 +10,7 @@ use billd::domain::dunning::{decide, decide_sent_again};
 use stateright::{Model, Property};
 
 use crate::actions::{Action, Deed, Verdict, View};
-use crate::decisions::{POLICY, history, lookup, outcome, step};
+use crate::decisions::{POLICY, history, outcome, step};
 use crate::state::{
     AttemptState, Ledger, Name, Outcome, Phase, Standby, State, Step, WORKERS, Worker,
 };
@@ -169,11 +169,11 @@ impl Protocol {
         if state.workers().count() >= self.bounds.workers {
             return None;
         }
-        if state.database.attempts > 0 {
+        if self.makes_another_name(state) {
             if !self.retry_wait_is_over(state) {
                 return None;
             }
-            // A retry waits for longer than a stand-by lags: that one has the refusal by now.
+            // A retry after a refusal waits for longer than a stand-by lags: that one has it by now.
             if let Standby::Behind { database, commits } = &mut state.standby
                 && !self.is(Variant::TailOutlastsRetry)
             {
@@ -187,16 +187,8 @@ impl Protocol {
         let before = *state;
         let fence = self.next_fence(state);
         let bounds = (self.bounds.periods, self.bounds.attempts);
-        let claimed = store::claim_due(&mut state.database, fence, bounds)?;
-        if !self.is(Variant::NewNameUnasked) && state.database.attempts > 1 {
-            // What the earlier names of this debt came to is asked before a further one leaves.
-            if let Some(paid) = self.earlier_payment(&before) {
-                state.database = before.database;
-                write_payment(state, paid);
-                self.committed(state, &before);
-                return Some(());
-            }
-        }
+        let not_sent_ends_name = self.is(Variant::NotSentEndsName);
+        let claimed = store::claim_due(&mut state.database, fence, bounds, not_sent_ends_name)?;
         if self.is(Variant::SendBeforeBegin) {
             state.database = before.database;
         } else {
@@ -208,13 +200,19 @@ impl Protocol {
         Some(())
     }
 
-    /// A name of the current debt that money moved under though it was written off, as a look-up sees it.
-    fn earlier_payment(&self, state: &State) -> Option<Name> {
-        Name::all().find(|name| {
-            name.period == state.database.period
-                && written_off(state, *name)
-                && self.truth(state.gateway[*name]) == lookup::PAID
-        })
+    /// Whether a claim would ask under a further name. What did not leave waits for seconds only, and
+    /// nothing is asked of that wait: it keeps its name.
+    fn makes_another_name(&self, state: &State) -> bool {
+        let db = &state.database;
+        if db.attempts == 0 {
+            return false;
+        }
+        let last = Name {
+            period: db.period,
+            no: db.attempts,
+        };
+        let is_kept = db.attempt[last].state == AttemptState::NotSent;
+        !is_kept || self.is(Variant::NotSentEndsName)
     }
 
     /// Every wait after a proved refusal is longer than what a request or a lease can last.
@@ -350,7 +348,9 @@ impl Protocol {
             return None;
         };
         if step == Step::SendAgain && !self.tail_has_ended(state) {
-            return None;
+            // Neither written nor moved: it stays open, and is asked about anew.
+            state.workers[index] = None;
+            return Some(());
         }
         let unchecked = Unchecked {
             fence: self.is(Variant::RecordWithoutFence),

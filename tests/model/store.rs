@@ -34,9 +34,14 @@ pub(crate) enum Claimed {
     SetAside,
 }
 
-/// `claim_due.sql`. `None`: nothing is due.
-pub(crate) fn claim_due(db: &mut Database, fence: u8, bounds: (u8, u8)) -> Option<Claimed> {
-    let (periods, attempts) = bounds;
+/// `claim_due.sql`. `None`: nothing is due. People of this model change neither sum nor card of a debt,
+/// so what did not leave always has the terms that it had.
+pub(crate) fn claim_due(
+    db: &mut Database,
+    fence: u8,
+    (periods, attempts): (u8, u8),
+    not_sent_ends_name: bool,
+) -> Option<Claimed> {
     let is_due = db.state == SubscriptionState::Active
         && db.period < periods
         && db.open.is_none()
@@ -51,15 +56,20 @@ pub(crate) fn claim_due(db: &mut Database, fence: u8, bounds: (u8, u8)) -> Optio
         state: CycleState::Due,
         amount: price,
     });
-    let name = Name {
+    let name_of = |no: u8| Name {
         period: db.period,
-        no: db.attempts + 1,
+        no,
     };
-    // `on conflict do nothing`, twice: a closed cycle, an attempt that exists.
-    if cycle.state != CycleState::Due || db.attempt[name].state != AttemptState::Absent {
+    let next = name_of(db.attempts + 1);
+    // A closed debt, an attempt that exists.
+    if cycle.state != CycleState::Due || db.attempt[next].state != AttemptState::Absent {
         db.recheck = true;
         return Some(Claimed::SetAside);
     }
+    let did_not_leave =
+        |name: &Name| db.attempt[*name].state == AttemptState::NotSent && !not_sent_ends_name;
+    let last = Some(db.attempts).filter(|no| *no > 0).map(name_of);
+    let name = last.filter(did_not_leave).unwrap_or(next);
     db.attempt[name] = Attempt {
         state: AttemptState::Started,
         sends: 1,
@@ -126,17 +136,21 @@ pub(crate) fn record(
     let exists = attempt.state != AttemptState::Absent;
     let is_new_payment = state == AttemptState::Paid && attempt.state != AttemptState::Paid;
     let written = exists && (is_new_payment || (attempt.state.is_open() && has_fence));
+    let again = step == Step::SendAgain;
     if written {
-        let again = step == Step::SendAgain;
+        // One that is started has been written by this very batch before.
+        let is_counted = again && attempt.state == AttemptState::Unknown;
         attempt.state = if again { AttemptState::Started } else { state };
         // All that is asked of it is whether it has reached the most.
-        attempt.sends = (attempt.sends + u8::from(again)).min(POLICY.sends_max);
+        attempt.sends = (attempt.sends + u8::from(is_counted)).min(POLICY.sends_max);
         attempt.not_found = if again { 0 } else { not_found };
         attempt.parked = step == Step::Park;
     }
 
     // move
-    let moved = has_fence && (db.open == Some(name) || (unchecked.open_attempt && exists));
+    let moved = has_fence
+        && (db.open == Some(name) || (unchecked.open_attempt && exists))
+        && (written || !again);
     if moved {
         move_cycle(db, name, state, step);
     }

@@ -26,8 +26,8 @@ pub(crate) enum Variant {
     NotFoundBelievedEarly,
     /// A fence is the last one plus one, so a lost tail makes the same number again.
     FenceCountsByOne,
-    /// A retry leaves under a new name without a question about the names before it.
-    NewNameUnasked,
+    /// A request that does not leave ends its name, and the retry leaves under a new one.
+    NotSentEndsName,
     /// After a fail-over work goes on at once, while requests of the lost tail are still in process.
     NoRestAfterFailOver,
 
@@ -43,10 +43,3 @@ pub(crate) enum Variant {
     /// The look-up says "failed" of an approved charge, after the settle time.
     FailedForApproved,
 }
-
-/// What the program does not do. None of it matters while no commit is lost.
-pub(crate) const TODAY: &[Variant] = &[
-    Variant::FenceCountsByOne,
-    Variant::NewNameUnasked,
-    Variant::NoRestAfterFailOver,
-];

@@ -39,7 +39,7 @@ pub struct Policy {
     pub hard: Ladder,
     /// After a refusal that is the merchant's own contract or limit; takes no rung.
     pub hold: Duration,
-    /// After a request that never left; takes no rung.
+    /// After a request that never left; takes no rung and no number.
     pub not_sent: Backoff,
     /// Between questions about an unknown outcome; the last one repeats for ever.
     pub asks: Ladder,
@@ -86,6 +86,8 @@ pub struct History {
     pub attempt_no: AttemptNo,
     /// How many earlier attempts of the cycle took a rung.
     pub declines: u8,
+    /// How often in a row this attempt could not leave before.
+    pub not_sent: u16,
 }
 
 impl History {
@@ -116,7 +118,8 @@ pub struct Question {
 pub enum Decision {
     /// Paid: the cycle is closed, and the next period is on.
     Advance,
-    /// No money moved, which is proved: a new attempt of the same cycle after `wait`.
+    /// This request moved no money, which is proved: the debt is asked for again after `wait`, as a new
+    /// attempt, or as the same one if it did not leave.
     Retry {
         /// From the time at which the outcome is recorded.
         wait: Duration,
@@ -182,7 +185,7 @@ pub fn decide(policy: &Policy, outcome: &ChargeOutcome, history: History) -> Dec
             | NotSent::NoToken(_)
             | NotSent::Unauthorized,
         ) => {
-            let wait = policy.not_sent.wait(u32::from(history.without_rung()));
+            let wait = policy.not_sent.wait(u32::from(history.not_sent));
             retry(history, wait, false)
         }
         ChargeOutcome::Unknown(unknown) => match unknown.reason {

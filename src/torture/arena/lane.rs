@@ -130,6 +130,12 @@ impl Lane {
                 .context("couldn't make a fresh database")?;
         }
         connection.close().await?;
+        // The template may be of a time before a fail-over, which is none of this book's.
+        let mut connection = self.connect_to(&name).await?;
+        sqlx::raw_sql("update billd.server set name = billd.server_name()")
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
         Ok(Database { name })
     }
 

@@ -58,14 +58,16 @@ fn unannounced(view: &View<'_>, merchant_uid: &str, requests: &[&Request]) -> Op
 }
 
 /// 6: nothing is asked for after the end, and no attempt begins beside an open or after a paid one.
+///
+/// What could not leave may be opened again under its name. That is a beginning like any other, and
+/// until it can be seen the attempt is closed.
 pub(super) fn nothing_after_the_end(view: &View<'_>, found: &mut Vec<Violation>) {
     for (merchant_uid, requests) in &view.charges {
-        let end = view.writes_of(merchant_uid).iter().find(|w| ends(w));
-        let Some(end) = end else { continue };
+        let writes = view.writes_of(merchant_uid);
         let late = requests
             .iter()
-            .find(|request| request.arrived_at_us > end.entry.seen_at_us());
-        if let Some(late) = late {
+            .find_map(|request| Some((request, closed_by(writes, request.arrived_at_us)?)));
+        if let Some((late, end)) = late {
             let text = format!(
                 "request {} for {merchant_uid} arrived at {}, but the attempt had been {} since {} (journal {}, by {})",
                 late.sequence,
@@ -83,7 +85,7 @@ pub(super) fn nothing_after_the_end(view: &View<'_>, found: &mut Vec<Violation>)
         }
     }
     for (merchant_uid, writes) in &view.attempt_writes {
-        if let Some(begun) = writes.first().filter(|write| write.old.is_none()) {
+        for begun in writes.iter().filter(|write| begins(write)) {
             for text in others_in_the_way(view, begun) {
                 found.push(of_attempt(
                     Property::NoRequestAfterTheEnd,
@@ -93,6 +95,27 @@ pub(super) fn nothing_after_the_end(view: &View<'_>, found: &mut Vec<Violation>)
             }
         }
     }
+}
+
+/// The write that had closed an attempt by an instant.
+fn closed_by<'a, 'b>(
+    writes: &'b [Write<'a, Attempt>],
+    at_us: i64,
+) -> Option<&'b Write<'a, Attempt>> {
+    let seen = writes.iter().filter(|w| w.entry.seen_at_us() < at_us);
+    seen.fold(None, |end, write| {
+        if begins(write) {
+            None
+        } else {
+            end.or_else(|| Some(write).filter(|write| ends(write)))
+        }
+    })
+}
+
+/// Whether a claim begins an attempt here, for the first time or because it could not leave before.
+fn begins(write: &Write<'_, Attempt>) -> bool {
+    let did_not_leave = write.old.is_none_or(|row| row.state == "not_sent");
+    did_not_leave && write.new.is_some_and(Attempt::is_open)
 }
 
 fn ends(write: &Write<'_, Attempt>) -> bool {
@@ -109,16 +132,20 @@ fn others_in_the_way(view: &View<'_>, begun: &Write<'_, Attempt>) -> Vec<String>
     };
     let mut texts = Vec::new();
     for (other, writes) in &view.attempt_writes {
-        let Some(first) = writes.first() else {
+        let earlier = |write: &&Write<'_, Attempt>| write.entry.id < begun.entry.id;
+        let Some(first) = writes.first().filter(earlier) else {
             continue;
         };
-        let is_of_same = first
-            .new
-            .is_some_and(|other| other.subscription_id == row.subscription_id);
-        if !is_of_same || first.entry.id >= begun.entry.id {
+        let is_another_of_same = *other != row.merchant_uid
+            && first
+                .new
+                .is_some_and(|other| other.subscription_id == row.subscription_id);
+        if !is_another_of_same {
             continue;
         }
-        let end = writes.iter().find(|write| ends(write));
+        let mut backwards = writes.iter().filter(earlier).rev();
+        let opened = backwards.find(|w| begins(w)).unwrap_or(first).entry.id;
+        let end = writes.iter().find(|w| w.entry.id >= opened && ends(w));
         if end.is_none_or(|end| end.entry.at_us > begun.entry.at_us) {
             texts.push(format!(
                 "{} was begun at {} by {} (journal {}) while {other} was open until {}",

@@ -328,6 +328,58 @@ impl Story {
         self.commit();
     }
 
+    fn record_not_sent(&mut self, who: &str, nth: usize, uid: &str) {
+        let now = at(self.now_us);
+        self.attempt(who, uid, |row| {
+            row.state = "not_sent".to_owned();
+            row.finished_at = Some(now);
+            row.ask_at = None;
+        });
+        let retry_at = at(self.now_us + SECOND);
+        self.subscription(who, nth, |row| {
+            row.open_attempt = None;
+            row.next_charge_at = Some(retry_at);
+        });
+        self.commit();
+    }
+
+    fn open_again(&mut self, who: &str, nth: usize, uid: &str) {
+        let lease = at(self.now_us + 2 * SECOND);
+        let fence = self.book.subscriptions[nth].fence + 1;
+        self.attempt(who, uid, |row| {
+            row.state = "started".to_owned();
+            row.finished_at = None;
+            row.ask_at = Some(lease);
+            row.fence = fence;
+        });
+        self.subscription(who, nth, |row| {
+            row.fence = fence;
+            row.open_attempt = Some(uid.to_owned());
+        });
+        self.commit();
+    }
+
+    /// The second attempt of a debt can't leave at first, and is paid when it is opened again.
+    fn told_of_an_outage() -> Self {
+        let mut story = Self::new();
+        story.subscribe(PAID);
+        story.commit();
+        let declined = story.claim("daemon_1", PAID);
+        story.decline(&declined);
+        story.record_declined("daemon_1", PAID, &declined, false);
+        story.pass(60 * SECOND);
+        let held_up = story.claim("daemon_1", PAID);
+        for _ in 0..2 {
+            story.record_not_sent("daemon_1", PAID, &held_up);
+            story.pass(SECOND);
+            story.open_again("daemon_1", PAID, &held_up);
+        }
+        story.approve(&held_up);
+        story.record_paid("daemon_1", PAID, &held_up);
+        story.book.now = at(story.now_us);
+        story
+    }
+
     /// One is paid, one is declined until its ladder ends, one loses its daemon, is not found, and is
     /// sent again. The heir comes after this many seconds.
     fn told(heir_after: i64) -> Self {
@@ -395,7 +447,11 @@ impl Story {
 
     /// The first entry of an attempt that left it in this state.
     fn entry_of(&mut self, uid: &str, state: &str) -> &mut Entry {
-        let mut entries = self.book.journal.iter_mut();
+        self.entries_of(uid, state).swap_remove(0)
+    }
+
+    fn entries_of(&mut self, uid: &str, state: &str) -> Vec<&mut Entry> {
+        let entries = self.book.journal.iter_mut();
         let is_it = |entry: &&mut Entry| match &entry.change {
             Change::ChargeAttempt { new: Some(new), .. } => {
                 new.merchant_uid == uid && new.state == state
@@ -405,7 +461,7 @@ impl Story {
             | Change::BillingCycle { .. }
             | Change::ClockShift { .. } => false,
         };
-        entries.find(is_it).unwrap()
+        entries.filter(is_it).collect()
     }
 
     /// The last move of a subscription.
@@ -548,6 +604,42 @@ fn each_damage_is_seen_as_what_it_is_and_as_nothing_else() {
             !seen.is_empty() && seen.iter().all(|one| one == property),
             "{what}: {violations:#?}"
         );
+    }
+}
+
+#[test]
+fn what_could_not_leave_may_be_opened_again_but_nothing_leaves_before_that() {
+    assert_eq!(Story::told_of_an_outage().violated(), []);
+    let damages: [(&str, Damage); 3] = [
+        ("a request leaves while its attempt is closed", |story| {
+            let again = story
+                .entries_of(&uid(PAID, 2), "started")
+                .pop()
+                .unwrap()
+                .at_us;
+            story.request(&uid(PAID, 2)).arrived_at_us = again - 1_000;
+        }),
+        ("it is opened again beside an open one", |story| {
+            let again = story
+                .entries_of(&uid(PAID, 2), "started")
+                .pop()
+                .unwrap()
+                .at_us;
+            story.entry_of(&uid(PAID, 1), "declined").at_us = again + 1;
+        }),
+        ("it is opened again though the debt is paid", |story| {
+            let entry = story.entry_of(&uid(PAID, 1), "declined");
+            if let Change::ChargeAttempt { new: Some(new), .. } = &mut entry.change {
+                new.state = "paid".to_owned();
+            }
+        }),
+    ];
+    for (what, damage) in damages {
+        let mut story = Story::told_of_an_outage();
+        damage(&mut story);
+        let violations = story.violated();
+        let seen = |v: &super::Violation| v.property == Property::NoRequestAfterTheEnd;
+        assert!(violations.iter().any(seen), "{what}: {violations:#?}");
     }
 }
 

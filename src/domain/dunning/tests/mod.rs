@@ -55,6 +55,7 @@ fn history(attempt_no: u8, declines: u8) -> History {
     History {
         attempt_no: AttemptNo::new(attempt_no).unwrap(),
         declines,
+        not_sent: 0,
     }
 }
 
@@ -230,19 +231,20 @@ fn a_request_that_never_left_backs_off_up_to_a_limit() {
     );
     check(
         &outcome,
-        history(2, 1),
+        history(98, 1),
         retry_after(Duration::from_secs(10), false),
     );
-    check(
-        &outcome,
-        history(4, 0),
-        retry_after(Duration::from_secs(80), false),
-    );
-    check(
-        &outcome,
-        history(98, 0),
-        retry_after(Duration::from_mins(10), false),
-    );
+    for (not_sent, wait) in [(3, 80), (97, 600), (u16::MAX, 600)] {
+        let history = History {
+            not_sent,
+            ..history(1, 0)
+        };
+        check(
+            &outcome,
+            history,
+            retry_after(Duration::from_secs(wait), false),
+        );
+    }
     let hasty = Policy {
         not_sent: Backoff {
             first: Duration::ZERO,

@@ -21,7 +21,10 @@ fn any_lookup() -> impl Strategy<Value = Result<Lookup, ()>> {
 }
 
 fn any_history() -> impl Strategy<Value = History> {
-    (1_u8..=99, any::<u8>()).prop_map(|(attempt_no, declines)| history(attempt_no, declines))
+    (1_u8..=99, any::<u8>(), any::<u16>()).prop_map(|(attempt_no, declines, not_sent)| History {
+        not_sent,
+        ..history(attempt_no, declines)
+    })
 }
 
 fn any_question() -> impl Strategy<Value = Question> {
