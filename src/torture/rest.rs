@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep};
 use crate::sandbox;
 
 /// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(60);
+const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// Waits shorter than this are waited for.
 const WORTH_A_STEP: f64 = 0.4;
 /// Past all ladders, before the next day's period.
 const HORIZON: f64 = 12.0 * 3_600.0;
 /// A seed that is not at rest by then never will be.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What is not at rest.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,7 @@ pub(super) async fn come_to_rest(
         } else {
             quiet_looks = quiet_looks.saturating_add(1);
         }
-        if quiet_looks > 2 {
+        if quiet_looks > 1 {
             return Ok(Ok(()));
         }
         if started.elapsed() > PATIENCE {

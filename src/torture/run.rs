@@ -60,12 +60,11 @@ pub(super) async fn run(
     fs::write(folder.join("plan.json"), serde_json::to_vec_pretty(&plan)?)?;
     let database = lane.fresh_database().await?;
     let mut book = lane.connect(&database).await?;
-    for card in &plan.book {
-        sqlx::raw_sql(AssertSqlSafe(house::insert(card)))
-            .execute(&mut book)
-            .await
-            .context("couldn't write the book")?;
-    }
+    let inserts: Vec<String> = plan.book.iter().map(house::insert).collect();
+    sqlx::raw_sql(AssertSqlSafe(inserts.join(";")))
+        .execute(&mut book)
+        .await
+        .context("couldn't write the book")?;
     book.close().await?;
 
     let scene = Arc::new(set_up(lane, database, plan, workshop, folder.clone()).await?);

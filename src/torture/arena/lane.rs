@@ -35,7 +35,7 @@ const MIGRATION_LIMIT: Duration = Duration::from_mins(1);
 
 /// A crash of a process loses nothing that was committed; a crash of the machine does not occur, so
 /// nothing needs to reach a disk. A stand-by can follow.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("fsync", "off"),
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
@@ -46,6 +46,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("min_wal_size", "32MB"),
     ("shared_buffers", "32MB"),
     ("track_commit_timestamp", "on"),
+    // A database of one seed is gone before it would be worth it.
+    ("autovacuum", "off"),
 ];
 
 /// The role of a daemon, counted from 1.
