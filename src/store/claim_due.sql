@@ -6,7 +6,7 @@
 -- $1 most rows · $2 lease in seconds · $3 requests per second, 0 for no cap · $4, $5 where the last claim
 -- ended, or null to look at all that is due
 with clock as materialized (
-    select billd.now() as now
+    select billd.now() as now, billd.next_fence(0) as fence
 ),
 rest as materialized (
     select billd.at_rest(make_interval(secs => $2::float8)) as is_on
@@ -28,7 +28,7 @@ budget as materialized (
 -- have taken or left behind is not read again.
 due as materialized (
     select d.*, billd.merchant_uid(d.id, d.period, d.attempts + 1) as merchant_uid,
-        billd.merchant_uid(d.id, d.period, d.attempts) as merchant_uid_before
+        case when d.attempts > 0 then billd.merchant_uid(d.id, d.period, d.attempts) end as merchant_uid_before
     from (
         select s.*
         from billd.subscription s
@@ -101,24 +101,26 @@ again as materialized (
     where l.did_not_leave
 ),
 -- The first attempt of a period opens its cycle and so fixes the sum. The name is kept as long as the
--- terms are: under one name the gateway is asked for one sum, from one card.
+-- terms are: under one name the gateway is asked for one sum, from one card. The fence is that of
+-- `billd.next_fence`, with its clock read once for all rows.
 ready as materialized (
     select l.id, l.period, l.merchant_uid, 1 as attempt_no, l.customer_uid, l.due_at, false as has_debt,
         not l.has_attempt as may_begin, false as is_again, 0::smallint as not_sent,
-        billd.next_fence(l.fence) as fence,
+        greatest(l.fence + 1, k.fence) as fence,
         l.amount, l.currency, l.tax_free, l.vat_amount, l.card_quota
-    from looked l
+    from looked l, clock k
     where not l.has_debt and l.attempts = 0
     union all
     select l.id, l.period, case when g.is_kept then l.merchant_uid_before else l.merchant_uid end,
         l.attempts + (not g.is_kept)::int, l.customer_uid, l.due_at, true,
         h.state = 'due' and not l.has_attempt, g.is_kept,
         case when g.is_kept then r.not_sent else 0::smallint end,
-        billd.next_fence(l.fence),
+        greatest(l.fence + 1, k.fence),
         h.amount, h.currency, h.tax_free, h.vat_amount, h.card_quota
     from looked l
     join held h on h.id = l.id
     left join again r on r.id = l.id
+    cross join clock k
     cross join lateral (
         select coalesce(
             (r.amount, r.currency, r.customer_uid) = (h.amount, h.currency, l.customer_uid), false
