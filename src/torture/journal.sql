@@ -34,19 +34,20 @@ begin
 end
 $$;
 
+-- Their name comes first in the alphabet, so what a statement did is noted before what its triggers did.
 -- A statement that sets a column to what it is, as the claim does with an existing cycle, changes
 -- nothing.
-create trigger torture_note after insert or delete on billd.subscription
+create trigger a_torture_note after insert or delete on billd.subscription
     for each row execute function torture.note();
-create trigger torture_note_change after update on billd.subscription
+create trigger a_torture_note_change after update on billd.subscription
     for each row when (old is distinct from new) execute function torture.note();
-create trigger torture_note after insert or delete on billd.billing_cycle
+create trigger a_torture_note after insert or delete on billd.billing_cycle
     for each row execute function torture.note();
-create trigger torture_note_change after update on billd.billing_cycle
+create trigger a_torture_note_change after update on billd.billing_cycle
     for each row when (old is distinct from new) execute function torture.note();
-create trigger torture_note after insert or delete on billd.charge_attempt
+create trigger a_torture_note after insert or delete on billd.charge_attempt
     for each row execute function torture.note();
-create trigger torture_note_change after update on billd.charge_attempt
+create trigger a_torture_note_change after update on billd.charge_attempt
     for each row when (old is distinct from new) execute function torture.note();
 
 -- The shift as it works at this moment: an interval of months has another length on another day.
@@ -64,5 +65,5 @@ begin
     return null;
 end
 $$;
-create trigger torture_note after update on billd.clock_shift
+create trigger a_torture_note after update on billd.clock_shift
     for each row when (old.shift <> new.shift) execute function torture.note_shift();
