@@ -21,6 +21,8 @@ pub(crate) enum Scenario {
     Rate,
     /// From due to sent, at half of capacity
     Lag,
+    /// After the crash of a daemon and of the database, against a run without
+    Recovery,
 }
 
 impl Scenario {

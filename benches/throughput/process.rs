@@ -202,6 +202,13 @@ impl Daemon {
         Ok(Metrics(answer.await?.text().await?))
     }
 
+    /// Kills it outright; what it had under way stays open.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        self.process.child.kill().await?;
+        self.process.guard.write_all(b"done\n").await?;
+        Ok(())
+    }
+
     /// Stops it: calls under way end, and outcomes are recorded.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.process.stop().await

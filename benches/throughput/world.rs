@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use billd::embedded::{Embedded, Listen, Options};
+use billd::embedded::{Embedded, Listen, Options, StopMode};
 use billd::store::{Connection, Store};
 use billd::terminal;
 use secrecy::SecretString;
@@ -76,13 +76,7 @@ impl World {
             ..Options::default_for_user()
         })
         .await?;
-        let sql = PgPool::connect(&server.url("postgres")).await?;
-        let row = sqlx::raw_sql("select pg_backend_pid()")
-            .fetch_one(&sql)
-            .await?;
-        let session = u32::try_from(row.try_get::<i32, _>(0)?)?;
-        let postmaster = machine::parent(session)?;
-        sql.close().await;
+        let postmaster = postmaster_of(&server).await?;
         Ok(Self {
             server,
             postmaster,
@@ -107,6 +101,13 @@ impl World {
         .await?;
         sql.close().await;
         Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
+    /// Ends the server as a crash does, and starts it again.
+    pub(crate) async fn crash(&mut self) -> anyhow::Result<()> {
+        self.server.restart(StopMode::Immediate).await?;
+        self.postmaster = postmaster_of(&self.server).await?;
+        Ok(())
     }
 
     /// A book of this size, fresh from the press.
@@ -242,4 +243,15 @@ impl Book {
         self.number("select xact_commit from pg_stat_database where datname = current_database()")
             .await
     }
+}
+
+/// PostgreSQL's first process: the parent of every session.
+async fn postmaster_of(server: &Embedded) -> anyhow::Result<u32> {
+    let sql = PgPool::connect(&server.url("postgres")).await?;
+    let row = sqlx::raw_sql("select pg_backend_pid()")
+        .fetch_one(&sql)
+        .await?;
+    let session = u32::try_from(row.try_get::<i32, _>(0)?)?;
+    sql.close().await;
+    machine::parent(session)
 }

@@ -6,6 +6,7 @@ mod gateway;
 mod lag;
 mod limits;
 mod rate;
+mod recovery;
 
 use std::time::Duration;
 
@@ -92,6 +93,7 @@ pub(crate) async fn measure(
         Scenario::Daemons => gateway::two_daemons(world, scale).await?,
         Scenario::Rate => rate::measure(world, scale).await?,
         Scenario::Lag => lag::measure(world, scale).await?,
+        Scenario::Recovery => recovery::measure(world, scale).await?,
     };
     Ok(Section {
         scenario: scenario.word(),
