@@ -68,7 +68,7 @@ fn order(options: &cli::Torture) -> Result<Order, Failure> {
         .unwrap_or_else(|| u16::try_from(cores.saturating_mul(LANES_PER_CORE)).unwrap_or(u16::MAX));
     let seeds = last.saturating_sub(first).saturating_add(1);
     Ok(Order {
-        program: std::env::current_exe().context("couldn't find the program that runs")?,
+        program: torture::this_program()?,
         first,
         last,
         lanes: lanes.min(u16::try_from(seeds).unwrap_or(u16::MAX)),

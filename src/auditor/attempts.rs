@@ -132,7 +132,7 @@ fn add(comparison: &mut Comparison, one: &Unseen, answer: Lookup) {
             let note = "asked for by name: the gateway knows no such payment";
             comparison.findings.push(missing(note));
         }
-        Lookup::Failed(_) => {
+        Lookup::Failed { .. } => {
             let note = "asked for by name: the gateway says that it failed";
             comparison.findings.push(missing(note));
         }

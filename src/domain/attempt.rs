@@ -193,11 +193,28 @@ pub enum Lookup {
     /// At least one record is paid or was cancelled after payment: money moved.
     Paid(Payment),
     /// All records are failed.
-    Failed(Decline),
+    Failed {
+        /// What was refused, and how.
+        decline: Decline,
+        /// How many records there are: one for each request that the gateway has decided so far.
+        records: u16,
+    },
     /// The gateway has no record. Not a proof: its look-up has been hours behind.
     NotFound,
     /// Records exist that prove nothing, or that contradict what we asked for.
     Unclear(Unknown),
+}
+
+impl Lookup {
+    /// Whether the gateway shows fewer refusals than requests that may have left. The others may be
+    /// approved and not yet in its books, or never have arrived.
+    pub fn misses_one_of(&self, sends: u8) -> bool {
+        match self {
+            Self::NotFound => true,
+            Self::Failed { records, .. } => *records < u16::from(sends),
+            Self::Paid(_) | Self::Unclear(_) => false,
+        }
+    }
 }
 
 /// Longest text of a gateway that is kept, in characters: enough for every known message, and a

@@ -206,7 +206,7 @@ pub fn decide_refund(
         Ok(Lookup::Paid(payment)) if payment.imp_uid != request.imp_uid => return ask(),
         Ok(Lookup::Paid(payment)) => payment,
         Ok(Lookup::Unclear(doubt)) => return park(doubt.detail.clone()),
-        Ok(Lookup::NotFound | Lookup::Failed(_)) | Err(()) => return ask(),
+        Ok(Lookup::NotFound | Lookup::Failed { .. }) | Err(()) => return ask(),
     };
     let cancelled = payment.cancelled_amount;
     let had_time = question.age >= policy.settle;

@@ -111,8 +111,10 @@ impl<G: Gateway> Inner<G> {
         // "Not found" says nothing while the record may still be on its way.
         let is_settled = open.question.age >= self.policy.settle;
         let not_found = match &lookup {
-            Ok(Lookup::NotFound) if is_settled => open.question.not_found.saturating_add(1),
-            Ok(Lookup::NotFound | Lookup::Paid(_) | Lookup::Failed(_) | Lookup::Unclear(_))
+            Ok(found) if is_settled && found.misses_one_of(open.question.sends) => {
+                open.question.not_found.saturating_add(1)
+            }
+            Ok(Lookup::NotFound | Lookup::Paid(_) | Lookup::Failed { .. } | Lookup::Unclear(_))
             | Err(_) => 0,
         };
         let question = Question {

@@ -83,7 +83,7 @@ pub(super) fn question<G>(
     let key = &answer.key;
     let found = match lookup {
         Ok(Lookup::Paid(_)) => "paid".to_owned(),
-        Ok(Lookup::Failed(decline)) => format!("failed, {}", decline.class.as_str()),
+        Ok(Lookup::Failed { decline, .. }) => format!("failed, {}", decline.class.as_str()),
         Ok(Lookup::NotFound) => "not found".to_owned(),
         Ok(Lookup::Unclear(doubt)) => format!("unclear, {}", doubt.detail),
         Err(error) => format!("no answer, {}", chain(error)),

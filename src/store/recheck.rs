@@ -223,7 +223,7 @@ async fn move_to(
         "-- store::recheck, next period
         update billd.subscription
         set recheck = coalesce($3::timestamptz >= paused_at and $3::timestamptz < resumed_at, false),
-            fence = fence + 1,
+            fence = billd.next_fence(fence),
             open_attempt = null,
             attempts = 0,
             declines = 0,
@@ -278,7 +278,7 @@ async fn stop(tx: &mut Tx, subscription: SubscriptionId, reason: &str) -> Result
         "-- store::recheck, give up
         update billd.subscription
         set recheck = false,
-            fence = fence + 1,
+            fence = billd.next_fence(fence),
             open_attempt = null,
             state = case when state = 'active' then 'past_due' else state end,
             state_reason = $2,
@@ -310,7 +310,7 @@ async fn keep(tx: &mut Tx, subscription: SubscriptionId) -> Result<(), sqlx::Err
         "-- store::recheck, go on
         update billd.subscription s
         set recheck = false,
-            fence = s.fence + 1,
+            fence = billd.next_fence(s.fence),
             open_attempt = null,
             attempts = greatest(s.attempts, (
                 select coalesce(max(a.attempt_no), 0)

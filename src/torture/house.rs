@@ -44,6 +44,7 @@ pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String
         ("DUNNING__HOLD", "30m".to_owned()),
         ("DUNNING__NOT_SENT_FIRST", "1s".to_owned()),
         ("DUNNING__NOT_SENT_MAX", "2s".to_owned()),
+        ("SCHEDULER__SWEEP_CRON", "*/2 * * * * *".to_owned()),
         ("AUDIT__CRON", String::new()),
         ("HTTP__LISTEN", String::new()),
         ("LOG__FORMAT", "json".to_owned()),

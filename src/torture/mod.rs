@@ -58,6 +58,11 @@ pub struct Order {
     pub keep: PathBuf,
 }
 
+/// The program that runs: it has the points to die at.
+pub fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("couldn't find the program that runs")
+}
+
 /// Runs seeds until all are judged, or `stop`. `tell` hears of every seed.
 pub async fn torture(
     order: &Order,

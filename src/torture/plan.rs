@@ -259,7 +259,7 @@ impl Plan {
         if dice.bool() {
             chosen.extend(dice.choice(&kinds).copied());
         }
-        let daemons = dice.u8(1..=3);
+        let daemons = *dice.choice(&[1, 1, 1, 2, 2, 3]).unwrap_or(&1);
         let mut plan = Self {
             seed,
             daemons,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::sandbox;
 
 /// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(150);
+const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// Waits shorter than this are waited for.
 const WORTH_A_STEP: f64 = 0.4;
 /// Past all ladders, before the next day's period.
@@ -72,7 +72,7 @@ pub(super) async fn come_to_rest(
         } else {
             quiet_looks = quiet_looks.saturating_add(1);
         }
-        if quiet_looks > 1 {
+        if quiet_looks > 0 {
             return Ok(Ok(()));
         }
         if started.elapsed() > PATIENCE {

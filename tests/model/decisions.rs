@@ -114,7 +114,11 @@ pub(crate) mod lookup {
     pub(crate) fn of(word: Outcome) -> Lookup {
         match word {
             Outcome::Paid => Lookup::Paid(super::payment()),
-            Outcome::Declined => Lookup::Failed(super::decline()),
+            // The model's gateway keeps no count: a program that believes sooner does worse, if anything.
+            Outcome::Declined => Lookup::Failed {
+                decline: super::decline(),
+                records: u16::MAX,
+            },
             Outcome::NotSent | Outcome::Unknown | Outcome::Duplicate => Lookup::NotFound,
         }
     }

@@ -183,7 +183,7 @@ async fn request(
     let merchant_uid = &payment.merchant_uid;
     let found = match house.engine.gateway().look_up(&expected).await? {
         Lookup::Paid(found) if found.imp_uid == payment.imp_uid => found,
-        Lookup::Paid(_) | Lookup::Failed(_) | Lookup::NotFound | Lookup::Unclear(_) => {
+        Lookup::Paid(_) | Lookup::Failed { .. } | Lookup::NotFound | Lookup::Unclear(_) => {
             return Err(not_done(format!(
                 "nothing was given back: PortOne does not show {merchant_uid} as the book does; \
                  look at both with `billd payment show {merchant_uid}`"

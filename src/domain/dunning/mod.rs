@@ -244,19 +244,23 @@ pub fn decide_lookup(
         Ok(Lookup::Paid(payment)) => ChargeOutcome::Paid(payment.clone()),
         // A failed record may be of an earlier request under the same number, one that a fail-over
         // made us forget for instance, while ours is still on its way.
-        Ok(Lookup::Failed(decline)) if is_settled => ChargeOutcome::Declined(decline.clone()),
-        Ok(Lookup::NotFound) if is_settled && question.not_found >= policy.not_found_min => {
-            return (None, decide_not_found(policy, *question));
+        Ok(found) if is_settled && found.misses_one_of(question.sends) => {
+            let decision = if question.not_found >= policy.not_found_min {
+                decide_not_found(policy, *question)
+            } else {
+                // A row of answers that counts is not drawn out over days.
+                ask_again(policy, *question, question.not_found)
+            };
+            return (None, decision);
+        }
+        Ok(Lookup::Failed { decline, .. }) if is_settled => {
+            ChargeOutcome::Declined(decline.clone())
         }
         Ok(Lookup::Unclear(Unknown {
             reason: UnknownReason::Mismatch,
             ..
         })) => return (None, park(policy)),
-        // A row of answers "not found" that counts is not drawn out over days.
-        Ok(Lookup::NotFound) if is_settled => {
-            return (None, ask_again(policy, *question, question.not_found));
-        }
-        Ok(Lookup::Failed(_) | Lookup::NotFound | Lookup::Unclear(_)) | Err(()) => {
+        Ok(Lookup::Failed { .. } | Lookup::NotFound | Lookup::Unclear(_)) | Err(()) => {
             return (None, ask_again(policy, *question, question.asks));
         }
     };

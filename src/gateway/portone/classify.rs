@@ -185,7 +185,10 @@ fn records(page: &Page, expected: &Expected) -> Lookup {
         .find(|decline| decline.class == DeclineClass::Unclear);
     match doubtful.or(declines.first()) {
         None => Lookup::NotFound,
-        Some(decline) => Lookup::Failed(decline.clone()),
+        Some(decline) => Lookup::Failed {
+            decline: decline.clone(),
+            records: u16::try_from(declines.len()).unwrap_or(u16::MAX),
+        },
     }
 }
 

@@ -198,7 +198,7 @@ fn said_of_look_up(status: u16, body: &[u8]) -> String {
             payment.imp_uid.as_str(),
             payment.cancelled_amount
         ),
-        Ok(Lookup::Failed(decline)) => format!("failed {}", said_of_decline(&decline)),
+        Ok(Lookup::Failed { decline, .. }) => format!("failed {}", said_of_decline(&decline)),
         Ok(Lookup::NotFound) => "not found".to_owned(),
         Ok(Lookup::Unclear(unknown)) => format!("unclear {}", unknown.reason.as_str()),
         Err(GatewayError::Refused(_)) => "refused".to_owned(),
@@ -427,7 +427,7 @@ fn a_card_number_in_a_refusal_never_leaves_the_look_up() {
                 payment["fail_reason"] = json!(reason);
             }
         });
-        let Ok(Lookup::Failed(decline)) = look_up(200, &answer, &expected()) else {
+        let Ok(Lookup::Failed { decline, .. }) = look_up(200, &answer, &expected()) else {
             panic!("not failed");
         };
         assert!(!decline.message.contains("4111"), "{}", decline.message);

@@ -30,6 +30,27 @@ const TEMPLATE: &str = "book_template";
 /// little more: each costs several milliseconds of CPU when a seed takes all that are free.
 const CONNECTIONS: u32 = 64;
 
+/// How many seeds use one database, one after the other.
+const SEEDS_PER_DATABASE: u64 = 20;
+
+/// Makes a used book a new one. As a replica, because the book itself lets nobody take anything away.
+const EMPTY: &str = "
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid();
+    set session_replication_role = replica;
+    do $$
+    declare
+        tables text := (
+            select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables
+            where schemaname in ('billd', 'torture') and tablename <> 'schema_migration');
+    begin
+        execute 'truncate ' || tables || ' restart identity cascade';
+    end $$;
+    insert into billd.clock_shift default values;
+    insert into billd.rate_limit default values;
+    insert into billd.server (name) values (billd.server_name());
+    reset session_replication_role;";
+
 /// A migrator has the machine to itself, but the machine may be busy.
 const MIGRATION_LIMIT: Duration = Duration::from_mins(1);
 
@@ -108,12 +129,32 @@ impl Lane {
         self.server.socket()
     }
 
-    /// Makes an empty book, and removes the one of the seed before with all who are connected.
+    /// An empty book; whoever is still connected to the one of the seed before is thrown out.
+    ///
+    /// Copying a whole database costs more than a seed does, so a book is emptied and used again, but not
+    /// for ever: each time leaves something behind in PostgreSQL's own tables.
     pub async fn fresh_database(&mut self) -> anyhow::Result<Database> {
-        let name = |number: u64| format!("seed_{number}");
-        let before = name(self.seeds);
+        let number = self.seeds.checked_div(SEEDS_PER_DATABASE).unwrap_or(0);
+        let is_new = self.seeds.checked_rem(SEEDS_PER_DATABASE) == Some(0);
         self.seeds = self.seeds.saturating_add(1);
-        let name = name(self.seeds);
+        let database = Database {
+            name: format!("book_{number}"),
+        };
+        if is_new {
+            self.copy_template(&database, number.checked_sub(1)).await?;
+            return Ok(database);
+        }
+        let mut connection = self.connect_to(&database.name).await?;
+        sqlx::raw_sql(EMPTY)
+            .execute(&mut connection)
+            .await
+            .context("couldn't empty the book")?;
+        connection.close().await?;
+        Ok(database)
+    }
+
+    async fn copy_template(&self, database: &Database, before: Option<u64>) -> anyhow::Result<()> {
+        let name = &database.name;
         let mut connection = self.connect_to("postgres").await?;
         // Older releases know no other way. Copying files costs two checkpoints, which are cheap in
         // memory; copying through the log costs the log of a whole database.
@@ -122,23 +163,16 @@ impl Lane {
         } else {
             "strategy file_copy"
         };
-        for statement in [
-            format!("drop database if exists {before} with (force)"),
-            format!("create database {name} template {TEMPLATE} owner {OWNER} {strategy}"),
-        ] {
+        let drop_before =
+            before.map(|number| format!("drop database if exists book_{number} with (force)"));
+        let create = format!("create database {name} template {TEMPLATE} owner {OWNER} {strategy}");
+        for statement in drop_before.into_iter().chain([create]) {
             sqlx::raw_sql(AssertSqlSafe(statement))
                 .execute(&mut connection)
                 .await
                 .context("couldn't make a fresh database")?;
         }
-        connection.close().await?;
-        // The template may be of a time before a fail-over, which is none of this book's.
-        let mut connection = self.connect_to(&name).await?;
-        sqlx::raw_sql("update billd.server set name = billd.server_name()")
-            .execute(&mut connection)
-            .await?;
-        connection.close().await?;
-        Ok(Database { name })
+        Ok(connection.close().await?)
     }
 
     /// A connection as superuser, past proxies and bouncers.

@@ -35,7 +35,7 @@ pub(super) fn rescue_means_ask(view: &View<'_>, found: &mut Vec<Violation>) {
                 .billd_us(first.arrived_at_us)
                 .saturating_add(micros(settle));
             let counts = |look: &&&Request| {
-                is_not_found(look)
+                shows_nothing(look)
                     && view.billd_us(look.arrived_at_us) >= settled_us
                     && look.arrived_at_us > first.arrived_at_us
                     && look.arrived_at_us < second.arrived_at_us
@@ -59,8 +59,9 @@ pub(super) fn rescue_means_ask(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-fn is_not_found(look: &Request) -> bool {
-    look.decided == Some(Decided::NotFound)
+/// An answer that shows no payment. One that shows a refusal may be of an earlier request of this name.
+fn shows_nothing(look: &Request) -> bool {
+    matches!(look.decided, Some(Decided::NotFound | Decided::Failed))
         && matches!(
             look.ended,
             Some(Ended::Answered {

@@ -332,7 +332,10 @@ fn a_failed_record_is_a_refusal_only_after_the_settle_time() {
         DeclineClass::HardCard,
         DeclineClass::Unclear,
     ] {
-        let lookup = Lookup::Failed(decline(class));
+        let lookup = Lookup::Failed {
+            decline: decline(class),
+            records: 1,
+        };
         let early = Question {
             age: Duration::from_secs(7_199),
             not_found: 0,
@@ -410,4 +413,29 @@ fn a_record_that_contradicts_the_request_waits_for_a_person() {
     check_lookup(Ok(&lookup), settled(), Decision::Park { wait: DAY });
     let lookup = Lookup::Unclear(unknown(UnknownReason::NotFinal));
     check_lookup(Ok(&lookup), settled(), Decision::Ask { wait: MINUTE });
+}
+
+/// Hazard: the first request was refused and the second one, under the same number, approved; the books
+/// show only the refusal yet, and a new number charges again.
+#[test]
+fn an_attempt_that_left_twice_is_not_declined_by_one_record() {
+    let failed = |records| Lookup::Failed {
+        decline: decline(DeclineClass::SoftFunds),
+        records,
+    };
+    let left_twice = Question {
+        sends: 2,
+        not_found: 3,
+        ..settled()
+    };
+    check_lookup(Ok(&failed(1)), left_twice, Decision::SendAgain);
+    let at_first = Question {
+        not_found: 1,
+        ..left_twice
+    };
+    let (outcome, decision) = decide_lookup(&policy(), Ok(&failed(1)), &at_first, history(1, 0));
+    assert_eq!(outcome, None);
+    assert!(matches!(decision, Decision::Ask { .. }), "{decision:?}");
+    let (outcome, _) = decide_lookup(&policy(), Ok(&failed(2)), &left_twice, history(1, 0));
+    assert_eq!(outcome, Some(declined(DeclineClass::SoftFunds)));
 }

@@ -13,7 +13,10 @@ fn any_unknown() -> impl Strategy<Value = Unknown> {
 fn any_lookup() -> impl Strategy<Value = Result<Lookup, ()>> {
     prop_oneof![
         Just(Ok(Lookup::Paid(payment()))),
-        any_class().prop_map(|class| Ok(Lookup::Failed(decline(class)))),
+        (any_class(), 1_u16..4).prop_map(|(class, records)| Ok(Lookup::Failed {
+            decline: decline(class),
+            records,
+        })),
         Just(Ok(Lookup::NotFound)),
         any_unknown().prop_map(|unknown| Ok(Lookup::Unclear(unknown))),
         Just(Err(())),
@@ -108,18 +111,19 @@ proptest! {
             (Ok(Lookup::Paid(_)), Some(ChargeOutcome::Paid(_))) => {
                 prop_assert_eq!(decision, Decision::Advance);
             }
-            (Ok(Lookup::Failed(failed)), Some(outcome @ ChargeOutcome::Declined(_))) => {
-                let is_unclear = failed.class == DeclineClass::Unclear;
-                prop_assert!(!is_unclear || question.age >= policy.settle);
+            (Ok(found @ Lookup::Failed { .. }), Some(outcome @ ChargeOutcome::Declined(_))) => {
+                prop_assert!(question.age >= policy.settle);
+                prop_assert!(!found.misses_one_of(question.sends));
                 prop_assert_eq!(decision, decide(&policy, &outcome, history));
             }
-            (Ok(Lookup::Failed(_) | Lookup::NotFound | Lookup::Unclear(_)) | Err(()), None) => {
+            (Ok(Lookup::Failed { .. } | Lookup::NotFound | Lookup::Unclear(_)) | Err(()), None) => {
                 let stays_open = matches!(
                     decision,
                     Decision::Ask { .. } | Decision::Park { .. } | Decision::SendAgain
                 );
                 prop_assert!(stays_open);
-                let may_send = matches!(lookup, Ok(Lookup::NotFound))
+                let misses = lookup.as_ref().is_ok_and(|found| found.misses_one_of(question.sends));
+                let may_send = misses
                     && question.age >= policy.settle
                     && question.not_found >= policy.not_found_min
                     && question.sends < policy.sends_max;
