@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use billd::embedded::{Embedded, Listen, Options, StopMode};
-use billd::store::{Connection, Store};
+use billd::store::{Connection, Pooler, Store};
 use billd::terminal;
 use secrecy::SecretString;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -167,6 +167,7 @@ impl Book {
             url: SecretString::from(url.clone()),
             connections_max: 8,
             timeout: Duration::from_secs(30),
+            pooler: Pooler::None,
         })?;
         let sql = PgPoolOptions::new()
             .max_connections(2)
