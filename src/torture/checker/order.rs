@@ -191,10 +191,7 @@ pub(super) fn rate_cap(view: &View<'_>, found: &mut Vec<Violation>) {
     let mut arrivals: Vec<i64> = view
         .charges
         .values()
-        .flatten()
-        // It is repeated at once with a fresh token, in the same place of the row.
-        .filter(|request| !is_unauthorized(request))
-        .map(|request| request.arrived_at_us)
+        .flat_map(|requests| without_repeats(requests))
         .collect();
     arrivals.sort_unstable();
     let in_second_from = |from: i64| {
@@ -218,4 +215,16 @@ pub(super) fn rate_cap(view: &View<'_>, found: &mut Vec<Violation>) {
             ),
         });
     }
+}
+
+/// When the requests under one name arrived. One whose token was refused is repeated at once with a
+/// fresh one, in the same place of the row: that repeat is not counted.
+fn without_repeats<'a>(requests: &'a [&'a Request]) -> impl Iterator<Item = i64> + 'a {
+    let mut was_refused = false;
+    requests.iter().filter_map(move |request| {
+        let is_refused = is_unauthorized(request);
+        let is_repeat = was_refused && !is_refused;
+        was_refused = is_refused;
+        (!is_repeat).then_some(request.arrived_at_us)
+    })
 }
