@@ -413,13 +413,19 @@ impl Plan {
     fn freeze(&mut self, dice: &mut Rng) {
         self.daemons = self.daemons.max(2);
         if dice.bool() {
-            self.gateway(FaultKind::SilenceBefore, 0, dice);
+            let silence = Injury::Gateway {
+                kind: FaultKind::SilenceBefore,
+                for_ms: 4_000,
+                share: 1.0,
+                by_ms: 0,
+            };
+            self.add(0, silence);
         }
         let freeze = Injury::Freeze {
             daemon: dice.u8(0..self.daemons),
             for_ms: dice.u32(1_600..3_200),
         };
-        self.add(dice.u32(250..900), freeze);
+        self.add(dice.u32(0..600), freeze);
     }
 
     fn gateway(&mut self, kind: FaultKind, at_ms: u32, dice: &mut Rng) {

@@ -26,7 +26,7 @@ async fn run(seeds: (u64, u64), bug: Option<Bug>) -> Run {
         program: PathBuf::from(env!("CARGO_BIN_EXE_billd")),
         first: seeds.0,
         last: seeds.1,
-        lanes: LANES.min(u16::try_from(seeds.1 - seeds.0 + 1).unwrap()),
+        lanes: if seeds.0 == seeds.1 { 1 } else { LANES },
         bug,
         keep: kept.path().to_owned(),
     };
@@ -69,13 +69,16 @@ const CAUGHT_BY: [(Bug, &[u64]); 11] = [
     (Bug::SendBeforeBegin, &[1, 2]),
     (Bug::TimeoutIsDecline, &[1, 2]),
     (Bug::RescueBySending, &[34, 102]),
-    (Bug::RecordWithoutFence, &[50, 66, 50, 66]),
+    (
+        Bug::RecordWithoutFence,
+        &[254, 50, 66, 202, 270, 186, 134, 254],
+    ),
     (Bug::ShortLease, &[1, 2, 3]),
     (Bug::NewestRecordWins, &[34, 101]),
     (Bug::DuplicateIsDecline, &[34, 102]),
     (Bug::DeclineCountsTwice, &[1, 4]),
     (Bug::PeriodSkipped, &[1, 2]),
-    (Bug::RateNotShared, &[28, 28]),
+    (Bug::RateNotShared, &[28, 65, 54, 75, 86]),
     (Bug::NotFoundBelieved, &[34, 102]),
 ];
 
