@@ -8,6 +8,7 @@
 //! so many run side by side, each in a [`Lane`] with a PostgreSQL of its own.
 
 pub mod arena;
+mod catalogue;
 pub mod checker;
 mod fleet;
 mod house;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sabotage::CrashPoint;
 use crate::sandbox::FaultKind;
+use crate::torture::catalogue::{self, Kind};
 
 /// Everything that is decided before a seed runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,117 +140,13 @@ pub(super) enum Deed {
     Migrate,
 }
 
-/// A kind of thing that goes wrong: what the summary counts by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    Crash(CrashPoint),
-    Kill,
-    Freeze,
-    Terminate,
-    Gateway(FaultKind),
-    Cut,
-    TerminateBackends,
-    Restart,
-    Swallow(&'static str),
-    HalfOpen,
-    Refuse,
-    Exhaust,
-    LockRows,
-    PinSnapshot,
-    PoisonRow,
-    FailOver,
-    ClockAhead,
-    ClockBehind,
-    ClockSteps,
-    Person(Deed),
-}
-
-const GATEWAY: [FaultKind; 17] = [
-    FaultKind::DropAfter,
-    FaultKind::Error500After,
-    FaultKind::SilenceAfter,
-    FaultKind::SilenceBefore,
-    FaultKind::DropBefore,
-    FaultKind::Error500Before,
-    FaultKind::CutBody,
-    FaultKind::Garbage,
-    FaultKind::Html,
-    FaultKind::Empty,
-    FaultKind::Status429,
-    FaultKind::Status401,
-    FaultKind::Maintenance,
-    FaultKind::LookupLag,
-    FaultKind::LookupNotFound,
-    FaultKind::LatencyMs,
-    FaultKind::LookupFailed,
-];
-
-const STATEMENTS: [&str; 4] = [
-    "store::claim_due",
-    "store::record",
-    "store::claim_open",
-    "store::recheck",
-];
-
-const DEEDS: [Deed; 8] = [
-    Deed::Pause,
-    Deed::Cancel,
-    Deed::Reprice,
-    Deed::Delete,
-    Deed::Edit,
-    Deed::Sweep,
-    Deed::Reconcile,
-    Deed::Migrate,
-];
-
-/// Everything that can go wrong. Seeds take it in turn, so that each is met equally often.
-fn catalogue() -> Vec<Kind> {
-    let crashes = CrashPoint::ALL.into_iter().map(Kind::Crash);
-    let gateway = GATEWAY.into_iter().map(Kind::Gateway);
-    let statements = STATEMENTS.into_iter().map(Kind::Swallow);
-    let deeds = DEEDS.into_iter().map(Kind::Person);
-    let others = [
-        Kind::Kill,
-        Kind::Freeze,
-        Kind::Terminate,
-        Kind::Cut,
-        Kind::TerminateBackends,
-        Kind::Restart,
-        Kind::HalfOpen,
-        Kind::Refuse,
-        Kind::Exhaust,
-        Kind::LockRows,
-        Kind::PinSnapshot,
-        Kind::PoisonRow,
-        Kind::FailOver,
-        Kind::ClockAhead,
-        Kind::ClockBehind,
-        Kind::ClockSteps,
-        // The commonest accidents come more often.
-        Kind::Kill,
-        Kind::Freeze,
-        Kind::Restart,
-    ];
-    crashes
-        .chain(gateway)
-        .chain(statements)
-        .chain(deeds)
-        .chain(others)
-        .collect()
-}
-
-/// How many kinds a row of seeds goes through before it begins anew.
-pub(super) fn round() -> u64 {
-    u64::try_from(catalogue().len()).unwrap_or(u64::MAX)
-}
-
 impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64) -> Self {
         let mut dice = Rng::with_seed(seed);
-        let kinds = catalogue();
+        let kinds = catalogue::all();
         let turn = seed
-            .checked_rem(round())
+            .checked_rem(catalogue::round())
             .and_then(|turn| usize::try_from(turn).ok());
         let mut chosen: Vec<Kind> = turn
             .and_then(|turn| kinds.get(turn))
