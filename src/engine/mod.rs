@@ -10,6 +10,7 @@ mod doorbell;
 mod frontier;
 mod hand;
 mod lease;
+mod pace;
 mod planted;
 mod reconcile;
 mod recorder;
@@ -115,8 +116,6 @@ struct Inner<G> {
     stopping: CancellationToken,
     database_answers: AtomicBool,
     last_look: Mutex<Instant>,
-    /// Under a rate cap: when this daemon's next request may leave at the earliest.
-    next_send: Mutex<Instant>,
 }
 
 /// Whether the engine can do its work, and if not, why.
@@ -178,7 +177,6 @@ impl<G: Gateway> Engine<G> {
             stopping: CancellationToken::new(),
             database_answers: AtomicBool::new(true),
             last_look: Mutex::new(Instant::now()),
-            next_send: Mutex::new(Instant::now()),
         };
         Self {
             inner: Arc::new(inner),

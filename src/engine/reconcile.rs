@@ -155,10 +155,12 @@ impl<G: Gateway> Inner<G> {
     /// The same `merchant_uid` once more; that it will be is durable.
     async fn send_again(&self, open: &OpenAttempt, lease: Lease) {
         let claim = &open.claim;
-        let started = Instant::now();
-        if !lease.outlives(self.limits.call) {
-            return;
+        // Under a rate cap it takes a place like any other. If it does not leave it stays open, and the
+        // gateway is asked again.
+        if let Err(why) = self.leave(self.unbooked(), lease).await {
+            return report::not_sent_again(claim, &why);
         }
+        let started = Instant::now();
         let outcome = {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
             crash_at(SendAgainNext);
