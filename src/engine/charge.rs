@@ -126,14 +126,14 @@ impl<G: Gateway> Inner<G> {
         crash_at(Decided);
 
         // 4. Record: what happened and what follows, together with others, in one commit.
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome: Some(outcome),
             decision,
             next: planted::next(claim.next),
             not_found: 0,
-        };
-        let recorded = self.recorder.record(answer.clone()).await;
+        });
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         crash_at(Recorded);
 
         self.metrics.time_call("again", took);
@@ -146,14 +146,14 @@ impl<G: Gateway> Inner<G> {
     /// A row that can't be asked for: nothing was sent, and a person has to mend it.
     async fn set_aside(&self, bad: BadRow) {
         self.metrics.bad_rows.inc();
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: bad.key,
             outcome: Some(ChargeOutcome::NotSent(NotSent::Unbuildable(bad.fault))),
             decision: Decision::GiveUp(GiveUpReason::BadRow),
             next: None,
             not_found: 0,
-        };
-        let recorded = self.recorder.record(answer.clone()).await;
+        });
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         report::bad_row(&answer, recorded);
     }
 

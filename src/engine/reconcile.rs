@@ -133,17 +133,17 @@ impl<G: Gateway> Inner<G> {
             planted::history(claim.history),
         );
 
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome,
             decision,
             next: claim.next,
             not_found,
-        };
+        });
         // Counted from before the record is sent: if this attempt is to leave again, that is when
         // its new lease begins.
         let lease = Lease::start(self.limits.lease);
-        let recorded = self.recorder.record(answer.clone()).await;
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         crash_at(LookUpRecorded);
         report::question(open, &answer, &lookup, recorded, took, self);
 
@@ -169,14 +169,14 @@ impl<G: Gateway> Inner<G> {
         crash_at(SendAgainRead);
         let took = started.elapsed();
         let (outcome, decision) = decide_sent_again(&self.policy, outcome, claim.history);
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome,
             decision,
             next: claim.next,
             not_found: 0,
-        };
-        let recorded = self.recorder.record(answer.clone()).await;
+        });
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         self.metrics.time_call("again", took);
         report::charge(claim, &answer, recorded, took, self);
     }

@@ -1,5 +1,6 @@
 //! Claim, begin, record: the three writes of a charge, each a batch in one commit.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -146,11 +147,11 @@ impl Store {
     /// Safe to repeat after an error: what had been written is reported as [`Recorded::Already`].
     pub async fn record(
         &self,
-        answers: &[Answer],
+        answers: &[impl Borrow<Answer>],
         catch_up: Duration,
         lease: Duration,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let mut columns = Columns::of(answers);
+        let mut columns = Columns::of(answers.iter().map(Borrow::borrow));
         self.forge_fences(&mut columns).await?;
         let statement = sqlx::query_file!(
             "src/store/record.sql",
@@ -197,7 +198,7 @@ impl Store {
             .iter()
             .map(|answer| {
                 recorded
-                    .get(answer.key.merchant_uid.as_str())
+                    .get(answer.borrow().key.merchant_uid.as_str())
                     .copied()
                     .unwrap_or(Recorded::Stale {
                         paid_written: false,
