@@ -12,8 +12,6 @@ const LATE: Duration = Duration::from_millis(150);
 #[cfg(not(feature = "torture"))]
 #[expect(
     clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
     reason = "a torture build has something to do here"
 )]
 impl Store {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -22,6 +22,10 @@ use crate::torture::daemon_role;
 use crate::torture::fleet::Fleet;
 use crate::torture::house;
 use crate::torture::plan::{Deed, Injury, Plan, Which};
+
+/// How long to wait for a daemon with calls in flight, and how often to look.
+const BUSY_WITHIN: Duration = Duration::from_secs(4);
+const BUSY_EVERY: Duration = Duration::from_millis(40);
 
 /// A command beside the daemons takes a moment; one that takes longer hangs.
 const COMMAND_MAX: Duration = Duration::from_secs(40);
@@ -100,7 +104,9 @@ impl Scene {
                 self.fleet.kill(*daemon, millis(*away_ms)).await?;
             }
             Injury::Freeze { daemon, for_ms } => {
-                self.fleet.freeze(*daemon, millis(*for_ms)).await?;
+                let busy = self.who_is_charging().await;
+                let daemon = busy.unwrap_or(*daemon);
+                self.fleet.freeze(daemon, millis(*for_ms)).await?;
             }
             Injury::Terminate { daemon } => self.fleet.terminate(*daemon).await?,
             Injury::Gateway {
@@ -160,6 +166,36 @@ impl Scene {
 
     fn through(&self, daemon: Which, act: impl Fn(&Proxy)) {
         self.proxy(daemon).into_iter().for_each(act);
+    }
+
+    /// Who has begun attempts that are under way; waits for a while until somebody has.
+    async fn who_is_charging(&self) -> Option<Which> {
+        let until = Instant::now().checked_add(BUSY_WITHIN)?;
+        while Instant::now() < until {
+            let role = self.newest_claimant().await.ok().flatten();
+            let which = (0..self.plan.daemons).find(|which| role == Some(daemon_role(*which)));
+            if which.is_some() {
+                return which;
+            }
+            sleep(BUSY_EVERY).await;
+        }
+        None
+    }
+
+    async fn newest_claimant(&self) -> anyhow::Result<Option<String>> {
+        let mut eyes = {
+            let lane = self.lane.lock().await;
+            lane.connect(&self.database).await?
+        };
+        let row = sqlx::raw_sql(
+            "select j.who from torture.journal j
+             join billd.charge_attempt a on a.merchant_uid = j.new ->> 'merchant_uid'
+             where j.table_name = 'charge_attempt' and j.old is null and a.state = 'started'
+             order by j.id desc limit 1",
+        )
+        .fetch_optional(&mut eyes)
+        .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     async fn exhaust(&self, pause: Duration) -> anyhow::Result<()> {

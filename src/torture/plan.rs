@@ -259,17 +259,23 @@ impl Plan {
         if dice.bool() {
             chosen.extend(dice.choice(&kinds).copied());
         }
-        let daemons = *dice.choice(&[1, 1, 1, 2, 2, 3]).unwrap_or(&1);
+        // Low enough that the book can't be charged within the first second.
+        let rate_per_second = if dice.u8(0..6) == 0 {
+            dice.u32(5..=10)
+        } else {
+            0
+        };
+        let daemons = match rate_per_second {
+            0 => *dice.choice(&[1, 1, 1, 2, 2, 3]).unwrap_or(&1),
+            // A cap is theirs together.
+            _ => dice.u8(2..=3),
+        };
         let mut plan = Self {
             seed,
             daemons,
             same_host_name: dice.u8(0..10) == 0,
             pooler: dice.u8(0..4) == 0,
-            rate_per_second: if dice.u8(0..6) == 0 {
-                dice.u32(15..=40)
-            } else {
-                0
-            },
+            rate_per_second,
             refusals_recorded: dice.bool(),
             latency_ms: dice.choice(&[0, 10, 60, 150]).copied().unwrap_or_default(),
             book: book(&mut dice),
@@ -313,13 +319,10 @@ impl Plan {
             Kind::Crash(point) => return self.crash(point, daemon, dice),
             Kind::Gateway(kind) => return self.gateway(kind, at_ms, dice),
             Kind::Swallow(statement) => return self.swallow(statement, daemon, dice),
+            Kind::Freeze => return self.freeze(dice),
             Kind::Kill => Injury::Kill {
                 daemon,
                 away_ms: for_ms(0, 3_000),
-            },
-            Kind::Freeze => Injury::Freeze {
-                daemon,
-                for_ms: for_ms(1_600, 3_200),
             },
             Kind::Terminate => Injury::Terminate { daemon },
             Kind::Cut => Injury::Cut { daemon },
@@ -404,6 +407,25 @@ impl Plan {
             visit,
         };
         self.add(0, crash);
+    }
+
+    /// Frozen with calls in flight, so that somebody else takes them over.
+    fn freeze(&mut self, dice: &mut Rng) {
+        self.daemons = self.daemons.max(2);
+        if dice.bool() {
+            let silence = Injury::Gateway {
+                kind: FaultKind::SilenceBefore,
+                for_ms: 4_000,
+                share: 1.0,
+                by_ms: 0,
+            };
+            self.add(0, silence);
+        }
+        let freeze = Injury::Freeze {
+            daemon: dice.u8(0..self.daemons),
+            for_ms: dice.u32(1_600..3_200),
+        };
+        self.add(dice.u32(0..600), freeze);
     }
 
     fn gateway(&mut self, kind: FaultKind, at_ms: u32, dice: &mut Rng) {

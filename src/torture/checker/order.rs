@@ -189,7 +189,11 @@ pub(super) fn rate_cap(view: &View<'_>, found: &mut Vec<Violation>) {
     }
     let allowed = usize::try_from(rate.saturating_mul(11).div_ceil(10)).unwrap_or(usize::MAX);
     let allowed = allowed.saturating_add(1);
-    let mut arrivals: Vec<i64> = view.charges.values().flat_map(|of| in_places(of)).collect();
+    let mut arrivals: Vec<i64> = view
+        .charges
+        .values()
+        .flat_map(|requests| without_repeats(requests))
+        .collect();
     arrivals.sort_unstable();
     let in_second_from = |from: i64| {
         let until = from.saturating_add(SECOND_US);
@@ -214,16 +218,14 @@ pub(super) fn rate_cap(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// When the requests of one name arrived, without repeats: what was refused for its token is repeated
-/// with a fresh one, in the same place.
-fn in_places(requests: &[&Request]) -> Vec<i64> {
-    let mut arrivals = Vec::new();
-    let mut is_repeat = false;
-    for request in requests {
-        if !is_repeat {
-            arrivals.push(request.arrived_at_us);
-        }
-        is_repeat = !is_repeat && is_unauthorized(request);
-    }
-    arrivals
+/// When the requests under one name arrived. One whose token was refused is repeated at once with a
+/// fresh one, in the same place of the row: that repeat is not counted.
+fn without_repeats<'a>(requests: &'a [&'a Request]) -> impl Iterator<Item = i64> + 'a {
+    let mut was_refused = false;
+    requests.iter().filter_map(move |request| {
+        let is_refused = is_unauthorized(request);
+        let is_repeat = was_refused && !is_refused;
+        was_refused = is_refused;
+        (!is_repeat).then_some(request.arrived_at_us)
+    })
 }

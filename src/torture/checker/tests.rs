@@ -554,7 +554,7 @@ const DAMAGES: &[(Property, &str, Damage)] = &[
         let mut refused = story.request(&uid(PAID, 1)).clone();
         refused.decided = Some(Decided::NotProcessed);
         refused.ended = Some(Ended::Answered { status: 401 });
-        for _ in 0..3 {
+        for _ in 0..4 {
             story.gateway.insert(0, refused.clone());
         }
     }),
