@@ -69,7 +69,7 @@ pub enum Bug {
     DeclineCountsTwice,
     /// A paid period is followed by the next but one.
     PeriodSkipped,
-    /// Each daemon keeps to the rate cap by itself.
+    /// Requests leave without a place in the row that all daemons share under a rate cap.
     RateNotShared,
     /// A first "not found" is believed at once.
     NotFoundBelieved,

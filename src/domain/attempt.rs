@@ -111,6 +111,9 @@ pub enum NotSent {
     /// Too little of the lease was left for a call to end within it.
     #[error("the lease would have run out during the call")]
     LeaseTooShort,
+    /// Under the rate cap: the database could not be asked for a place.
+    #[error("no place under the rate cap: {0}")]
+    NoPlace(String),
     /// No connection was made: refused, no route, no name, no TLS, or too slow.
     #[error("no connection to the gateway: {0}")]
     NoConnection(String),
@@ -130,6 +133,7 @@ impl NotSent {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::LeaseTooShort => "lease_too_short",
+            Self::NoPlace(_) => "no_place",
             Self::NoConnection(_) => "no_connection",
             Self::NoToken(_) => "no_token",
             Self::Unauthorized => "unauthorized",

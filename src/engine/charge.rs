@@ -10,16 +10,17 @@
 //! | decide          | the same                         | the same                         |
 //! | record          | the outcome                      | nobody: it is done               |
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::domain::attempt::{ChargeOutcome, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
 use crate::domain::dunning::{Decision, GiveUpReason, decide};
 use crate::engine::lease::Lease;
+use crate::engine::pace::Turn;
 use crate::engine::{Inner, planted, report};
 use crate::gateway::Gateway;
 use crate::sabotage::CrashPoint::{
@@ -74,12 +75,12 @@ impl<G: Gateway> Inner<G> {
                 .observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
             claimed_in_all = claimed_in_all.saturating_add(u64::try_from(count).unwrap_or(0));
 
-            let mut send_at = Instant::now().checked_add(claimed.first_in);
+            let mut turn = self.first_turn(claimed.first_place).await;
             for claim in claimed.claims {
                 let Some(slot) = slots.split(1) else { break };
-                let work = Arc::clone(&self).work(claim, lease, send_at, slot);
+                let work = Arc::clone(&self).work(claim, lease, turn, slot);
                 self.tasks.spawn(work);
-                send_at = send_at.and_then(|at| at.checked_add(self.rate_interval()));
+                turn = turn.next(self.limits.rate_per_second);
             }
         }
         Ok(claimed_in_all)
@@ -89,14 +90,11 @@ impl<G: Gateway> Inner<G> {
         self: Arc<Self>,
         claim: Result<Claim, BadRow>,
         lease: Lease,
-        send_at: Option<Instant>,
+        turn: Turn,
         slot: OwnedSemaphorePermit,
     ) {
         match claim {
-            Ok(claim) => {
-                self.pace(send_at).await;
-                self.charge(&claim, lease).await;
-            }
+            Ok(claim) => self.charge(&claim, lease, turn).await,
             Err(bad) => self.set_aside(bad).await,
         }
         // Only now: what was claimed is durable, so another may be claimed in its place.
@@ -104,18 +102,20 @@ impl<G: Gateway> Inner<G> {
     }
 
     /// One attempt, from the request to the record.
-    async fn charge(&self, claim: &Claim, lease: Lease) {
+    async fn charge(&self, claim: &Claim, lease: Lease, turn: Turn) {
+        let may_leave = self.leave(turn, lease).await;
         let started = Instant::now();
 
         // 2. Charge: the only call in this daemon that moves money. It has no `Err`, so nothing
         //    can skip step 4.
-        let outcome = if lease.outlives(self.limits.call) {
-            let _in_flight = InFlight::count(&self.metrics.in_flight);
-            crash_at(SendNext);
-            crash_soon(Sent);
-            planted::outcome(self.gateway.charge(&claim.request).await)
-        } else {
-            ChargeOutcome::NotSent(NotSent::LeaseTooShort)
+        let outcome = match may_leave {
+            Ok(()) => {
+                let _in_flight = InFlight::count(&self.metrics.in_flight);
+                crash_at(SendNext);
+                crash_soon(Sent);
+                planted::outcome(self.gateway.charge(&claim.request).await)
+            }
+            Err(why) => ChargeOutcome::NotSent(why),
         };
         crash_at(AnswerRead);
         let took = started.elapsed();
@@ -126,14 +126,14 @@ impl<G: Gateway> Inner<G> {
         crash_at(Decided);
 
         // 4. Record: what happened and what follows, together with others, in one commit.
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome: Some(outcome),
             decision,
             next: planted::next(claim.next),
             not_found: 0,
-        };
-        let recorded = self.recorder.record(answer.clone()).await;
+        });
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         crash_at(Recorded);
 
         self.metrics.time_call("again", took);
@@ -146,14 +146,14 @@ impl<G: Gateway> Inner<G> {
     /// A row that can't be asked for: nothing was sent, and a person has to mend it.
     async fn set_aside(&self, bad: BadRow) {
         self.metrics.bad_rows.inc();
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: bad.key,
             outcome: Some(ChargeOutcome::NotSent(NotSent::Unbuildable(bad.fault))),
             decision: Decision::GiveUp(GiveUpReason::BadRow),
             next: None,
             not_found: 0,
-        };
-        let recorded = self.recorder.record(answer.clone()).await;
+        });
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         report::bad_row(&answer, recorded);
     }
 
@@ -192,36 +192,12 @@ impl<G: Gateway> Inner<G> {
         prepared.is_ok()
     }
 
-    /// Under a rate cap: waits for this request's place in the row. The places of all daemons come
-    /// from the database; one that was missed, for whatever delay, is not made up for by a burst.
-    async fn pace(&self, send_at: Option<Instant>) {
-        let Some(place) = send_at.filter(|_| self.limits.rate_per_second > 0) else {
-            return;
-        };
-        let at = {
-            let mut next = self
-                .next_send
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let at = place.max(*next).max(Instant::now());
-            *next = at.checked_add(self.rate_interval()).unwrap_or(at);
-            at
-        };
-        sleep_until(at).await;
-    }
-
     fn claim_limits(&self, rows_max: u32) -> ClaimLimits {
         ClaimLimits {
             rows_max,
             lease: planted::lease(self.limits.lease),
             rate_per_second: planted::shared_rate(self.limits.rate_per_second),
         }
-    }
-
-    fn rate_interval(&self) -> Duration {
-        Duration::from_secs(1)
-            .checked_div(self.limits.rate_per_second)
-            .unwrap_or_default()
     }
 }
 

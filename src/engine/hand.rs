@@ -138,14 +138,14 @@ impl<G: Gateway> Engine<G> {
             .send_by_hand(lease, async |gateway: &G| send(gateway, &claim).await)
             .await;
         let took = started.elapsed();
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: claim.key.clone(),
             decision: decide_by_card(&inner.policy, &outcome, claim.history),
             outcome: Some(outcome.clone()),
             next: claim.next,
             not_found: 0,
-        };
-        let recorded = inner.recorder.record(answer.clone()).await;
+        });
+        let recorded = inner.recorder.record(Arc::clone(&answer)).await;
         inner.metrics.time_call("onetime", took);
         report::charge(&claim, &answer, recorded, took, inner);
         Ok(FirstPaid::Done {

@@ -10,6 +10,7 @@ mod doorbell;
 mod frontier;
 mod hand;
 mod lease;
+mod pace;
 mod planted;
 mod reconcile;
 mod recorder;
@@ -78,8 +79,12 @@ const IDLE_LOOKS_MAX: u32 = 50;
 const FLUSH_MAX: Duration = Duration::from_secs(15);
 /// Longer than one statement may take, which is when the recorder sees that it is to give up.
 const LAMENT_MAX: Duration = Duration::from_secs(12);
-/// Under a rate cap, budget comes back all the time: look often enough to use it evenly.
-const LOOK_UNDER_CAP: Duration = Duration::from_millis(100);
+/// While there is work: what falls due must not wait for the next ring, and under a rate cap new places
+/// come up all the time.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// There is work while something was claimed within this time, the usual distance of two rings. After
+/// that the engine waits to be rung for.
+const AWAKE: Duration = Duration::from_secs(1);
 
 /// The engine. Clones share everything.
 pub struct Engine<G> {
@@ -115,8 +120,6 @@ struct Inner<G> {
     stopping: CancellationToken,
     database_answers: AtomicBool,
     last_look: Mutex<Instant>,
-    /// Under a rate cap: when this daemon's next request may leave at the earliest.
-    next_send: Mutex<Instant>,
 }
 
 /// Whether the engine can do its work, and if not, why.
@@ -178,7 +181,6 @@ impl<G: Gateway> Engine<G> {
             stopping: CancellationToken::new(),
             database_answers: AtomicBool::new(true),
             last_look: Mutex::new(Instant::now()),
-            next_send: Mutex::new(Instant::now()),
         };
         Self {
             inner: Arc::new(inner),
@@ -324,14 +326,18 @@ impl<G: Gateway> Engine<G> {
 
 impl<G: Gateway> Inner<G> {
     async fn keep_charging(self: Arc<Self>) {
+        let mut claimed_at: Option<Instant> = None;
         while !self.stopping.is_cancelled() {
             let started = Instant::now();
             let pause = match Arc::clone(&self).charge_due().await {
                 Ok(claimed) => {
                     self.note_database(true);
                     report::sweep(claimed, started.elapsed(), &self.tally);
-                    let capped = self.limits.rate_per_second > 0 && claimed > 0;
-                    if capped { LOOK_UNDER_CAP } else { LOOK_EVERY }
+                    if claimed > 0 {
+                        claimed_at = Some(Instant::now());
+                    }
+                    let is_awake = claimed_at.is_some_and(|at| at.elapsed() < AWAKE);
+                    if is_awake { LOOK_AGAIN } else { LOOK_EVERY }
                 }
                 Err(error) => {
                     self.lost_database(&error);
@@ -384,7 +390,7 @@ impl<G: Gateway> Inner<G> {
             }
             // A rate cap, another daemon's locks, or a row set aside for a second look.
             Arc::clone(self).recheck_all().await?;
-            sleep(LOOK_UNDER_CAP).await;
+            sleep(LOOK_AGAIN).await;
             idle_looks = idle_looks.saturating_add(1);
         }
         self.settle_down().await;

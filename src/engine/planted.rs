@@ -93,7 +93,7 @@ pub(super) fn lease(lease: Duration) -> Duration {
     }
 }
 
-/// The rate cap that the claim shares with other daemons.
+/// The rate cap under which places are booked; with none, none is waited for.
 pub(super) fn shared_rate(rate_per_second: u32) -> u32 {
     if planted(Bug::RateNotShared) {
         0

@@ -133,17 +133,17 @@ impl<G: Gateway> Inner<G> {
             planted::history(claim.history),
         );
 
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome,
             decision,
             next: claim.next,
             not_found,
-        };
+        });
         // Counted from before the record is sent: if this attempt is to leave again, that is when
         // its new lease begins.
         let lease = Lease::start(self.limits.lease);
-        let recorded = self.recorder.record(answer.clone()).await;
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         crash_at(LookUpRecorded);
         report::question(open, &answer, &lookup, recorded, took, self);
 
@@ -155,10 +155,12 @@ impl<G: Gateway> Inner<G> {
     /// The same `merchant_uid` once more; that it will be is durable.
     async fn send_again(&self, open: &OpenAttempt, lease: Lease) {
         let claim = &open.claim;
-        let started = Instant::now();
-        if !lease.outlives(self.limits.call) {
-            return;
+        // Under a rate cap it takes a place like any other. If it does not leave it stays open, and the
+        // gateway is asked again.
+        if let Err(why) = self.leave(self.unbooked(), lease).await {
+            return report::not_sent_again(claim, &why);
         }
+        let started = Instant::now();
         let outcome = {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
             crash_at(SendAgainNext);
@@ -167,14 +169,14 @@ impl<G: Gateway> Inner<G> {
         crash_at(SendAgainRead);
         let took = started.elapsed();
         let (outcome, decision) = decide_sent_again(&self.policy, outcome, claim.history);
-        let answer = Answer {
+        let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome,
             decision,
             next: claim.next,
             not_found: 0,
-        };
-        let recorded = self.recorder.record(answer.clone()).await;
+        });
+        let recorded = self.recorder.record(Arc::clone(&answer)).await;
         self.metrics.time_call("again", took);
         report::charge(claim, &answer, recorded, took, self);
     }

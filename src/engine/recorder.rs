@@ -43,7 +43,7 @@ pub(super) struct RecorderLimits {
 }
 
 struct Entry {
-    answer: Answer,
+    answer: Arc<Answer>,
     done: oneshot::Sender<Option<Recorded>>,
 }
 
@@ -132,7 +132,7 @@ impl Recorder {
 
     /// Writes an answer down and waits until it is durable. `None`: it could not be written, which
     /// is in the log; the attempt stays open and will be asked about.
-    pub(super) async fn record(&self, answer: Answer) -> Option<Recorded> {
+    pub(super) async fn record(&self, answer: Arc<Answer>) -> Option<Recorded> {
         let _pending = self.pending.token();
         let (done, written) = oneshot::channel();
         if let Err(refused) = self.entries.send(Entry { answer, done }).await {
@@ -191,7 +191,7 @@ impl Worker {
     async fn write_all(self: &Arc<Self>, entries: Vec<Entry>) {
         let mut pending = vec![entries];
         while let Some(mut entries) = pending.pop() {
-            let answers: Vec<Answer> = entries.iter().map(|entry| entry.answer.clone()).collect();
+            let answers: Vec<_> = entries.iter().map(|it| Arc::clone(&it.answer)).collect();
             match self.write(&answers).await {
                 Ok(recorded) => tell(entries, recorded),
                 Err(trouble)
@@ -234,7 +234,7 @@ impl Worker {
     }
 
     /// Writes until the database has taken it, or says something that speaks of the rows.
-    async fn write(&self, answers: &[Answer]) -> Result<Vec<Recorded>, StoreError> {
+    async fn write(&self, answers: &[Arc<Answer>]) -> Result<Vec<Recorded>, StoreError> {
         let mut wait = RETRY_FIRST;
         loop {
             crash_at(FlushNext);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use crate::causes::chain;
-use crate::domain::attempt::{ChargeOutcome, Lookup, UnknownReason};
+use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, UnknownReason};
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
 use crate::domain::dunning::Decision;
 use crate::domain::ids::ImpUid;
@@ -112,6 +112,17 @@ pub(super) fn question<G>(
         );
     }
     alarms(answer, recorded, &inner.metrics);
+}
+
+/// An attempt that was to leave once more and could not: it stays open.
+pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
+    warn!(
+        merchant_uid = %claim.key.merchant_uid,
+        subscription.id = %claim.key.subscription,
+        reason = why.as_str(),
+        "{} was not sent again: {why}; the gateway will be asked about it again",
+        claim.key.merchant_uid,
+    );
 }
 
 /// What the database said of the claim, and what must not happen at all.

@@ -36,7 +36,7 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Lays answers out as columns.
-    pub(super) fn of(answers: &[Answer]) -> Self {
+    pub(super) fn of<'a>(answers: impl Iterator<Item = &'a Answer>) -> Self {
         let mut columns = Self::default();
         for answer in answers {
             columns.push(answer);

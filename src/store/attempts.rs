@@ -1,5 +1,6 @@
 //! Claim, begin, record: the three writes of a charge, each a batch in one commit.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use jiff::Timestamp;
 use sqlx::types::Uuid;
 
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
+use crate::domain::rate::spacing;
 use crate::store::answers::Columns;
-use crate::store::rows::{AttemptRow, seconds};
+use crate::store::rows::AttemptRow;
 use crate::store::{Store, StoreError};
 
 /// Bounds of one claim.
@@ -27,9 +29,9 @@ pub struct Claimed {
     /// Attempts that are written down and may be sent, in the order in which they fell due, and
     /// rows that can't be.
     pub claims: Vec<Result<Claim, BadRow>>,
-    /// How long to wait before the first is sent, under a rate cap; each next one waits one
-    /// interval of the cap more.
-    pub first_in: Duration,
+    /// Under a rate cap, the place of the first, by the database's clock; each next one stands
+    /// [`spacing`] behind the one before.
+    pub first_place: Option<Timestamp>,
     /// Where the next claim may go on; `None` if nothing was claimed.
     pub reached: Option<Watermark>,
 }
@@ -82,7 +84,7 @@ impl Store {
             "src/store/claim_due.sql",
             i32::try_from(limits.rows_max).unwrap_or(i32::MAX),
             limits.lease.as_secs_f64(),
-            i32::try_from(limits.rate_per_second).unwrap_or(i32::MAX),
+            spacing(limits.rate_per_second).as_secs_f64(),
             after.map(|after| jiff_sqlx::Timestamp::from(after.at)) as _,
             after.map(|after| after.id),
         );
@@ -99,18 +101,14 @@ impl Store {
             (at, row.subscription_id)
         });
         let reached = rows.last().and_then(Watermark::behind);
-        let first_in = rows
-            .first()
-            .and_then(|row| row.first_in_seconds)
-            .map(seconds)
-            .unwrap_or_default();
+        let first_place = rows.first().and_then(|row| row.first_at);
         let claims = rows
             .into_iter()
             .map(AttemptRow::into_claim)
             .collect::<Result<_, _>>()?;
         Ok(Claimed {
             claims,
-            first_in,
+            first_place: first_place.map(jiff_sqlx::Timestamp::to_jiff),
             reached,
         })
     }
@@ -149,11 +147,11 @@ impl Store {
     /// Safe to repeat after an error: what had been written is reported as [`Recorded::Already`].
     pub async fn record(
         &self,
-        answers: &[Answer],
+        answers: &[impl Borrow<Answer>],
         catch_up: Duration,
         lease: Duration,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let mut columns = Columns::of(answers);
+        let mut columns = Columns::of(answers.iter().map(Borrow::borrow));
         self.forge_fences(&mut columns).await?;
         let statement = sqlx::query_file!(
             "src/store/record.sql",
@@ -200,7 +198,7 @@ impl Store {
             .iter()
             .map(|answer| {
                 recorded
-                    .get(answer.key.merchant_uid.as_str())
+                    .get(answer.borrow().key.merchant_uid.as_str())
                     .copied()
                     .unwrap_or(Recorded::Stale {
                         paid_written: false,

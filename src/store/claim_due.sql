@@ -3,25 +3,27 @@
 -- Nothing while `billd.at_rest`. A request that did not leave keeps its name: its attempt is opened again,
 -- because only the gateway's refusal of a paid name tells of a payment that a fail-over made us forget.
 --
--- $1 most rows · $2 lease in seconds · $3 requests per second, 0 for no cap · $4, $5 where the last claim
--- ended, or null to look at all that is due
+-- $1 most rows · $2 lease in seconds · $3 seconds between two places under a rate cap, 0 for no cap · $4, $5
+-- where the last claim ended, or null to look at all that is due
 with clock as materialized (
     select billd.now() as now, billd.next_fence(0) as fence
 ),
 rest as materialized (
     select billd.at_rest(make_interval(secs => $2::float8)) as is_on
 ),
--- With a cap: the places in the row, over all daemons, that lie within the next fifth of a second. A
--- daemon that is slow to use its places can so crowd those of others by a fifth of the cap at most.
+-- With a cap: the places in the row, over all daemons, that lie within the next fifth of a second, but
+-- none so near that it would be missed before this is committed. Who is late for a place books another
+-- (`store::book_place`), so looking ahead lets nobody crowd: it only bridges the time until the next claim.
 -- The row lock makes daemons take turns; without a cap nothing is locked.
 budget as materialized (
     select
-        greatest(r.next_free_at, c.now) as first_at,
+        greatest(r.next_free_at, c.now + interval '20 ms') as first_at,
         greatest(0, 1 + floor(
-            extract(epoch from c.now + interval '200 ms' - greatest(r.next_free_at, c.now)) * $3::int
+            extract(epoch from c.now + interval '200 ms' - greatest(r.next_free_at, c.now + interval '20 ms'))
+            / nullif($3::float8, 0)
         ))::int as slots
     from billd.rate_limit r, clock c
-    where $3::int > 0
+    where $3::float8 > 0
     for update of r
 ),
 -- The order and the place to go on from (see `Watermark`) are those of the index, so what other claims
@@ -130,7 +132,7 @@ ready as materialized (
 ),
 spent as (
     update billd.rate_limit r
-    set next_free_at = b.first_at + make_interval(secs => (select count(*) from ready) / greatest($3::int, 1)::float8)
+    set next_free_at = b.first_at + make_interval(secs => (select count(*) from ready) * $3::float8)
     from budget b
     where exists (select from ready)
 ),
@@ -209,7 +211,7 @@ select
     s.buyer_addr, s.buyer_postcode, s.debt_card_quota as card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
     s.gateway_options::text as "gateway_options!",
     k.now as "now!: jiff_sqlx::Timestamp",
-    greatest(0, extract(epoch from (select first_at from budget) - k.now))::float8 as first_in_seconds
+    (select first_at from budget) as "first_at: jiff_sqlx::Timestamp"
 from claimed s
 cross join clock k
 where s.open_attempt is not null

@@ -90,7 +90,7 @@ select
     s.buyer_postcode, c.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
     s.gateway_options::text as "gateway_options!",
     k.now as "now!: jiff_sqlx::Timestamp",
-    null::float8 as first_in_seconds
+    null::timestamptz as "first_at: jiff_sqlx::Timestamp"
 from asked a
 join billd.subscription s on s.id = a.subscription_id
 join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period

@@ -14,6 +14,7 @@ mod hints;
 mod payment;
 mod planted;
 mod pulse;
+mod rate;
 mod reach;
 mod recheck;
 mod refund;

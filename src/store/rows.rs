@@ -52,7 +52,7 @@ pub(super) struct AttemptRow {
     pub(super) product_type: Option<String>,
     pub(super) gateway_options: String,
     pub(super) now: jiff_sqlx::Timestamp,
-    pub(super) first_in_seconds: Option<f64>,
+    pub(super) first_at: Option<jiff_sqlx::Timestamp>,
 }
 
 impl AttemptRow {

@@ -1,5 +1,7 @@
 //! Each outcome through the real store and the sandbox: what the rows say afterwards.
 
+use tokio_util::sync::CancellationToken;
+
 use crate::support::House;
 
 const SUBSCRIPTION: &str =
@@ -179,4 +181,38 @@ async fn what_the_gateway_never_saw_is_sent_again_under_the_same_number() {
         "2"
     );
     assert_eq!(house.sandbox.summary().approvals, 1);
+}
+
+/// Hazard: things fall due all the time, and each waits for the next ring of the schedule. Here nobody
+/// rings, and without a ring an engine that has nothing to do looks every five seconds.
+#[tokio::test]
+async fn what_falls_due_right_behind_a_batch_does_not_wait_for_a_ring() {
+    let house = House::new().await;
+    house.book.subscribe_many(20, "cust_").await;
+    let stop = CancellationToken::new();
+    let running = {
+        let (engine, stop) = (house.engine.clone(), stop.clone());
+        tokio::spawn(async move { engine.run(stop, CancellationToken::new()).await })
+    };
+    let paid = "select count(*) from billd.billing_cycle where state = 'paid'";
+    while house.book.text(paid).await != "20" {
+        tokio::task::yield_now().await;
+    }
+    house
+        .book
+        .run(
+            "insert into billd.subscription (customer_uid, name, amount, next_charge_at)
+             values ('late', 'late', 9900, billd.now() + interval '150 milliseconds')",
+        )
+        .await;
+    while house.book.text(paid).await != "21" {
+        tokio::task::yield_now().await;
+    }
+    let waited = "select max(a.started_at - c.due_at) < interval '2 seconds'
+        from billd.charge_attempt a
+        join billd.billing_cycle c using (subscription_id, period)
+        where a.customer_uid = 'late'";
+    assert_eq!(house.book.text(waited).await, "true");
+    stop.cancel();
+    assert!(running.await.unwrap());
 }

@@ -367,31 +367,6 @@ async fn several_engines_on_one_book_share_the_work_and_charge_nothing_twice() {
     assert_eq!(house.sandbox.summary().merchant_uids_approved_twice, 0);
 }
 
-/// Hazard: a cap per process is no cap: two daemons send twice as much.
-#[tokio::test]
-async fn a_rate_cap_holds_over_all_daemons_together() {
-    let capped = billd::engine::Limits {
-        rate_per_second: 40,
-        ..limits()
-    };
-    let house = House::with(policy(), capped).await;
-    house.book.subscribe_many(120, "cust_").await;
-    let other = house.another_engine(capped);
-    let (a, b) = tokio::join!(
-        house.engine.sweep(CancellationToken::new()),
-        other.sweep(CancellationToken::new()),
-    );
-    assert_eq!(
-        a.unwrap().counts.paid.checked_add(b.unwrap().counts.paid),
-        Some(120)
-    );
-    let busiest = house.sandbox.summary().again_per_second_max;
-    assert!(
-        busiest <= 48,
-        "{busiest} in one second under a cap of 40, a fifth of which may crowd"
-    );
-}
-
 /// Hazard: the access token ends in the middle of a sweep.
 #[tokio::test]
 async fn an_expired_token_is_renewed_once_and_the_charge_goes_through() {

@@ -21,6 +21,7 @@ mod people;
 mod plans;
 mod pooler;
 mod process;
+mod rate;
 mod schema;
 mod support;
 mod tail;

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::header::AUTHORIZATION;
 use reqwest::{RequestBuilder, StatusCode};
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
 use tokio::time::Instant;
 
-use super::{PortOne, in_time, left, unreachable};
+use super::{PortOne, in_time, left, under, unreachable};
 use crate::domain::attempt::{Payment, bounded_message};
 use crate::domain::audit::{BookEntry, BookStatus};
 use crate::domain::ids::ImpUid;
@@ -110,7 +110,7 @@ impl PortOne {
         limit: usize,
     ) -> Result<Option<BookPage>, GatewayError> {
         let request = |http: &reqwest::Client| {
-            http.get(format!("{}/payments/status/all", self.base_url))
+            http.get(under(&self.base, &["payments", "status", "all"]))
                 .query(&[
                     ("from", window.from.as_second().to_string()),
                     ("to", window.to.as_second().to_string()),
@@ -143,7 +143,7 @@ impl PortOne {
         page: u32,
     ) -> Result<ReservationPage, GatewayError> {
         let request = |http: &reqwest::Client| {
-            http.get(format!("{}/subscribe/payments/schedule", self.base_url))
+            http.get(under(&self.base, &["subscribe", "payments", "schedule"]))
                 .query(&[
                     ("schedule_from", window.from.as_second().to_string()),
                     ("schedule_to", window.to.as_second().to_string()),
@@ -181,7 +181,7 @@ impl PortOne {
         let mut token = self.tokens.get(&self.http, left(deadline)).await?;
         for repeated in [false, true] {
             let answer = request(&self.http)
-                .bearer_auth(token.secret.expose_secret())
+                .header(AUTHORIZATION, token.bearer.clone())
                 .timeout(deadline.saturating_duration_since(Instant::now()))
                 .send()
                 .await

@@ -5,8 +5,7 @@
 
 use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::CONTENT_TYPE;
-use secrecy::ExposeSecret;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
@@ -18,7 +17,7 @@ use crate::domain::card::blotted;
 use crate::gateway::GatewayError;
 use crate::gateway::portone::token::Token;
 use crate::gateway::portone::wire::Outside;
-use crate::gateway::portone::{PortOne, bounded_body, in_time, left, lost, no_answer};
+use crate::gateway::portone::{JSON, PortOne, bounded_body, in_time, left, lost, no_answer, under};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -106,18 +105,12 @@ const BODY_BYTES: usize = 48 * 1024;
 
 impl PortOne {
     /// Prepares a call; the parts of the path are encoded.
-    pub(super) fn call(&self, method: Method, path: &[&str]) -> Result<Call, GatewayError> {
-        let unusable = || GatewayError::Unreadable("gateway.base_url is no base".to_owned());
-        let mut url = Url::parse(&self.base_url).map_err(|_invalid| unusable())?;
-        url.path_segments_mut()
-            .map_err(|()| unusable())?
-            .pop_if_empty()
-            .extend(path);
-        Ok(Call {
+    pub(super) fn call(&self, method: Method, path: &[&str]) -> Call {
+        Call {
             method,
-            url,
+            url: under(&self.base, path),
             body: None,
-        })
+        }
     }
 
     /// Sends a call once; once more if its token was refused.
@@ -147,12 +140,10 @@ impl PortOne {
         let mut request = self
             .http
             .request(call.method.clone(), call.url.clone())
-            .bearer_auth(token.secret.expose_secret())
+            .header(AUTHORIZATION, token.bearer.clone())
             .timeout(left(deadline));
         if let Some(body) = &call.body {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(body.clone());
+            request = request.header(CONTENT_TYPE, JSON).body(body.clone());
         }
         // The URL names a card; it has no place in an error.
         let answer = request.send().await;

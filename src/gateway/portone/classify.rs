@@ -39,26 +39,26 @@ pub(super) fn charge(status: u16, body: &[u8], expected: &Expected) -> ChargeAns
 
 /// HTTP 200: PortOne speaks; now the envelope counts.
 fn accepted(body: &[u8], expected: &Expected) -> ChargeOutcome {
-    let Ok(outside) = serde_json::from_slice::<Outside>(body) else {
-        return unknown(UnknownReason::Unreadable, &excerpt(body));
-    };
-    if outside.code != 0 {
-        let message = outside.message.unwrap_or_default();
-        // A refusal brings no payment. One that does contradicts itself.
-        return if outside.response.is_none() {
-            refused(outside.code, &message)
-        } else {
-            unclear_refusal(outside.code, &message)
-        };
+    // Nearly every answer is this. Any other is read again, for its envelope alone.
+    if let Ok(Envelope {
+        code: 0,
+        response: Some(payment),
+        ..
+    }) = serde_json::from_slice::<Envelope<PaymentAnnotation>>(body)
+    {
+        return paid_or_declined(&payment, expected);
     }
-    match serde_json::from_slice::<Envelope<PaymentAnnotation>>(body) {
-        Ok(Envelope {
-            response: Some(payment),
-            ..
-        }) => paid_or_declined(&payment, expected),
-        Ok(Envelope { response: None, .. }) | Err(_) => {
-            unknown(UnknownReason::Unreadable, &excerpt(body))
+    match serde_json::from_slice::<Outside>(body) {
+        Ok(outside) if outside.code != 0 => {
+            let message = outside.message.unwrap_or_default();
+            // A refusal brings no payment. One that does contradicts itself.
+            if outside.response.is_none() {
+                refused(outside.code, &message)
+            } else {
+                unclear_refusal(outside.code, &message)
+            }
         }
+        Ok(_) | Err(_) => unknown(UnknownReason::Unreadable, &excerpt(body)),
     }
 }
 

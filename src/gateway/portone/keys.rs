@@ -109,7 +109,7 @@ impl PortOne {
             card: CardFields::of(card),
         };
         let call = self
-            .call(Method::POST, &[first, second, customer_uid.as_str()])?
+            .call(Method::POST, &[first, second, customer_uid.as_str()])
             .with_body(&body)
             .map_err(GatewayError::Unreadable)?;
         let answer = self.send(&call).await?;
@@ -123,7 +123,7 @@ impl PortOne {
     /// Looks a billing key up. `None`: PortOne knows none of this name.
     pub async fn key(&self, customer_uid: &CustomerUid) -> Result<Option<BillingKey>, CallError> {
         let [first, second] = PATH;
-        let call = self.call(Method::GET, &[first, second, customer_uid.as_str()])?;
+        let call = self.call(Method::GET, &[first, second, customer_uid.as_str()]);
         found_one(&self.send(&call).await?)
     }
 
@@ -131,7 +131,7 @@ impl PortOne {
     pub async fn keys(&self, customer_uids: &[CustomerUid]) -> Result<Vec<BillingKey>, CallError> {
         let mut keys = Vec::with_capacity(customer_uids.len());
         for batch in customer_uids.chunks(BATCH_MAX) {
-            let mut call = self.call(Method::GET, &PATH)?;
+            let mut call = self.call(Method::GET, &PATH);
             for customer_uid in batch {
                 call = call.with("customer_uid[]", customer_uid.as_str());
             }
@@ -147,7 +147,7 @@ impl PortOne {
         reason: Option<&str>,
     ) -> Result<Option<BillingKey>, CallError> {
         let [first, second] = PATH;
-        let mut call = self.call(Method::DELETE, &[first, second, customer_uid.as_str()])?;
+        let mut call = self.call(Method::DELETE, &[first, second, customer_uid.as_str()]);
         if let Some(reason) = reason {
             call = call.with("reason", reason);
         }
@@ -173,7 +173,7 @@ impl PortOne {
         let [first, second] = PATH;
         let path = [first, second, customer_uid.as_str(), "schedules"];
         let call = self
-            .call(Method::GET, &path)?
+            .call(Method::GET, &path)
             .with("from", &from.to_string())
             .with("to", &to.to_string())
             .with("schedule-status", "scheduled");

@@ -17,9 +17,12 @@ mod wire;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::causes::chain;
 use crate::domain::attempt::{
@@ -54,10 +57,15 @@ pub struct Endpoint {
 /// A client of PortOne V1.
 pub struct PortOne {
     http: reqwest::Client,
-    base_url: String,
+    /// What all calls begin with. It has a host, so it takes segments.
+    base: Url,
+    /// Where `again` is, put together once.
+    again: Url,
     timeout: Duration,
     tokens: Tokens,
 }
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Largest answer that is read. A payment is some two kilobytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -75,10 +83,17 @@ impl PortOne {
             .no_proxy()
             .user_agent(concat!("billd/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        let tokens = Tokens::new(&endpoint.base_url, endpoint.imp_key, endpoint.imp_secret);
+        // Read as `reqwest` reads it, so what it would refuse later is refused here.
+        let base = http.get(&endpoint.base_url).build()?.url().clone();
+        let tokens = Tokens::new(
+            under(&base, &["users", "getToken"]),
+            endpoint.imp_key,
+            endpoint.imp_secret,
+        );
         Ok(Self {
             http,
-            base_url: endpoint.base_url,
+            again: under(&base, &["subscribe", "payments", "again"]),
+            base,
             timeout: endpoint.timeout,
             tokens,
         })
@@ -92,15 +107,15 @@ impl PortOne {
     async fn send_again(
         &self,
         token: &Token,
-        body: Vec<u8>,
+        body: Bytes,
         expected: &Expected,
         deadline: Instant,
     ) -> ChargeAnswer {
         let answer = self
             .http
-            .post(format!("{}/subscribe/payments/again", self.base_url))
-            .bearer_auth(token.secret.expose_secret())
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .post(self.again.clone())
+            .header(AUTHORIZATION, token.bearer.clone())
+            .header(CONTENT_TYPE, JSON)
             .timeout(deadline.saturating_duration_since(Instant::now()))
             .body(body)
             .send()
@@ -117,15 +132,12 @@ impl PortOne {
     }
 
     async fn ask(&self, token: &Token, expected: &Expected, deadline: Instant) -> Asked {
-        let url = format!(
-            "{}/payments/findAll/{}",
-            self.base_url, expected.merchant_uid
-        );
+        let path = ["payments", "findAll", expected.merchant_uid.as_str()];
         let answer = self
             .http
-            .get(url)
+            .get(under(&self.base, &path))
             .query(&[("limit", "1000"), ("sorting", "-started")])
-            .bearer_auth(token.secret.expose_secret())
+            .header(AUTHORIZATION, token.bearer.clone())
             .timeout(deadline.saturating_duration_since(Instant::now()))
             .send()
             .await
@@ -146,7 +158,7 @@ impl Gateway for PortOne {
     async fn charge(&self, request: &ChargeRequest) -> ChargeOutcome {
         let deadline = in_time(self.timeout);
         let body = match wire::again(request) {
-            Ok(body) => body,
+            Ok(body) => Bytes::from(body),
             Err(fault) => return ChargeOutcome::NotSent(NotSent::Unbuildable(fault)),
         };
         let expected = Expected::of(request);
@@ -190,6 +202,15 @@ impl Gateway for PortOne {
     }
 }
 
+/// A URL below the base; the parts of the path are encoded.
+fn under(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
+}
+
 fn in_time(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or(now)
@@ -231,7 +252,7 @@ async fn bounded_body(mut answer: reqwest::Response) -> Result<Vec<u8>, reqwest:
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         let room = BODY_BYTES_MAX.saturating_sub(body.len());
-        body.extend(chunk.iter().take(room));
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         if room == 0 {
             break;
         }

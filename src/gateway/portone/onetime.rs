@@ -5,7 +5,6 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, NotSent};
 use crate::domain::card::Card;
 use crate::domain::hand::OnetimeRequest;
@@ -99,8 +98,6 @@ impl PortOne {
             card: CardFields::of(card),
         };
         let path = ["subscribe", "payments", "onetime"];
-        self.call(Method::POST, &path)
-            .map_err(|error| chain(&error))?
-            .with_body(&body)
+        self.call(Method::POST, &path).with_body(&body)
     }
 }

@@ -75,7 +75,7 @@ impl PortOne {
     pub async fn payment(&self, imp_uid: &ImpUid) -> Result<Option<PaymentRecord>, CallError> {
         // Without it payments of a test channel are hidden from this one call.
         let call = self
-            .call(Method::GET, &["payments", imp_uid.as_str()])?
+            .call(Method::GET, &["payments", imp_uid.as_str()])
             .with("include_sandbox", "true");
         found(&self.send(&call).await?)
     }
@@ -86,7 +86,7 @@ impl PortOne {
         merchant_uid: &MerchantUid,
     ) -> Result<Vec<PaymentRecord>, CallError> {
         let call = self
-            .call(Method::GET, &["payments", "findAll", merchant_uid.as_str()])?
+            .call(Method::GET, &["payments", "findAll", merchant_uid.as_str()])
             .with("limit", "1000")
             .with("sorting", "-started");
         let page: Option<Page> = found(&self.send(&call).await?)?;

@@ -16,7 +16,6 @@ impl PortOne {
     pub async fn refund(&self, request: &RefundRequest) -> RefundOutcome {
         let call = body(request).and_then(|body| {
             self.call(Method::POST, &["payments", "cancel"])
-                .map_err(|error| chain(&error))?
                 .with_body(&body)
         });
         let call = match call {

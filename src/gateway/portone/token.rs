@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::gateway::GatewayError;
 use crate::gateway::portone::wire::{Envelope, Outside, TokenRequest, TokenResponse};
@@ -19,13 +21,14 @@ const MARGIN: Duration = Duration::from_secs(30);
 
 /// A token and until when it may be used.
 pub(super) struct Token {
-    pub(super) secret: SecretString,
+    /// `Bearer …`, marked as sensitive; a clone of it copies nothing.
+    pub(super) bearer: HeaderValue,
     good_until: Instant,
 }
 
 /// The one token of this process.
 pub(super) struct Tokens {
-    url: String,
+    url: Url,
     imp_key: SecretString,
     imp_secret: SecretString,
     current: RwLock<Option<Arc<Token>>>,
@@ -35,9 +38,9 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn new(base_url: &str, imp_key: SecretString, imp_secret: SecretString) -> Self {
+    pub(super) fn new(url: Url, imp_key: SecretString, imp_secret: SecretString) -> Self {
         Self {
-            url: format!("{base_url}/users/getToken"),
+            url,
             imp_key,
             imp_secret,
             current: RwLock::new(None),
@@ -112,7 +115,7 @@ impl Tokens {
             imp_secret: self.imp_secret.expose_secret(),
         };
         let answer = http
-            .post(&self.url)
+            .post(self.url.clone())
             .timeout(limit)
             .json(&request)
             .send()
@@ -137,8 +140,13 @@ impl Tokens {
             })?;
         let life = response.expired_at.saturating_sub(response.now);
         let life = Duration::from_secs(u64::try_from(life).unwrap_or_default());
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", response.access_token))
+            .map_err(|_unprintable| {
+                GatewayError::Unreadable("an access token that no header takes".to_owned())
+            })?;
+        bearer.set_sensitive(true);
         let token = Arc::new(Token {
-            secret: SecretString::from(response.access_token),
+            bearer,
             good_until: asked_at
                 .checked_add(life.saturating_sub(MARGIN))
                 .unwrap_or(asked_at),
