@@ -346,8 +346,13 @@ async fn a_daemon_is_frozen_woken_killed_and_stopped() {
     daemon.freeze().unwrap();
     assert!(daemon.is_alive().unwrap());
     let status = format!("/proc/{}/stat", daemon.process());
-    let state = std::fs::read_to_string(&status).unwrap();
-    assert!(state.contains(") T "), "{state}");
+    // A process stops when it is next scheduled.
+    let stopped = async {
+        while !std::fs::read_to_string(&status).unwrap().contains(") T ") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, stopped).await.unwrap();
     daemon.thaw().unwrap();
     seat.charge_one("second", &daemon).await;
     assert_eq!(daemon.kill().await.unwrap(), Ended::Signal(9));
