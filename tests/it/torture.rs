@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Enough to meet a good part of the catalogue, few enough for every run of the tests.
 const SEEDS: (u64, u64) = (1, 48);
+/// Every kind of injury once.
+const ROUND: (u64, u64) = (1, 68);
 const LANES: u16 = 8;
 
 struct Run {
@@ -63,22 +65,19 @@ async fn whatever_is_done_to_daemons_nobody_is_charged_twice_and_nothing_is_lost
     );
 }
 
-/// A bug, and seeds that catch it; `docs/PROOF.md` names them, too. Threads are not planned, so now and
-/// then a seed lets its bug slip: then it is run again.
+/// A bug, and seeds that are likely to catch it; `docs/PROOF.md` names them, too. Threads are not planned:
+/// a seed may let its bug slip. If all of them do, all kinds of injury are tried, one after the other.
 const CAUGHT_BY: [(Bug, &[u64]); 11] = [
     (Bug::SendBeforeBegin, &[1, 2]),
     (Bug::TimeoutIsDecline, &[1, 2]),
     (Bug::RescueBySending, &[34, 102]),
-    (
-        Bug::RecordWithoutFence,
-        &[254, 50, 66, 202, 270, 186, 134, 254],
-    ),
-    (Bug::ShortLease, &[1, 2, 3]),
+    (Bug::RecordWithoutFence, &[254, 50, 66, 202]),
+    (Bug::ShortLease, &[9, 12, 1, 24]),
     (Bug::NewestRecordWins, &[34, 101]),
     (Bug::DuplicateIsDecline, &[34, 102]),
     (Bug::DeclineCountsTwice, &[1, 4]),
     (Bug::PeriodSkipped, &[1, 2]),
-    (Bug::RateNotShared, &[28, 65, 54, 75, 86]),
+    (Bug::RateNotShared, &[28, 65, 54, 75]),
     (Bug::NotFoundBelieved, &[34, 102]),
 ];
 
@@ -101,12 +100,15 @@ async fn every_planted_bug_is_caught() {
 
 async fn is_caught(bug: Bug, seeds: &[u64]) -> bool {
     for seed in seeds {
-        let run = run((*seed, *seed), Some(bug)).await;
-        let found = run.summary.failed.iter().flat_map(|failed| &failed.found);
-        let judged = found.filter(|text| !text.starts_with("the seed could not be run"));
-        if judged.count() > 0 {
+        if is_seen(&run((*seed, *seed), Some(bug)).await) {
             return true;
         }
     }
-    false
+    // Ends with the first seed that catches it.
+    is_seen(&run(ROUND, Some(bug)).await)
+}
+
+fn is_seen(run: &Run) -> bool {
+    let mut found = run.summary.failed.iter().flat_map(|failed| &failed.found);
+    found.any(|text| !text.starts_with("the seed could not be run"))
 }
