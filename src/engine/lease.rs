@@ -27,7 +27,12 @@ impl Lease {
 
     /// Whether something that takes this long would end within the lease.
     pub(super) fn outlives(&self, call: Duration) -> bool {
-        self.length.saturating_sub(self.started.elapsed()) > call || planted(Bug::ShortLease)
+        self.left() > call || planted(Bug::ShortLease)
+    }
+
+    /// How long it lasts from now on.
+    pub(super) fn left(&self) -> Duration {
+        self.length.saturating_sub(self.started.elapsed())
     }
 }
 

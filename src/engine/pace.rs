@@ -29,7 +29,7 @@ pub(super) enum Turn {
     Now,
     /// At its place, an instant of this machine.
     At(Instant),
-    /// Under a cap, and without a place.
+    /// Under a cap, and without a place yet.
     Unbooked,
 }
 
@@ -55,13 +55,16 @@ impl Turn {
 /// Waits until a request may leave, booking one place after the other as long as each is missed. `Err`
 /// means that it must not leave: its lease is too short by then, or there is no place to be had.
 ///
+/// Only a place that can be used is booked. Requests without a chance would otherwise take all places of
+/// the row, and whoever came behind them found it longer still.
+///
 /// Each missed place doubles how late the next may be: a machine that is too busy to keep to
 /// [`LATE_MAX`] would book for ever and charge nobody. It keeps the cap as exactly as it can.
-async fn leave_in_turn<F: Future<Output = Result<Instant, StoreError>>>(
+async fn leave_in_turn<F: Future<Output = Result<Option<Instant>, StoreError>>>(
     mut turn: Turn,
     lease: Lease,
     call: Duration,
-    book: impl Fn() -> F,
+    book: impl Fn(Duration) -> F,
 ) -> Result<(), NotSent> {
     let mut late_max = LATE_MAX;
     loop {
@@ -77,8 +80,11 @@ async fn leave_in_turn<F: Future<Output = Result<Instant, StoreError>>>(
                 if matches!(turn, Turn::At(_)) {
                     late_max = late_max.saturating_mul(2);
                 }
-                let place = book().await;
-                turn = Turn::At(place.map_err(|error| NotSent::NoPlace(chain(&error)))?);
+                turn = match book(lease.left().saturating_sub(call)).await {
+                    Ok(Some(place)) => Turn::At(place),
+                    Ok(None) => return Err(NotSent::LeaseTooShort),
+                    Err(error) => return Err(NotSent::NoPlace(chain(&error))),
+                };
             }
         }
     }
@@ -87,7 +93,7 @@ async fn leave_in_turn<F: Future<Output = Result<Instant, StoreError>>>(
 impl<G> Inner<G> {
     /// See [`leave_in_turn`].
     pub(super) async fn leave(&self, turn: Turn, lease: Lease) -> Result<(), NotSent> {
-        leave_in_turn(turn, lease, self.limits.call, || self.book()).await
+        leave_in_turn(turn, lease, self.limits.call, |within| self.book(within)).await
     }
 
     /// The turn of the first request of a claim.
@@ -101,19 +107,23 @@ impl<G> Inner<G> {
             .map_or(Turn::Unbooked, Turn::At)
     }
 
-    /// The turn of a request that no claim has booked a place for.
-    pub(super) fn unbooked(&self) -> Turn {
+    /// The turn of a request that no claim has booked a place for. `None` if there is none in time: then
+    /// it is not to be begun.
+    pub(super) async fn single_turn(&self, lease: Lease) -> Result<Option<Turn>, StoreError> {
         if planted::shared_rate(self.limits.rate_per_second) == 0 {
-            Turn::Now
-        } else {
-            Turn::Unbooked
+            return Ok(Some(Turn::Now));
         }
+        let within = lease.left().saturating_sub(self.limits.call);
+        Ok(self.book(within).await?.map(Turn::At))
     }
 
-    async fn book(&self) -> Result<Instant, StoreError> {
-        let place = self.store.book_place(self.limits.rate_per_second).await?;
+    async fn book(&self, within: Duration) -> Result<Option<Instant>, StoreError> {
+        let rate = self.limits.rate_per_second;
+        let Some(place) = self.store.book_place(rate, within).await? else {
+            return Ok(None);
+        };
         debug!("a place under the rate cap was missed or not yet booked; there is one now");
-        self.on_our_clock(place).await
+        self.on_our_clock(place).await.map(Some)
     }
 
     /// An instant of the database's clock on this machine's.
@@ -164,11 +174,11 @@ mod tests {
         Instant::now().checked_add(wait).unwrap()
     }
 
-    async fn never() -> Result<Instant, StoreError> {
+    async fn never(_: Duration) -> Result<Option<Instant>, StoreError> {
         panic!("a place was booked")
     }
 
-    async fn away() -> Result<Instant, StoreError> {
+    async fn away(_: Duration) -> Result<Option<Instant>, StoreError> {
         Err(StoreError::TooSlow(CALL))
     }
 
@@ -196,7 +206,7 @@ mod tests {
         advance(MS).await;
         let booked = Cell::new(0);
         let begun = Instant::now();
-        let left = leave_in_turn(turn, lease(), CALL, async || {
+        let left = leave_in_turn(turn, lease(), CALL, async |_| {
             booked.set(booked.get() + 1);
             let place = later(MS * 40);
             // The first two answers come too late for their places.
@@ -206,7 +216,7 @@ mod tests {
                 _ => 40,
             };
             advance(MS * took).await;
-            Ok(place)
+            Ok(Some(place))
         });
         assert_eq!(left.await, Ok(()));
         assert_eq!((booked.get(), begun.elapsed()), (3, MS * 182));
@@ -223,12 +233,27 @@ mod tests {
         );
     }
 
+    /// Hazard: requests that can't leave in time book all places, and those behind them do the same.
+    #[tokio::test(start_paused = true)]
+    async fn only_a_place_within_the_lease_is_booked() {
+        let begun = Instant::now();
+        let left = leave_in_turn(Turn::Unbooked, lease(), CALL, async |within| {
+            assert_eq!(within, Duration::from_secs(25));
+            Ok(None)
+        });
+        let left = left.await;
+        assert_eq!(
+            (left, begun.elapsed()),
+            (Err(NotSent::LeaseTooShort), Duration::ZERO)
+        );
+    }
+
     #[tokio::test(start_paused = true)]
     async fn places_that_are_always_missed_end_with_the_lease() {
-        let left = leave_in_turn(Turn::Unbooked, lease(), CALL, async || {
+        let left = leave_in_turn(Turn::Unbooked, lease(), CALL, async |_| {
             let place = Instant::now();
             advance(Duration::from_secs(30)).await;
-            Ok(place)
+            Ok(Some(place))
         });
         assert_eq!(left.await, Err(NotSent::LeaseTooShort));
     }
@@ -238,10 +263,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_machine_that_is_always_late_charges_all_the_same() {
         let begun = Instant::now();
-        let left = leave_in_turn(Turn::Unbooked, lease(), CALL, async || {
+        let left = leave_in_turn(Turn::Unbooked, lease(), CALL, async |_| {
             let place = Instant::now();
             advance(MS * 100).await;
-            Ok(place)
+            Ok(Some(place))
         });
         assert_eq!(left.await, Ok(()));
         assert!(begun.elapsed() <= MS * 500, "{:?}", begun.elapsed());

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use crate::domain::attempt::Lookup;
 use crate::domain::claim::{Answer, BadRow, OpenAttempt, Recorded};
-use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_again};
+use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_again, send_later};
 use crate::domain::hand::decide_lookup_by_card;
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
+use crate::engine::pace::Turn;
 use crate::engine::{Inner, planted, report};
 use crate::gateway::{Expected, Gateway};
 use crate::sabotage::CrashPoint::{
@@ -98,7 +99,7 @@ impl<G: Gateway> Inner<G> {
             return;
         }
         if planted::rescue_is_sending() {
-            return self.send_again(open, lease).await;
+            return self.send_again(open, lease, Turn::Now).await;
         }
         let lookup = {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
@@ -132,6 +133,7 @@ impl<G: Gateway> Inner<G> {
             &question,
             planted::history(claim.history),
         );
+        let (decision, turn) = self.with_a_place(decision, question, lease).await;
 
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
@@ -148,16 +150,33 @@ impl<G: Gateway> Inner<G> {
         report::question(open, &answer, &lookup, recorded, took, self);
 
         if answer.decision == Decision::SendAgain && recorded == Some(Recorded::Moved) {
-            self.send_again(open, lease).await;
+            self.send_again(open, lease, turn).await;
+        }
+    }
+
+    /// What is to be sent again takes a place under the rate cap like any other, and before that is written
+    /// down: an intent counts as sent, and one that could not leave in time would spend the sends that
+    /// an attempt has. Without a place the gateway is asked again, and the answers count on.
+    async fn with_a_place(
+        &self,
+        decision: Decision,
+        question: Question,
+        lease: Lease,
+    ) -> (Decision, Turn) {
+        if decision != Decision::SendAgain {
+            return (decision, Turn::Unbooked);
+        }
+        match self.single_turn(lease).await {
+            Ok(Some(turn)) => (decision, turn),
+            Ok(None) | Err(_) => (send_later(&self.policy, question), Turn::Unbooked),
         }
     }
 
     /// The same `merchant_uid` once more; that it will be is durable.
-    async fn send_again(&self, open: &OpenAttempt, lease: Lease) {
+    async fn send_again(&self, open: &OpenAttempt, lease: Lease, turn: Turn) {
         let claim = &open.claim;
-        // Under a rate cap it takes a place like any other. If it does not leave it stays open, and the
-        // gateway is asked again.
-        if let Err(why) = self.leave(self.unbooked(), lease).await {
+        // If it does not leave it stays open, and the gateway is asked again.
+        if let Err(why) = self.leave(turn, lease).await {
             return report::not_sent_again(claim, &why);
         }
         let started = Instant::now();

@@ -82,6 +82,10 @@ pub(super) fn terms(plan: &Plan, daemons: Vec<String>, deaths: Vec<Death>) -> Te
         } else {
             Vec::new()
         },
+        froze: plan
+            .injuries
+            .iter()
+            .any(|planned| matches!(planned.injury, Injury::Freeze { .. })),
         lost_tail: plan.loses_commits(),
         looks_lie: plan.looks_lie(),
         parking: false,

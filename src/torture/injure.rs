@@ -42,6 +42,8 @@ pub(super) struct Scene {
     pub(super) fleet: Fleet,
     /// One per daemon.
     pub(super) proxies: Vec<Proxy>,
+    /// The way of a command into the database, past bouncers: its address outlasts a fail-over.
+    pub(super) command_door: Proxy,
     /// One per daemon; a clock that is right is not there.
     pub(super) clocks: Vec<Option<Clock>>,
     /// Held to the end.
@@ -251,6 +253,8 @@ impl Scene {
                 .iter()
                 .for_each(|proxy| proxy.point_at(lane.socket())),
         }
+        self.command_door.point_at(lane.socket());
+        self.command_door.cut_all();
         self.proxies.iter().for_each(Proxy::cut_all);
         Ok(())
     }
@@ -345,7 +349,7 @@ impl Scene {
             }
             None
         });
-        let url = self.lane.lock().await.url_as(COMMAND, &self.database);
+        let url = self.command_door.url(COMMAND, self.database.name());
         let mut command = Command::new(&self.program);
         command
             .arg(name)

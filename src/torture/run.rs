@@ -112,6 +112,7 @@ async fn set_up(
     let upstream = bouncer
         .as_ref()
         .map_or_else(|| lane.socket(), Bouncer::socket);
+    let command_door = Proxy::start(lane.socket()).await?;
     let (mut proxies, mut clocks, mut specs) = (Vec::new(), Vec::new(), Vec::new());
     for which in 0..plan.daemons {
         let proxy = Proxy::start(upstream.clone()).await?;
@@ -144,6 +145,7 @@ async fn set_up(
         bouncer,
         gateway,
         proxies,
+        command_door,
         clocks,
         pinned: Mutex::default(),
     })

@@ -28,6 +28,7 @@ fn terms(daemon: String) -> Terms {
         .into(),
         daemons: vec![daemon, "daemon_2".to_owned()],
         deaths: Vec::new(),
+        froze: false,
         lost_tail: false,
         looks_lie: false,
         parking: false,

@@ -6,7 +6,7 @@ use billd::domain::dunning::Policy;
 use billd::domain::rate::spacing;
 use billd::engine::Limits;
 use billd::store::ClaimLimits;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::crash::claim;
@@ -70,9 +70,9 @@ async fn claims_and_single_requests_stand_in_one_row() {
         lease: Duration::from_secs(90),
         rate_per_second: CAP,
     };
-    let before = book.store.book_place(CAP).await.unwrap();
+    let before = book_place(&book).await;
     let claimed = book.store.claim_due(limits).await.unwrap();
-    let behind = book.store.book_place(CAP).await.unwrap();
+    let behind = book_place(&book).await;
     assert_eq!(claimed.claims.len(), 5);
     let first = claimed.first_place.unwrap();
     let between = SignedDuration::try_from(spacing(CAP)).unwrap();
@@ -85,6 +85,51 @@ async fn claims_and_single_requests_stand_in_one_row() {
     );
 }
 
+/// Hazard: requests that can't leave within their lease book all places ahead, those behind them do the
+/// same, and nobody is charged any more.
+#[tokio::test]
+async fn a_place_that_lies_too_far_ahead_is_not_booked() {
+    let book = Book::new().await;
+    let within = Duration::from_millis(100);
+    while let Some(place) = book.store.book_place(CAP, within).await.unwrap() {
+        let ahead = book.store.until(place).await.unwrap();
+        assert!(ahead <= SignedDuration::try_from(within).unwrap());
+    }
+    let row = "select next_free_at from billd.rate_limit";
+    let before = book.text(row).await;
+    assert_eq!(
+        book.store.book_place(CAP, Duration::ZERO).await.unwrap(),
+        None
+    );
+    assert_eq!(book.text(row).await, before);
+}
+
+/// Hazard: what a crash left outnumbers the places within a lease, each attempt is written down as sent
+/// again and does not leave, and at last all wait for a person.
+#[tokio::test]
+async fn what_finds_no_place_in_time_is_not_written_down_as_sent() {
+    let hasty = Policy {
+        settle: Duration::ZERO,
+        not_found_min: 1,
+        ..policy()
+    };
+    let slow = Limits {
+        rate_per_second: 10,
+        // A second is left for places: ten of them.
+        lease: limits().call + Duration::from_secs(1),
+        ..limits()
+    };
+    let house = House::with(hasty, slow).await;
+    house.book.subscribe_many(30, "cust_").await;
+    assert_eq!(claim(&house.book).await.len(), 30, "and it died");
+    house.book.advance("2 minutes").await;
+    house.sweep_until_nothing_is_open("10 minutes", 9).await;
+    assert_eq!(house.sandbox.summary().approvals, 30);
+    // A busy machine may miss a few places.
+    let spent = "select count(*) filter (where sends > 2) <= 5 from billd.charge_attempt";
+    assert_eq!(house.book.text(spent).await, "true");
+}
+
 #[tokio::test]
 async fn without_a_cap_nobody_stands_in_a_row() {
     let book = Book::new().await;
@@ -94,4 +139,9 @@ async fn without_a_cap_nobody_stands_in_a_row() {
         book.text("select next_free_at from billd.rate_limit").await,
         "-infinity"
     );
+}
+
+async fn book_place(book: &Book) -> Timestamp {
+    let within = Duration::from_secs(1);
+    book.store.book_place(CAP, within).await.unwrap().unwrap()
 }

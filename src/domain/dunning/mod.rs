@@ -316,6 +316,11 @@ fn decide_not_found(policy: &Policy, question: Question) -> Decision {
     }
 }
 
+/// In the place of [`Decision::SendAgain`], while nothing may leave: the next answer decides anew.
+pub fn send_later(policy: &Policy, question: Question) -> Decision {
+    ask_again(policy, question, 0)
+}
+
 fn ask_again(policy: &Policy, question: Question, answers: u16) -> Decision {
     let wait = policy
         .asks

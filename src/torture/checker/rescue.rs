@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::view::{View, at, is_unauthorized, of_attempt};
 use super::{Death, Property, Violation};
 use crate::sandbox::{Decided, Ended, Request};
+use crate::torture::ledger::Attempt;
 
 /// How much longer than the lease an heir may take to ask.
 const HEIRS_SLACK: Duration = Duration::from_secs(5);
@@ -31,13 +32,13 @@ pub(super) fn rescue_means_ask(view: &View<'_>, found: &mut Vec<Violation>) {
             .collect();
         for pair in read.windows(2) {
             let [first, second] = pair else { continue };
-            let settled_us = view
-                .billd_us(first.arrived_at_us)
-                .saturating_add(micros(settle));
+            let left_us = left_us(view, first, call);
+            let settled_us = left_us.saturating_add(micros(settle));
             let counts = |look: &&&Request| {
+                let asked_us = view.billd_us(look.arrived_at_us);
                 shows_nothing(look)
-                    && view.billd_us(look.arrived_at_us) >= settled_us
-                    && look.arrived_at_us > first.arrived_at_us
+                    && asked_us >= settled_us
+                    && asked_us > left_us
                     && look.arrived_at_us < second.arrived_at_us
             };
             let looks = view.looks_of(merchant_uid);
@@ -57,6 +58,30 @@ pub(super) fn rescue_means_ask(view: &View<'_>, found: &mut Vec<Violation>) {
             }
         }
     }
+}
+
+/// When a request left, in billd's time: when it arrived. A process that stands still right before its
+/// first byte, which no lease excludes, is taken to have sent when it had to by the latest.
+fn left_us(view: &View<'_>, request: &Request, call: Duration) -> i64 {
+    let arrived_us = view.billd_us(request.arrived_at_us);
+    let claim = claim_of(view, &request.merchant_uid, request.arrived_at_us);
+    match claim.filter(|_| view.terms.froze) {
+        None => arrived_us,
+        Some(claim) => {
+            let room = view.terms.lease.saturating_sub(call);
+            let latest_us = claim.started_at.as_microsecond();
+            arrived_us.min(latest_us.saturating_add(micros(room)))
+        }
+    }
+}
+
+/// The attempt as it was when it was last claimed to be sent, before this instant.
+fn claim_of<'a>(view: &View<'a>, merchant_uid: &str, before_us: i64) -> Option<&'a Attempt> {
+    view.writes_of(merchant_uid)
+        .iter()
+        .rev()
+        .filter(|write| write.entry.at_us < before_us)
+        .find_map(|write| write.new.filter(|row| row.state == "started"))
 }
 
 /// An answer that shows no payment. One that shows a refusal may be of an earlier request of this name.
@@ -106,12 +131,7 @@ fn is_under_way(view: &View<'_>, charge: &Request, look: &Request) -> bool {
     let is_waiting = charge.arrived_at_us < asked_us
         && asked_us < gives_up_us
         && charge.ended_at_us.is_none_or(|ended| ended > asked_us);
-    let claimed = view
-        .writes_of(&charge.merchant_uid)
-        .iter()
-        .rev()
-        .filter(|write| write.entry.at_us < asked_us)
-        .find_map(|write| write.new.filter(|row| row.state == "started"));
+    let claimed = claim_of(view, &charge.merchant_uid, asked_us);
     let lease_ended = claimed.is_some_and(|row| {
         let ends_us = row.started_at.as_microsecond();
         view.billd_us(asked_us) >= ends_us.saturating_add(micros(view.terms.lease))

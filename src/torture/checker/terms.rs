@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 /// The rules that the daemons were given, and what the judge must know of the faults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that was done to the world, whatever the others are"
+)]
 pub struct Terms {
     /// How long a claim holds.
     pub lease: Duration,
@@ -28,6 +32,9 @@ pub struct Terms {
     /// Daemons that were killed and not merely stopped, if their heirs could reach both the
     /// database and the gateway from then on.
     pub deaths: Vec<Death>,
+    /// Whether a daemon was frozen, perhaps between the last look at its lease and the first byte of its
+    /// request, which then leaves later than the lease allows.
+    pub froze: bool,
     /// Whether a fail-over lost commits.
     pub lost_tail: bool,
     /// Whether look-ups said "failed" for approved charges. Doubles are then no violation if the

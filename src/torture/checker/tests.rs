@@ -58,6 +58,7 @@ impl Story {
                 rungs: BTreeMap::from([("soft_funds".to_owned(), 1)]),
                 daemons: vec!["daemon_1".to_owned(), "daemon_2".to_owned()],
                 deaths: Vec::new(),
+                froze: false,
                 lost_tail: false,
                 looks_lie: false,
                 parking: false,
@@ -605,6 +606,27 @@ fn each_damage_is_seen_as_what_it_is_and_as_nothing_else() {
             "{what}: {violations:#?}"
         );
     }
+}
+
+/// A process may stand still right before its first byte, and no lease excludes that.
+#[test]
+fn the_late_request_of_a_frozen_daemon_is_asked_about_as_if_it_had_left_in_time() {
+    let mut story = Story::told(3);
+    story.terms.deaths.clear();
+    let mut looks = story.gateway.iter().filter(|r| r.route == Route::FindAll);
+    let late_us = looks.next().unwrap().arrived_at_us - 10_000;
+    let lost = story.request(&uid(RESCUED, 1));
+    lost.arrived_at_us = late_us;
+    lost.decided_at_us = Some(late_us + 1_000);
+    lost.ended_at_us = Some(late_us + 2_000);
+    let seen: Vec<Property> = story.violated().iter().map(|v| v.property).collect();
+    assert_eq!(seen, [Property::RescueMeansAsk]);
+    story.terms.froze = true;
+    assert_eq!(story.violated(), []);
+    // But it is asked about late and often enough all the same.
+    story.terms.settle = Duration::from_mins(1);
+    let seen: Vec<Property> = story.violated().iter().map(|v| v.property).collect();
+    assert_eq!(seen, [Property::RescueMeansAsk]);
 }
 
 #[test]
