@@ -97,6 +97,14 @@ pub(crate) fn median(runs: &[f64]) -> f64 {
     }
 }
 
+/// The medians of the first and of the last third.
+pub(crate) fn first_and_last(runs: &[f64]) -> (f64, f64) {
+    let third = runs.len().div_ceil(3);
+    let first = runs.get(..third).unwrap_or(runs);
+    let last = runs.get(runs.len().saturating_sub(third)..).unwrap_or(runs);
+    (median(first), median(last))
+}
+
 /// The value that `percent` of the sorted values do not pass.
 pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = sorted.len().saturating_mul(percent).div_ceil(100);

@@ -102,10 +102,19 @@ pub(crate) fn processor_time_of_family(pid: u32) -> anyhow::Result<Duration> {
 
 /// The most memory that a process has ever had, in bytes.
 pub(crate) fn memory_max(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+/// The memory that a process has now, in bytes.
+pub(crate) fn memory_now(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, name: &str) -> anyhow::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kilobytes = text
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
-        .context("the kernel does not say how much memory a process had")?;
+        .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"))
+        .context("the kernel does not say how much memory a process has")?;
     Ok(kilobytes.trim().parse::<u64>()?.saturating_mul(1024))
 }

@@ -23,6 +23,8 @@ pub(crate) enum Scenario {
     Lag,
     /// After the crash of a daemon and of the database, against a run without
     Recovery,
+    /// Half an hour at half of capacity: what grows? Only if asked for
+    Soak,
 }
 
 impl Scenario {
@@ -47,11 +49,12 @@ impl Scenario {
 Examples:
   cargo bench --bench throughput                          everything, under 20 minutes
   cargo bench --bench throughput -- charges lag           two scenarios
+  cargo bench --bench throughput -- soak                  40 minutes, 20 GB of disk
   cargo bench --bench throughput -- --quick               does it work? Not to be quoted
   cargo bench --bench throughput -- --json figures.json   and the figures for a machine"
 )]
 pub(crate) struct Options {
-    /// What to measure [default: all]
+    /// What to measure [default: all but the soak]
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<Scenario>,
     /// Small books and short runs: shows that it works, not how fast
@@ -75,7 +78,8 @@ impl Options {
     /// What to measure, in the order of the report.
     pub(crate) fn scenarios(&self) -> Vec<Scenario> {
         if self.scenarios.is_empty() {
-            return Scenario::value_variants().to_vec();
+            let all = Scenario::value_variants().iter().copied();
+            return all.filter(|scenario| *scenario != Scenario::Soak).collect();
         }
         let mut chosen = self.scenarios.clone();
         chosen.sort_unstable();

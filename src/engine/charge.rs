@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use crate::domain::attempt::{ChargeOutcome, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
@@ -29,8 +29,9 @@ use crate::sabotage::CrashPoint::{
 use crate::sabotage::{crash_at, crash_soon};
 use crate::store::{ClaimLimits, StoreError};
 
-/// Less than a commit takes.
-const GATHER: Duration = Duration::from_millis(2);
+/// How long a claim waits for company while others are under way: about as long as it takes itself, and
+/// less than anybody notices.
+const GATHER: Duration = Duration::from_millis(25);
 
 impl<G: Gateway> Inner<G> {
     /// Claims batch after batch until nothing more may be claimed, and sends what was claimed on
@@ -94,15 +95,14 @@ impl<G: Gateway> Inner<G> {
         slot: OwnedSemaphorePermit,
     ) {
         match claim {
-            Ok(claim) => self.charge(&claim, lease, turn).await,
+            Ok(claim) => self.charge(&claim, lease, turn, slot).await,
             Err(bad) => self.set_aside(bad).await,
         }
-        // Only now: what was claimed is durable, so another may be claimed in its place.
-        drop(slot);
     }
 
     /// One attempt, from the request to the record.
-    async fn charge(&self, claim: &Claim, lease: Lease, turn: Turn) {
+    async fn charge(&self, claim: &Claim, lease: Lease, turn: Turn, slot: OwnedSemaphorePermit) {
+        let call = self.calls.acquire().await;
         let may_leave = self.leave(turn, lease).await;
         let started = Instant::now();
 
@@ -119,6 +119,7 @@ impl<G: Gateway> Inner<G> {
         };
         crash_at(AnswerRead);
         let took = started.elapsed();
+        drop(call);
         report::brake(self.brake.note(&outcome), self.metrics.as_ref());
 
         // 3. Decide: pure.
@@ -133,7 +134,11 @@ impl<G: Gateway> Inner<G> {
             next: planted::next(claim.next),
             not_found: 0,
         });
-        let recorded = self.recorder.record(Arc::clone(&answer)).await;
+        let queued = self.recorder.queue(Arc::clone(&answer)).await;
+        // Another may be claimed in its place. The recorder takes only so many, so one that can't write
+        // soon holds up the claims.
+        drop(slot);
+        let recorded = queued.recorded().await;
         crash_at(Recorded);
 
         self.metrics.time_call("again", took);
@@ -166,12 +171,13 @@ impl<G: Gateway> Inner<G> {
         if self.stopping.is_cancelled() {
             return None;
         }
-        if self.slots.available_permits() < self.limits.charges_max.saturating_sub(1) {
-            // Slots come back in batches, as outcomes are recorded: a moment takes them together, and
-            // a claim of many costs little more than a claim of one.
-            sleep(GATHER).await;
-        }
         let batch = usize::try_from(self.limits.batch).unwrap_or(1);
+        if self.slots.available_permits() < self.limits.slots().saturating_sub(1) {
+            // Slots come back one by one, and a claim of many costs little more than a claim of one.
+            let half = self.limits.slots().min(batch).div_ceil(2);
+            let company = self.slots.acquire_many(u32::try_from(half).unwrap_or(1));
+            drop(timeout(GATHER, company).await);
+        }
         let more = self.slots.available_permits().min(batch.saturating_sub(1));
         let mut slots = first;
         let more = u32::try_from(more).unwrap_or(0);

@@ -66,6 +66,16 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+impl Limits {
+    /// How many charges may be claimed and not yet answered. A quarter more than may be called at once,
+    /// so that calls go on while the next claim is being made; none waits longer for its call than a
+    /// quarter of a call takes.
+    fn slots(&self) -> usize {
+        let ahead = self.charges_max.checked_div(4).unwrap_or_default();
+        self.charges_max.saturating_add(ahead)
+    }
+}
+
 /// If nobody rings, the engine looks by itself this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// After a database error: long enough not to hammer a server that is coming up.
@@ -110,8 +120,10 @@ struct Inner<G> {
     brake: Brake,
     frontier: Frontier,
     rests: Rests,
-    /// One permit per charge; given back only when the outcome is durable.
+    /// One permit per claimed charge, until its answer is in the recorder's hands.
     slots: Arc<Semaphore>,
+    /// One permit per call.
+    calls: Semaphore,
     /// One permit per question.
     questions: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -173,7 +185,8 @@ impl<G: Gateway> Engine<G> {
             brake: Brake::default(),
             frontier: Frontier::default(),
             rests: Rests::default(),
-            slots: Arc::new(Semaphore::new(limits.charges_max)),
+            slots: Arc::new(Semaphore::new(limits.slots())),
+            calls: Semaphore::new(limits.charges_max),
             questions: Arc::new(Semaphore::new(limits.questions_max)),
             tasks: TaskTracker::new(),
             recorder,

@@ -1,6 +1,6 @@
 //! Writes answers down, many in one commit.
 //!
-//! A charge waits here until its outcome is durable; only then is its slot given to another. While
+//! A charge waits here until its outcome is durable. While
 //! one batch is being committed the next one gathers, so the batches grow with the load by
 //! themselves. A database that is away is waited for: an answer is never dropped while the process
 //! may go on. A batch that the database refuses, or that somebody's lock holds up, is halved until the
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
 use crate::causes::chain;
@@ -133,14 +134,35 @@ impl Recorder {
     /// Writes an answer down and waits until it is durable. `None`: it could not be written, which
     /// is in the log; the attempt stays open and will be asked about.
     pub(super) async fn record(&self, answer: Arc<Answer>) -> Option<Recorded> {
-        let _pending = self.pending.token();
+        self.queue(answer).await.recorded().await
+    }
+
+    /// Puts an answer in line to be written, as soon as the line is short enough.
+    pub(super) async fn queue(&self, answer: Arc<Answer>) -> Queued {
+        let pending = self.pending.token();
         let (done, written) = oneshot::channel();
-        if let Err(refused) = self.entries.send(Entry { answer, done }).await {
-            lament(&refused.0.answer, "the recorder has ended");
-            return None;
+        let sent = self.entries.send(Entry { answer, done }).await;
+        match sent {
+            Ok(()) => crash_at(RecordQueued),
+            Err(refused) => lament(&refused.0.answer, "the recorder has ended"),
         }
-        crash_at(RecordQueued);
-        written.await.ok().flatten()
+        Queued {
+            written,
+            _pending: pending,
+        }
+    }
+}
+
+/// An answer in line. It is written even if nobody waits for that.
+pub(super) struct Queued {
+    written: oneshot::Receiver<Option<Recorded>>,
+    _pending: TaskTrackerToken,
+}
+
+impl Queued {
+    /// See [`Recorder::record`].
+    pub(super) async fn recorded(self) -> Option<Recorded> {
+        self.written.await.ok().flatten()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::scenarios::{Scale, charges};
 use crate::world::{Book, Size, World};
 
 /// Time to start before the first one falls due.
-const HEAD_START: Duration = Duration::from_secs(3);
+pub(super) const HEAD_START: Duration = Duration::from_secs(3);
 /// Time for the last ones to be recorded.
 const TAIL: Duration = Duration::from_secs(3);
 
@@ -74,7 +74,7 @@ async fn run(world: &mut World, scale: Scale, rate: f64) -> anyhow::Result<Vec<D
 }
 
 /// Spreads the due times evenly, in no order on disk.
-async fn plan(book: &Book, rate: f64) -> anyhow::Result<()> {
+pub(super) async fn plan(book: &Book, rate: f64) -> anyhow::Result<()> {
     let start = HEAD_START.as_secs();
     book.run(&format!(
         "update billd.subscription s

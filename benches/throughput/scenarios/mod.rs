@@ -7,6 +7,7 @@ mod lag;
 mod limits;
 mod rate;
 mod recovery;
+mod soak;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use billd::terminal;
 use crate::figure::Figure;
 use crate::options::{Options, Scenario};
 use crate::report::Section;
+use crate::scenarios::soak::Pace;
 use crate::world::{Size, World};
 use crate::{machine, scenarios};
 
@@ -37,6 +39,8 @@ pub(crate) struct Scale {
     /// How long a cap is watched, and how long arrivals go on.
     pub(crate) capped: Duration,
     pub(crate) arrivals: Duration,
+    /// How long a soak takes.
+    pub(crate) soak: Pace,
 }
 
 impl Scale {
@@ -56,6 +60,11 @@ impl Scale {
             small: all_due(100_000),
             capped: Duration::from_mins(1),
             arrivals: Duration::from_secs(20),
+            soak: Pace {
+                months: 13,
+                windows: 5,
+                window: Duration::from_secs(27),
+            },
         };
         if !options.quick {
             return common;
@@ -72,6 +81,11 @@ impl Scale {
             small: all_due(20_000),
             capped: Duration::from_secs(10),
             arrivals: Duration::from_secs(5),
+            soak: Pace {
+                months: 3,
+                windows: 1,
+                window: Duration::from_secs(4),
+            },
             ..common
         }
     }
@@ -94,6 +108,7 @@ pub(crate) async fn measure(
         Scenario::Rate => rate::measure(world, scale).await?,
         Scenario::Lag => lag::measure(world, scale).await?,
         Scenario::Recovery => recovery::measure(world, scale).await?,
+        Scenario::Soak => soak::measure(world, scale).await?,
     };
     Ok(Section {
         scenario: scenario.word(),
