@@ -13,7 +13,7 @@ const LOOK_BACK_EVERY: Duration = Duration::from_secs(10);
 
 /// Claims go on where the last one ended; now and then one looks at everything.
 #[derive(Debug, Default)]
-pub(super) struct Frontier(Mutex<Known>);
+pub struct Frontier(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -26,7 +26,7 @@ impl Frontier {
     ///
     /// A look at everything that fails, because too much lies behind, is not repeated at once:
     /// claims go on ahead of it meanwhile.
-    pub(super) fn next(&self) -> Option<Watermark> {
+    pub fn next(&self) -> Option<Watermark> {
         let mut known = self.lock();
         let is_fresh = known
             .looked_back_at
@@ -40,7 +40,7 @@ impl Frontier {
 
     /// Notes how far a claim that went on after `after` has come. One that found nothing ahead makes
     /// the next one look at everything.
-    pub(super) fn advance(&self, after: Option<Watermark>, reached: Option<Watermark>) {
+    pub fn advance(&self, after: Option<Watermark>, reached: Option<Watermark>) {
         let mut known = self.lock();
         if reached.is_some() {
             known.reached = reached;

@@ -30,13 +30,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 pub use doorbell::Doorbell;
+pub use frontier::Frontier;
 pub use hand::{FirstPaid, HandCharged};
 pub use refund::Refunded;
 
 use crate::causes::chain;
 use crate::domain::dunning::Policy;
 use crate::engine::brake::Brake;
-use crate::engine::frontier::Frontier;
 use crate::engine::recorder::{Recorder, RecorderLimits};
 use crate::engine::rest::Rests;
 use crate::gateway::Gateway;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use billd::engine::Frontier;
 
 use crate::figure::{Bound, Figure, millis, number, percentile, ratio};
 use crate::scenarios::Scale;
@@ -133,9 +134,10 @@ impl Claims {
     async fn run_some(book: &Book, count: u32) -> anyhow::Result<Self> {
         let scans_before = scans(book).await?;
         let mut times = Vec::new();
+        let frontier = Frontier::default();
         for _ in 0..count {
             let started = Instant::now();
-            let claims = claim(&book.store).await?;
+            let claims = claim(&book.store, &frontier).await?;
             times.push(started.elapsed());
             ensure!(!claims.is_empty(), "the book ran out of what is due");
             record_paid(&book.store, claims).await?;
