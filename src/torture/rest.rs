@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use tokio::time::{Instant, sleep};
 
 use crate::sandbox;
@@ -52,7 +52,7 @@ const LOOK: &str = "-- torture::look
             (select min(s.next_charge_at) from billd.subscription s where s.state = 'active')
         ) - billd.now())::float8 as next_in
     from billd.charge_attempt a
-    where a.state in ('started', 'unknown')";
+    where a.state in ('started', 'unknown') and not ($REPRICED and a.parked_at is not null)";
 
 /// The share lock keeps every claim out until the clock has moved.
 const STEP: &str = "
@@ -60,17 +60,22 @@ const STEP: &str = "
     update billd.clock_shift set shift = shift + make_interval(secs => $SECONDS)
     where not exists (select from billd.charge_attempt where state = 'started');";
 
-/// Waits for rest. `Err` with what is still open, if it does not come.
+/// Waits for rest. What waits for a person is at rest if sums were changed beside a lost tail, see
+/// [`Terms::repriced`](crate::torture::checker::Terms::repriced). `Err` with what is still open, if it does not come.
 pub(super) async fn come_to_rest(
     database: &mut PgConnection,
     gateway: &sandbox::Running,
+    repriced: bool,
 ) -> anyhow::Result<Result<(), String>> {
+    let statement = LOOK.replace("$REPRICED", &repriced.to_string());
     let started = Instant::now();
     let mut stepped = 0.0;
     let mut quiet_looks: u8 = 0;
     let (mut ended, mut moved) = (0, started);
     loop {
-        let unrest = look(database).await.context("couldn't look at the book")?;
+        let unrest = look(database, &statement)
+            .await
+            .context("couldn't look at the book")?;
         let is_busy = unrest.started > 0 || unrest.due > 0 || unrest.rechecks > 0;
         let next_in = unrest.next_in.filter(|next_in| stepped + next_in < HORIZON);
         if is_busy || unrest.unknown > 0 || next_in.is_some() {
@@ -96,8 +101,9 @@ pub(super) async fn come_to_rest(
     }
 }
 
-async fn look(database: &mut PgConnection) -> sqlx::Result<Unrest> {
-    let row = sqlx::raw_sql(LOOK).fetch_one(database).await?;
+async fn look(database: &mut PgConnection, statement: &str) -> sqlx::Result<Unrest> {
+    let statement = AssertSqlSafe(statement.to_owned());
+    let row = sqlx::raw_sql(statement).fetch_one(database).await?;
     Ok(Unrest {
         started: row.try_get("started")?,
         unknown: row.try_get("unknown")?,
@@ -115,7 +121,7 @@ async fn step(
 ) -> anyhow::Result<()> {
     let statement = STEP.replace("$SECONDS", &seconds.to_string());
     // One simple query of two statements is one transaction.
-    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+    let done = sqlx::raw_sql(AssertSqlSafe(statement))
         .execute(database)
         .await
         .context("couldn't move billd's clock")?;
