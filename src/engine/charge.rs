@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::domain::attempt::{ChargeOutcome, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
@@ -103,22 +103,17 @@ impl<G: Gateway> Inner<G> {
     /// One attempt, from the request to the record.
     async fn charge(&self, claim: &Claim, lease: Lease, turn: Turn, slot: OwnedSemaphorePermit) {
         let call = self.calls.acquire().await;
-        let may_leave = self.leave(turn, lease).await;
-        let started = Instant::now();
-
         // 2. Charge: the only call in this daemon that moves money. It has no `Err`, so nothing
         //    can skip step 4.
-        let outcome = match may_leave {
+        let (outcome, took) = match self.leave(turn, lease).await {
             Ok(()) => {
-                let _in_flight = InFlight::count(&self.metrics.in_flight);
                 crash_at(SendNext);
                 crash_soon(Sent);
-                planted::outcome(self.gateway.charge(&claim.request).await)
+                self.send(&claim.request, lease).await
             }
-            Err(why) => ChargeOutcome::NotSent(why),
+            Err(why) => (ChargeOutcome::NotSent(why), Duration::ZERO),
         };
         crash_at(AnswerRead);
-        let took = started.elapsed();
         drop(call);
         report::brake(self.brake.note(&outcome), self.metrics.as_ref());
 

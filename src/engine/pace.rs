@@ -11,10 +11,12 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::causes::chain;
-use crate::domain::attempt::NotSent;
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use crate::domain::rate::{LATE_MAX, spacing};
+use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
 use crate::engine::{Inner, planted};
+use crate::gateway::Gateway;
 use crate::store::StoreError;
 
 /// A reading of the database's clock that is quicker than this is good enough, see [`Inner::on_our_clock`].
@@ -107,10 +109,49 @@ impl<G> Inner<G> {
             .map_or(Turn::Unbooked, Turn::At)
     }
 
+    /// One request for money that may leave now. It leaves once more, at a turn of its own, if the gateway
+    /// did not take the access token: such a request was not read, and the token is another by then.
+    /// Returns how long the last one was under way, too.
+    pub(super) async fn send(
+        &self,
+        request: &ChargeRequest,
+        lease: Lease,
+    ) -> (ChargeOutcome, Duration)
+    where
+        G: Gateway,
+    {
+        let sent = self.call(request).await;
+        if sent.0 != ChargeOutcome::NotSent(NotSent::Unauthorized) {
+            return sent;
+        }
+        match self.leave(self.unbooked(), lease).await {
+            Ok(()) => self.call(request).await,
+            Err(_) => sent,
+        }
+    }
+
+    async fn call(&self, request: &ChargeRequest) -> (ChargeOutcome, Duration)
+    where
+        G: Gateway,
+    {
+        let started = Instant::now();
+        let _in_flight = InFlight::count(&self.metrics.in_flight);
+        let outcome = planted::outcome(self.gateway.charge(request).await);
+        (outcome, started.elapsed())
+    }
+
+    fn unbooked(&self) -> Turn {
+        if planted::shared_rate(self.limits.rate_per_second) == 0 {
+            Turn::Now
+        } else {
+            Turn::Unbooked
+        }
+    }
+
     /// The turn of a request that no claim has booked a place for. `None` if there is none in time: then
     /// it is not to be begun.
     pub(super) async fn single_turn(&self, lease: Lease) -> Result<Option<Turn>, StoreError> {
-        if planted::shared_rate(self.limits.rate_per_second) == 0 {
+        if self.unbooked() == Turn::Now {
             return Ok(Some(Turn::Now));
         }
         let within = lease.left().saturating_sub(self.limits.call);

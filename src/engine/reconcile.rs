@@ -179,14 +179,9 @@ impl<G: Gateway> Inner<G> {
         if let Err(why) = self.leave(turn, lease).await {
             return report::not_sent_again(claim, &why);
         }
-        let started = Instant::now();
-        let outcome = {
-            let _in_flight = InFlight::count(&self.metrics.in_flight);
-            crash_at(SendAgainNext);
-            planted::outcome(self.gateway.charge(&claim.request).await)
-        };
+        crash_at(SendAgainNext);
+        let (outcome, took) = self.send(&claim.request, lease).await;
         crash_at(SendAgainRead);
-        let took = started.elapsed();
         let (outcome, decision) = decide_sent_again(&self.policy, outcome, claim.history);
         let answer = Arc::new(Answer {
             key: claim.key.clone(),

@@ -51,7 +51,8 @@ pub trait Gateway: Send + Sync + 'static {
     /// Asks for money, once. The only call in this program that moves any.
     ///
     /// There is no `Err`: what can't be proved is [`ChargeOutcome::Unknown`]. The request is never
-    /// sent a second time, but for a refused access token, which PortOne checks before anything else.
+    /// sent a second time. `NotSent(Unauthorized)` says that the access token was refused, which is
+    /// looked at before anything else, and that there is another one now.
     fn charge(&self, request: &ChargeRequest) -> impl Future<Output = ChargeOutcome> + Send;
 
     /// Asks what became of an attempt. `Err` is no answer; [`Lookup::NotFound`] is one, but no proof.

@@ -192,6 +192,7 @@ impl Fleet {
             match process.wait(STOP_MAX).await? {
                 // What is under way where nothing is open is an answer that others had asked for.
                 Some(Ended::Code(0 | WORK_LEFT)) => {}
+                Some(Ended::Signal(_)) if !process.has_spoken() => {}
                 // It was to die on this way.
                 Some(ended @ Ended::Signal(_)) if slot.crash.is_some() => {
                     self.note(&mut slot, ended).await;

@@ -88,7 +88,7 @@ pub(super) fn terms(plan: &Plan, daemons: Vec<String>, deaths: Vec<Death>) -> Te
             .any(|planned| matches!(planned.injury, Injury::Freeze { .. })),
         lost_tail: plan.loses_commits(),
         looks_lie: plan.looks_lie(),
-        parking: false,
+        repriced: plan.reprices_what_is_lost(),
     }
 }
 

@@ -194,6 +194,12 @@ impl Plan {
         self.has(|injury| matches!(injury, Injury::FailOver { .. }))
     }
 
+    /// Whether a person changes sums while commits are lost.
+    pub(super) fn reprices_what_is_lost(&self) -> bool {
+        let reprices = |injury: &Injury| matches!(injury, Injury::Person { deed, .. } if *deed == Deed::Reprice);
+        self.loses_commits() && self.has(reprices)
+    }
+
     /// Whether the gateway tells the one lie that no program survives: "failed" of money that moved.
     pub(super) fn looks_lie(&self) -> bool {
         let lie = FaultKind::LookupFailed;

@@ -177,7 +177,12 @@ async fn course(scene: &Arc<Scene>) -> anyhow::Result<(Rested, Stopped)> {
         let lane = scene.lane.lock().await;
         lane.connect(&scene.database).await?
     };
-    let rested = come_to_rest(&mut eyes, &scene.gateway).await?;
+    let rested = come_to_rest(
+        &mut eyes,
+        &scene.gateway,
+        scene.plan.reprices_what_is_lost(),
+    )
+    .await?;
     eyes.close().await?;
     over.cancel();
     minding.await??;

@@ -31,7 +31,7 @@ fn terms(daemon: String) -> Terms {
         froze: false,
         lost_tail: false,
         looks_lie: false,
-        parking: false,
+        repriced: false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use billd::domain::dunning::Policy;
 use billd::domain::rate::spacing;
 use billd::engine::Limits;
+use billd::sandbox::{Fault, FaultKind, Route};
 use billd::store::ClaimLimits;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,23 @@ async fn what_is_sent_again_takes_a_place_under_the_cap() {
     assert_eq!(summary.approvals, 120);
     let busiest = summary.again_per_second_max;
     assert!(busiest <= CAP_AND_A_TENTH, "{busiest} in one second");
+}
+
+/// Hazard: an access token is refused, and everything in flight leaves a second time at once.
+#[tokio::test]
+async fn what_met_an_expired_token_takes_another_place_under_the_cap() {
+    let house = House::with(policy(), capped()).await;
+    let refused = Fault::new(FaultKind::Status401, Route::Again);
+    house.sandbox.fault(refused);
+    house.book.subscribe_many(60, "cust_").await;
+    house.sweep().await;
+    let summary = house.sandbox.summary();
+    assert_eq!(summary.approvals, 0);
+    let busiest = summary.again_per_second_max;
+    assert!(
+        (5..=CAP_AND_A_TENTH).contains(&busiest),
+        "{busiest} in one second"
+    );
 }
 
 #[tokio::test]

@@ -169,20 +169,15 @@ impl Gateway for PortOne {
         if left(deadline).is_zero() {
             return ChargeOutcome::NotSent(NotSent::NoToken("it took too long".to_owned()));
         }
-        match self
-            .send_again(&token, body.clone(), &expected, deadline)
-            .await
-        {
-            ChargeAnswer::Outcome(outcome) => return outcome,
-            ChargeAnswer::Unauthorized => {}
-        }
-        let fresh = match self.tokens.renew(&self.http, left(deadline), &token).await {
-            Ok(fresh) => fresh,
-            Err(error) => return ChargeOutcome::NotSent(NotSent::NoToken(chain(&error))),
-        };
-        match self.send_again(&fresh, body, &expected, deadline).await {
+        match self.send_again(&token, body, &expected, deadline).await {
             ChargeAnswer::Outcome(outcome) => outcome,
-            ChargeAnswer::Unauthorized => ChargeOutcome::NotSent(NotSent::Unauthorized),
+            ChargeAnswer::Unauthorized => {
+                let fresh = self.tokens.renew(&self.http, left(deadline), &token).await;
+                ChargeOutcome::NotSent(match fresh {
+                    Ok(_) => NotSent::Unauthorized,
+                    Err(error) => NotSent::NoToken(chain(&error)),
+                })
+            }
         }
     }
 

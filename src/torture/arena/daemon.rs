@@ -54,6 +54,8 @@ pub struct Daemon {
     child: Child,
     process: u32,
     log: PathBuf,
+    /// How long its log was when it started.
+    said_before: u64,
     ended: Option<Ended>,
     is_faked: bool,
     _watched: Watched,
@@ -68,6 +70,7 @@ impl Daemon {
             .append(true)
             .open(&log)
             .context("couldn't write a daemon's log")?;
+        let said_before = stderr.metadata()?.len();
         let mut command = Command::new(&spec.program);
         command
             .arg("run")
@@ -94,6 +97,7 @@ impl Daemon {
             child,
             process,
             log,
+            said_before,
             ended: None,
             is_faked: spec.clock.is_some(),
         })
@@ -114,6 +118,12 @@ impl Daemon {
         fs::read(&self.log)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
+    }
+
+    /// Whether this very process has said anything yet. Before that it has begun nothing, and a signal
+    /// ends it as it ends any process that is just starting.
+    pub fn has_spoken(&self) -> bool {
+        fs::metadata(&self.log).is_ok_and(|log| log.len() > self.said_before)
     }
 
     /// Waits until it works, or fails if it ends before that or takes too long.

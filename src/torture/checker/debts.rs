@@ -196,7 +196,7 @@ fn given_up_too_early(view: &View<'_>, cycle: &Cycle) -> Option<String> {
 /// 10: nothing is open at rest, but for what a person was asked to look at.
 pub(super) fn nothing_open_at_rest(view: &View<'_>, found: &mut Vec<Violation>) {
     for attempt in &view.book.attempts {
-        let is_parked = attempt.parked_at.is_some() && view.terms.parking;
+        let is_parked = attempt.parked_at.is_some() && view.terms.repriced;
         if attempt.is_open() && !is_parked {
             let text = format!(
                 "{} is still {} at rest, after {} questions ({})",

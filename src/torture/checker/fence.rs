@@ -94,9 +94,12 @@ fn stale_moves(view: &View<'_>, writes: &[Write<'_, Subscription>]) -> Vec<Strin
             holder = Some(who);
             continue;
         }
-        // That a row has to be looked at again may be said by anybody.
+        // That a row has to be looked at again may be said by anybody, and that its attempt was paid.
         let mut looked_at = old.clone();
         looked_at.recheck = new.recheck;
+        if new.last_result.as_deref() == Some("paid") {
+            looked_at.last_result.clone_from(&new.last_result);
+        }
         if view.is_daemon(who) && holder != Some(who) && looked_at != *new {
             texts.push(format!(
                 "{who} moved the subscription {} at {} (journal {}: period {}, {}, open attempt {}), but {} holds it since fence {}",

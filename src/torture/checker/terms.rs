@@ -40,8 +40,9 @@ pub struct Terms {
     /// Whether look-ups said "failed" for approved charges. Doubles are then no violation if the
     /// auditor's findings name them.
     pub looks_lie: bool,
-    /// Whether an attempt may still be open at rest if it is parked for a person.
-    pub parking: bool,
+    /// Whether a person changed sums beside a fail-over that lost commits. A name that was forgotten may come
+    /// again with another sum then; if it was paid, that is refused, and waits for a person.
+    pub repriced: bool,
 }
 
 /// A daemon that was killed.

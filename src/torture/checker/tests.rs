@@ -61,7 +61,7 @@ impl Story {
                 froze: false,
                 lost_tail: false,
                 looks_lie: false,
-                parking: false,
+                repriced: false,
             },
             gateway: Vec::new(),
             book: Book {
