@@ -120,7 +120,7 @@ pub enum NotSent {
     /// The gateway gave no access token, so the charge was not even tried.
     #[error("no access token: {0}")]
     NoToken(String),
-    /// The gateway refused a fresh access token, before it looked at the charge.
+    /// The gateway refused the access token, before it looked at the charge.
     #[error("the gateway refused the access token")]
     Unauthorized,
     /// The row holds something that `again` does not take.

@@ -110,7 +110,7 @@ impl<G> Inner<G> {
     }
 
     /// One request for money that may leave now. It leaves once more, at a turn of its own, if the gateway
-    /// did not take the access token: such a request was not read, and the token is another by then.
+    /// did not take the access token: such a request was not read, and the token is renewed by then.
     /// Returns how long the last one was under way, too.
     pub(super) async fn send(
         &self,
@@ -121,12 +121,14 @@ impl<G> Inner<G> {
         G: Gateway,
     {
         let sent = self.call(request).await;
-        if sent.0 != ChargeOutcome::NotSent(NotSent::Unauthorized) {
+        let is_refused = sent.0 == ChargeOutcome::NotSent(NotSent::Unauthorized);
+        // Who is stopping begins nothing new, and this one is proved not to have been read.
+        if !is_refused || self.stopping.is_cancelled() {
             return sent;
         }
         match self.leave(self.unbooked(), lease).await {
             Ok(()) => self.call(request).await,
-            Err(_) => sent,
+            Err(why) => (ChargeOutcome::NotSent(why), sent.1),
         }
     }
 
@@ -148,14 +150,18 @@ impl<G> Inner<G> {
         }
     }
 
-    /// The turn of a request that no claim has booked a place for. `None` if there is none in time: then
-    /// it is not to be begun.
-    pub(super) async fn single_turn(&self, lease: Lease) -> Result<Option<Turn>, StoreError> {
+    /// The turn of a request that will have a lease of its own. `None` if there is no place in the first
+    /// half of it that a call leaves free: then it is not to be begun.
+    pub(super) async fn single_turn(&self) -> Result<Option<Turn>, StoreError> {
         if self.unbooked() == Turn::Now {
             return Ok(Some(Turn::Now));
         }
-        let within = lease.left().saturating_sub(self.limits.call);
-        Ok(self.book(within).await?.map(Turn::At))
+        let room = self.limits.lease.saturating_sub(self.limits.call);
+        let place = self.book(room.checked_div(2).unwrap_or_default()).await?;
+        if place.is_none() {
+            debug!("no place under the rate cap is free soon enough; the gateway is asked again");
+        }
+        Ok(place.map(Turn::At))
     }
 
     async fn book(&self, within: Duration) -> Result<Option<Instant>, StoreError> {

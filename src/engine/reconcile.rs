@@ -133,7 +133,7 @@ impl<G: Gateway> Inner<G> {
             &question,
             planted::history(claim.history),
         );
-        let (decision, turn) = self.with_a_place(decision, question, lease).await;
+        let (decision, turn) = self.with_a_place(decision, question).await;
 
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
@@ -157,16 +157,11 @@ impl<G: Gateway> Inner<G> {
     /// What is to be sent again takes a place under the rate cap like any other, and before that is written
     /// down: an intent counts as sent, and one that could not leave in time would spend the sends that
     /// an attempt has. Without a place the gateway is asked again, and the answers count on.
-    async fn with_a_place(
-        &self,
-        decision: Decision,
-        question: Question,
-        lease: Lease,
-    ) -> (Decision, Turn) {
+    async fn with_a_place(&self, decision: Decision, question: Question) -> (Decision, Turn) {
         if decision != Decision::SendAgain {
             return (decision, Turn::Unbooked);
         }
-        match self.single_turn(lease).await {
+        match self.single_turn().await {
             Ok(Some(turn)) => (decision, turn),
             Ok(None) | Err(_) => (send_later(&self.policy, question), Turn::Unbooked),
         }

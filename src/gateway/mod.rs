@@ -52,7 +52,7 @@ pub trait Gateway: Send + Sync + 'static {
     ///
     /// There is no `Err`: what can't be proved is [`ChargeOutcome::Unknown`]. The request is never
     /// sent a second time. `NotSent(Unauthorized)` says that the access token was refused, which is
-    /// looked at before anything else, and that there is another one now.
+    /// looked at before anything else, and that it was renewed.
     fn charge(&self, request: &ChargeRequest) -> impl Future<Output = ChargeOutcome> + Send;
 
     /// Asks what became of an attempt. `Err` is no answer; [`Lookup::NotFound`] is one, but no proof.

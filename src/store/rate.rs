@@ -21,7 +21,8 @@ impl Store {
             update billd.rate_limit r
             set next_free_at = greatest(r.next_free_at, billd.now() + interval '20 ms')
                 + make_interval(secs => $1::float8)
-            where r.next_free_at <= billd.now() + make_interval(secs => $2::float8)
+            where greatest(r.next_free_at, billd.now() + interval '20 ms')
+                <= billd.now() + make_interval(secs => $2::float8)
             returning r.next_free_at - make_interval(secs => $1::float8) as "place!: jiff_sqlx::Timestamp""#,
             spacing(rate_per_second).as_secs_f64(),
             within.as_secs_f64(),

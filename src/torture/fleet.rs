@@ -20,6 +20,7 @@ const MIND_EVERY: Duration = Duration::from_millis(20);
 const HOPELESS: [i32; 3] = [2, 3, 5];
 /// It stopped in order, with something under way.
 const WORK_LEFT: i32 = 7;
+const SIGTERM: i32 = 15;
 /// How long a stopping daemon may take before it is killed, and the seed has failed.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
@@ -192,7 +193,7 @@ impl Fleet {
             match process.wait(STOP_MAX).await? {
                 // What is under way where nothing is open is an answer that others had asked for.
                 Some(Ended::Code(0 | WORK_LEFT)) => {}
-                Some(Ended::Signal(_)) if !process.has_spoken() => {}
+                Some(Ended::Signal(SIGTERM)) if !process.has_spoken() => {}
                 // It was to die on this way.
                 Some(ended @ Ended::Signal(_)) if slot.crash.is_some() => {
                     self.note(&mut slot, ended).await;

@@ -66,17 +66,19 @@ async fn what_is_sent_again_takes_a_place_under_the_cap() {
 #[tokio::test]
 async fn what_met_an_expired_token_takes_another_place_under_the_cap() {
     let house = House::with(policy(), capped()).await;
-    let refused = Fault::new(FaultKind::Status401, Route::Again);
-    house.sandbox.fault(refused);
     house.book.subscribe_many(60, "cust_").await;
-    house.sweep().await;
+    let customers = house
+        .book
+        .text("select string_agg(customer_uid, ' ') from billd.subscription");
+    for customer in customers.await.split(' ') {
+        let refused = Fault::new(FaultKind::Status401, Route::Again);
+        house.sandbox.fault(refused.times(1).for_customer(customer));
+    }
+    assert_eq!(house.sweep().await.counts.paid, 60);
     let summary = house.sandbox.summary();
-    assert_eq!(summary.approvals, 0);
+    assert_eq!(summary.approvals, 60);
     let busiest = summary.again_per_second_max;
-    assert!(
-        (5..=CAP_AND_A_TENTH).contains(&busiest),
-        "{busiest} in one second"
-    );
+    assert!(busiest <= CAP_AND_A_TENTH, "{busiest} in one second");
 }
 
 #[tokio::test]
@@ -109,7 +111,11 @@ async fn claims_and_single_requests_stand_in_one_row() {
 async fn a_place_that_lies_too_far_ahead_is_not_booked() {
     let book = Book::new().await;
     let within = Duration::from_millis(100);
-    while let Some(place) = book.store.book_place(CAP, within).await.unwrap() {
+    // Far more than there are within a tenth of a second, however slowly they are booked.
+    for _ in 0..50 {
+        let Some(place) = book.store.book_place(CAP, within).await.unwrap() else {
+            break;
+        };
         let ahead = book.store.until(place).await.unwrap();
         assert!(ahead <= SignedDuration::try_from(within).unwrap());
     }

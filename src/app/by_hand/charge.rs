@@ -11,7 +11,7 @@ use crate::app::by_hand::result::Charged;
 use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::cli::Output;
 use crate::cli::by_hand::{Again, Charge, Onetime, Terms};
-use crate::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms, NotSent};
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms};
 use crate::domain::hand::{HandCharge, HandKind, OnetimeRequest};
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::Money;
@@ -75,12 +75,7 @@ async fn by_key(house: &House, again: &Again) -> Result<Charged, Failure> {
     let charged = house
         .engine
         .charge_by_hand(&charge, async |portone: &PortOne| {
-            let outcome = portone.charge(&request).await;
-            if outcome == ChargeOutcome::NotSent(NotSent::Unauthorized) {
-                // It was not read, and there is another token now.
-                return portone.charge(&request).await;
-            }
-            outcome
+            portone.charge(&request).await
         })
         .await?;
     judge(&charge, charged)

@@ -1,8 +1,8 @@
 //! PortOne V1 over HTTPS.
 //!
 //! `again` leaves once per call: redirects are off, the HTTP layer retries nothing that it began to
-//! write, and the one repeat made here follows a refused access token, which PortOne checks before
-//! it reads the charge. A crash or a lost answer leaves the attempt open in the database; asking is
+//! write, and nothing is repeated here. A refused access token, which PortOne checks before it reads
+//! the charge, is renewed and reported; the engine sends again, in its turn. A crash or a lost answer leaves the attempt open in the database; asking is
 //! the engine's business.
 
 pub mod books;
