@@ -1,8 +1,7 @@
 //! Writes answers down, many in one commit.
 //!
-//! A charge waits here until its outcome is durable. While
-//! one batch is being committed the next one gathers, so the batches grow with the load by
-//! themselves. A database that is away is waited for: an answer is never dropped while the process
+//! A charge waits here until its outcome is durable. While one batch is being committed the next one
+//! gathers, so the batches grow with the load by themselves. A database that is away is waited for: an answer is never dropped while the process
 //! may go on. A batch that the database refuses, or that somebody's lock holds up, is halved until the
 //! row in question stands alone.
 
