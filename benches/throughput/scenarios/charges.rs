@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use billd::terminal;
 
-use crate::figure::{Bound, Figure, megabytes, number, ratio, together};
+use crate::figure::{Bound, Figure, half, megabytes, number, ratio, together};
 use crate::machine;
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::{Scale, limits};
@@ -107,8 +107,14 @@ pub(super) async fn measure(
     ))
 }
 
+/// Half of what one daemon can do on this machine, in charges per second.
+pub(super) async fn half_of_capacity(world: &mut World, scale: Scale) -> anyhow::Result<f64> {
+    let (capacity, _) = charge(world, scale).await?;
+    Ok(half(capacity.charges_per_second))
+}
+
 /// One daemon at a midnight: what it used, and the most memory it had.
-pub(super) async fn charge(world: &mut World, scale: Scale) -> anyhow::Result<(Window, u64)> {
+async fn charge(world: &mut World, scale: Scale) -> anyhow::Result<(Window, u64)> {
     let book = world.book(scale.midnight).await?;
     let sandbox = Sandbox::start(Duration::ZERO).await?;
     let tuning = Tuning {

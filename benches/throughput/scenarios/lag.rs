@@ -7,7 +7,7 @@ use anyhow::Context;
 use sqlx::Row;
 use tokio::time::sleep;
 
-use crate::figure::{Bound, Figure, count_in, half, millis, percentile};
+use crate::figure::{Bound, Figure, count_in, millis, percentile};
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::{Scale, charges};
 use crate::world::{Book, Size, World};
@@ -22,8 +22,7 @@ pub(super) async fn measure(
     world: &mut World,
     scale: Scale,
 ) -> anyhow::Result<(String, Vec<Figure>)> {
-    let (capacity, _) = charges::charge(world, scale).await?;
-    let rate = half(capacity.charges_per_second);
+    let rate = charges::half_of_capacity(world, scale).await?;
     let (mut p50, mut p99, mut most) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.repeats {
         let mut lags = run(world, scale, rate).await?;

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use billd::terminal;
 use tokio::time::sleep;
 
-use crate::figure::{Bound, Figure, count_in, first_and_last, half, megabytes, number, ratio};
+use crate::figure::{Bound, Figure, count_in, first_and_last, megabytes, number, ratio};
 use crate::machine;
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::{Scale, charges, lag};
@@ -53,8 +53,7 @@ pub(super) async fn measure(
     world: &mut World,
     scale: Scale,
 ) -> anyhow::Result<(String, Vec<Figure>)> {
-    let (capacity, _) = charges::charge(world, scale).await?;
-    let rate = half(capacity.charges_per_second);
+    let rate = charges::half_of_capacity(world, scale).await?;
     let pace = scale.soak;
     let rows = count_in(pace.month(), rate);
     let book = world.book(Size { rows, due: 0 }).await?;
