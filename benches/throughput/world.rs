@@ -253,6 +253,8 @@ async fn postmaster_of(server: &Embedded) -> anyhow::Result<u32> {
         .fetch_one(&sql)
         .await?;
     let session = u32::try_from(row.try_get::<i32, _>(0)?)?;
+    // While the session still lives.
+    let postmaster = machine::parent(session)?;
     sql.close().await;
-    machine::parent(session)
+    Ok(postmaster)
 }
