@@ -146,7 +146,7 @@ comment on function billd.refuse() is 'Refuses a write with the message and the 
 
 create table billd.subscription (
     id uuid constraint subscription_pkey primary key default billd.new_id(),
-    customer_uid text not null,
+    customer_uid text collate "C" not null,
     name text not null,
     amount bigint not null,
     currency billd.currency not null default 'KRW',
@@ -161,7 +161,6 @@ create table billd.subscription (
     state_reason text,
     last_result text,
     last_result_at timestamptz,
-    last_merchant_uid text,
     last_reason text,
     last_message text,
     attempts smallint not null default 0,
@@ -240,12 +239,12 @@ comment on column billd.subscription.due_at is 'When the current period fell or 
 comment on column billd.subscription.state_reason is 'Why the subscription is past_due, or what a person wrote.';
 comment on column billd.subscription.last_reason is 'The class of the decline, or the kind of doubt.';
 comment on column billd.subscription.last_message is 'What the gateway said, word for word.';
-comment on column billd.subscription.attempts is 'Charge attempts of the current period so far.';
+comment on column billd.subscription.attempts is 'Charge attempts of the current period whose outcome, or whose doubt, is recorded here.';
 comment on column billd.subscription.declines is 'How many of them took a rung of a dunning ladder.';
 comment on column billd.subscription.open_attempt is
-    'merchant_uid of the attempt whose fate is open; no other may begin until it is proved.';
+    'merchant_uid of the attempt whose fate is unknown; no other may begin until it is proved. An attempt that is just under way is not noted here: see billd.charge_attempt.';
 comment on column billd.subscription.fence is
-    'Raised by every claim, never lowered, and no number comes twice (billd.next_fence): a daemon that lost its claim can''t move this row any more.';
+    'The claim that wrote here last; never lowered, and no number comes twice (billd.next_fence). A claim with a lower one can''t move this row any more.';
 comment on column billd.subscription.recheck is 'True while billd has to derive this row''s next step from the attempts again.';
 comment on column billd.subscription.paused_at is 'When it last stopped being active.';
 comment on column billd.subscription.resumed_at is 'When it last became active again. Periods that fell due between paused_at and then are passed over.';
@@ -256,7 +255,7 @@ comment on column billd.subscription.custom_data is 'Text that PortOne stores an
 comment on column billd.subscription.gateway_options is 'The rarely used fields of POST /subscribe/payments/again, sent as they are.';
 
 create index subscription_due on billd.subscription (next_charge_at, id) where state = 'active';
-comment on index billd.subscription_due is 'Serves the claim (claim_due), which goes on where the last one ended, also among a million that fall due at one midnight. Fence and open_attempt stay out of every index, so a claim is a HOT update.';
+comment on index billd.subscription_due is 'Serves the claim (claim_due), which goes on where the last one ended, also among a million that fall due at one midnight. A claim writes nothing here: the row leaves this index when the outcome is recorded.';
 create index subscription_to_recheck on billd.subscription (id) where recheck;
 comment on index billd.subscription_to_recheck is 'Serves recheck; empty in quiet times.';
 create index subscription_past_due on billd.subscription (id) where state = 'past_due';
@@ -327,45 +326,28 @@ comment on column billd.billing_cycle.amount is
     'What is owed, fixed with its tax and instalments when the period was opened. May be changed by hand while no attempt is open.';
 comment on column billd.billing_cycle.reason is 'Why it is uncollectible or void.';
 
--- That a debt belongs to a subscription, and an attempt to a debt, is checked here once per statement.
--- A foreign key checks each row by a query of its own, which cost a third of all work of a charge.
+-- Some triggers leave billd's own two great writers alone: store::claim_due and store::record name themselves
+-- in `billd.writer`, for their own transaction, and do within their statement what the trigger is for. A
+-- foreign key, which can't tell writers apart, cost a third of all work of a charge.
 
 create function billd.billing_cycle_belongs() returns trigger
 language plpgsql
 as $$
-declare
-    orphan uuid;
 begin
-    -- A row that this transaction has written itself, as the claim has, can't be deleted by others.
-    perform from added a
-    left join lateral (
-        select s.xmin as writer from billd.subscription s where s.id = a.subscription_id limit 1
-    ) s on true
-    where s.writer is distinct from pg_current_xact_id()::xid
-    limit 1;
+    -- It is held: whoever deletes it waits, and then finds the debt.
+    perform from billd.subscription s where s.id = new.subscription_id for key share;
     if not found then
-        return null;
-    end if;
-    -- Any other is held: whoever deletes it waits, and then finds the debt.
-    perform from billd.subscription s
-    where s.id = any (array(select a.subscription_id from added a))
-    for key share;
-    select a.subscription_id into orphan
-    from added a
-    where not exists (select from billd.subscription s where s.id = a.subscription_id)
-    limit 1;
-    if found then
-        raise exception 'there is no subscription %', orphan
+        raise exception 'there is no subscription %', new.subscription_id
             using errcode = 'foreign_key_violation', constraint = tg_name,
                   schema = tg_table_schema, table = tg_table_name;
     end if;
     return null;
 end
 $$;
-comment on function billd.billing_cycle_belongs() is 'Refuses a debt of no subscription.';
+comment on function billd.billing_cycle_belongs() is 'Refuses a debt of no subscription. A claim has locked the subscription itself.';
 create trigger billing_cycle_belongs_to_a_subscription after insert on billd.billing_cycle
-    referencing new table as added
-    for each statement execute function billd.billing_cycle_belongs();
+    for each row when (current_setting('billd.writer', true) is distinct from 'claim')
+    execute function billd.billing_cycle_belongs();
 
 create trigger billing_cycle_stays_what_it_is after update on billd.billing_cycle
     for each row
@@ -415,12 +397,12 @@ create trigger subscriptions_are_kept before truncate on billd.subscription
 create function billd.merchant_uid(subscription_id uuid, period date, attempt_no int) returns text
 language sql immutable parallel safe
 as $$
-    -- Not strict, so that it is inlined: it runs twice per charge, as a check.
-    select replace(subscription_id::text, '-', '')
+    -- Not strict, so that it is inlined. encode and date_part are the quickest way there.
+    select encode(uuid_send(subscription_id), 'hex')
         || lpad(
-            ( extract(year from period)::int % 100 * 1000000
-            + extract(month from period)::int * 10000
-            + extract(day from period)::int * 100
+            ( date_part('year', period)::int % 100 * 1000000
+            + date_part('month', period)::int * 10000
+            + date_part('day', period)::int * 100
             + attempt_no )::text, 8, '0')
 $$;
 comment on function billd.merchant_uid(uuid, date, int) is
@@ -433,7 +415,7 @@ create table billd.charge_attempt (
     attempt_no smallint not null,
     amount bigint not null,
     currency text not null,
-    customer_uid text not null,
+    customer_uid text collate "C" not null,
     started_at timestamptz not null default billd.now(),
     state text not null default 'started',
     ask_at timestamptz,
@@ -455,8 +437,6 @@ create table billd.charge_attempt (
 
     constraint charge_attempt_pkey primary key (merchant_uid),
     constraint charge_attempt_no_is_between_1_and_99 check (attempt_no between 1 and 99),
-    constraint merchant_uid_names_the_attempt
-        check (merchant_uid = billd.merchant_uid(subscription_id, period, attempt_no)),
     constraint charge_attempt_state_is_known
         check (state in ('started', 'paid', 'declined', 'not_sent', 'unknown')),
     constraint charge_attempt_amount_is_between_1_and_1000000000
@@ -464,10 +444,10 @@ create table billd.charge_attempt (
     constraint charge_attempt_is_open_or_finished
         check ((state in ('started', 'unknown')) = (finished_at is null)),
     constraint charge_attempt_is_asked_about_while_open
-        check ((state in ('started', 'unknown')) = (ask_at is not null)),
+        check (state = 'started' or (state = 'unknown') = (ask_at is not null)),
     constraint paid_has_its_imp_uid check (state <> 'paid' or imp_uid is not null)
 ) with (
-    fillfactor = 45,
+    fillfactor = 38,
     autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02,
     autovacuum_vacuum_cost_delay = 1
@@ -481,7 +461,7 @@ comment on column billd.charge_attempt.reason is 'Class of the decline, kind of 
 comment on column billd.charge_attempt.code is 'The provider''s code, if the message held one.';
 comment on column billd.charge_attempt.message is 'What the gateway said, word for word.';
 comment on column billd.charge_attempt.ask_at is
-    'While open: from when the gateway is asked what became of it. For a started one that is the end of its lease.';
+    'From when the gateway is asked what became of it. Null while it is simply under way: then it is asked about when its lease (billd.server.lease, from started_at) has ended.';
 comment on column billd.charge_attempt.asks is 'How often the gateway was asked.';
 comment on column billd.charge_attempt.not_found is 'How often in a row it said that it knows nothing.';
 comment on column billd.charge_attempt.sends is 'How often it left, or may have left, under this same merchant_uid.';
@@ -491,17 +471,36 @@ comment on column billd.charge_attempt.parked_at is 'Since when it waits for a p
 comment on column billd.charge_attempt.fence is 'The claim that may write to this row.';
 comment on column billd.charge_attempt.cancelled_amount is 'How much the gateway says was given back.';
 
-create unique index charge_attempt_one_open on billd.charge_attempt (subscription_id)
-    where state in ('started', 'unknown');
-comment on index billd.charge_attempt_one_open is
-    'Law: one open question. No second request for money while the first one''s fate is open.';
-create index charge_attempt_to_ask on billd.charge_attempt (ask_at)
-    where state in ('started', 'unknown');
-comment on index billd.charge_attempt_to_ask is 'Serves reconciliation (claim_open).';
+create index charge_attempt_to_ask on billd.charge_attempt (ask_at) where ask_at is not null;
+comment on index billd.charge_attempt_to_ask is
+    'Serves reconciliation (claim_open). Ordinary attempts never enter it, so that recording them is a HOT update.';
 create index charge_attempt_retries on billd.charge_attempt (subscription_id, period)
     where attempt_no > 1;
 comment on index billd.charge_attempt_retries is
     'Serves the view paid_twice: money can only move twice where there was a second attempt.';
+
+create function billd.begun_before(names text[])
+returns table (merchant_uid text, is_open boolean)
+language sql volatile rows 1
+as $$
+    select a.merchant_uid, a.state in ('started', 'unknown')
+    from billd.charge_attempt a
+    where a.merchant_uid = any (names)
+$$;
+comment on function billd.begun_before(text[]) is
+    'Which of these attempts exist by now. Volatile, so that it sees what was committed after the statement began that asks.';
+
+create function billd.is_in_hand(subscription_id uuid, period date, attempts int) returns boolean
+language sql volatile
+as $$
+    select exists (
+        select from billd.charge_attempt a
+        where a.merchant_uid between billd.merchant_uid(is_in_hand.subscription_id, is_in_hand.period, attempts)
+                and billd.merchant_uid(is_in_hand.subscription_id, is_in_hand.period, attempts + 1)
+          and a.state in ('started', 'unknown'))
+$$;
+comment on function billd.is_in_hand(uuid, date, int) is
+    'Whether the last or the next attempt of a period is open by now. Volatile, like billd.begun_before.';
 
 create function billd.attempts_of(subscription_id uuid, period date default null)
 returns setof billd.charge_attempt
@@ -545,8 +544,8 @@ begin
         select from billd.subscription s
         join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period
         where s.id = new.subscription_id and s.period = new.period
-          and s.open_attempt = new.merchant_uid and s.attempts = new.attempt_no
-          and s.fence = new.fence and new.fence > old.fence
+          and s.open_attempt is null and s.attempts = new.attempt_no
+          and s.fence < new.fence and old.fence < new.fence
           and c.state = 'due'
           and (c.amount, c.currency, s.customer_uid) = (new.amount, new.currency, new.customer_uid)
     ) then
@@ -581,66 +580,77 @@ create function billd.charge_attempt_closed() returns trigger
 language plpgsql
 as $$
 begin
-    -- By arrays, so that no plan can read the whole table. An open_attempt names its subscription, too.
     update billd.subscription s
     set recheck = true
-    where s.id = any (array(
-            select a.subscription_id from changed a where a.state in ('paid', 'declined', 'not_sent')))
-      and s.open_attempt = any (array(
-            select a.merchant_uid from changed a where a.state in ('paid', 'declined', 'not_sent')))
-      and not s.recheck;
+    where s.id = new.subscription_id and s.period = new.period and not s.recheck;
     return null;
 end
 $$;
 comment on function billd.charge_attempt_closed() is
-    'Makes billd derive the next step of a subscription whose open attempt was closed without it, by hand for instance.';
+    'Makes billd derive the next step of a subscription whose attempt was closed without it, by hand for instance.';
 create trigger charge_attempt_closed after update on billd.charge_attempt
-    referencing new table as changed
-    for each statement execute function billd.charge_attempt_closed();
+    for each row
+    when (old.state <> new.state and new.state in ('paid', 'declined', 'not_sent')
+          and current_setting('billd.writer', true) is distinct from 'record')
+    execute function billd.charge_attempt_closed();
 
 create function billd.charge_attempt_guard() returns trigger
 language plpgsql
 as $$
 declare
-    bad record;
+    debt text;
+    other text;
 begin
-    select a.subscription_id, a.period, c.state into bad
-    from added a
-    left join lateral (
-        select c.state
-        from billd.billing_cycle c
-        where c.subscription_id = a.subscription_id and c.period = a.period
-        limit 1
-    ) c on true
-    where c.state is null or (a.state in ('started', 'unknown') and c.state <> 'due')
-    limit 1;
-    if not found then
-        return null;
-    elsif bad.state is null then
-        raise exception 'subscription % has no cycle of %', bad.subscription_id, bad.period
+    if new.merchant_uid <> billd.merchant_uid(new.subscription_id, new.period, new.attempt_no) then
+        raise exception 'attempt % of period % is named %, and not %', new.attempt_no, new.period,
+            billd.merchant_uid(new.subscription_id, new.period, new.attempt_no), new.merchant_uid
+            using errcode = 'check_violation', constraint = 'merchant_uid_names_the_attempt',
+                  schema = tg_table_schema, table = tg_table_name,
+                  hint = 'billd.merchant_uid(subscription_id, period, attempt_no) gives the name.';
+    end if;
+    select c.state into debt
+    from billd.billing_cycle c
+    where c.subscription_id = new.subscription_id and c.period = new.period;
+    if debt is null then
+        raise exception 'subscription % has no cycle of %', new.subscription_id, new.period
             using errcode = 'foreign_key_violation', constraint = 'charge_attempt_belongs_to_a_cycle',
                   schema = tg_table_schema, table = tg_table_name,
                   hint = 'An attempt asks for a debt: its billing_cycle comes first.';
+    elsif new.state not in ('started', 'unknown') then
+        return null;
+    elsif debt <> 'due' then
+        raise exception 'the cycle of % for subscription % is %, so no attempt may begin',
+            new.period, new.subscription_id, debt
+            using errcode = 'check_violation', constraint = 'charge_attempt_needs_a_due_cycle',
+                  schema = tg_table_schema, table = tg_table_name,
+                  hint = 'Only a cycle in state due can be charged.';
     end if;
-    raise exception 'the cycle of % for subscription % is %, so no attempt may begin',
-        bad.period, bad.subscription_id, bad.state
-        using errcode = 'check_violation', constraint = 'charge_attempt_needs_a_due_cycle',
-              hint = 'Only a cycle in state due can be charged.';
+    select a.merchant_uid into other
+    from billd.attempts_of(new.subscription_id, new.period) a
+    where a.merchant_uid <> new.merchant_uid and a.state in ('started', 'unknown');
+    if found then
+        raise exception 'attempt % of the same cycle is open, so no other may begin', other
+            using errcode = 'unique_violation', constraint = 'charge_attempt_one_open',
+                  schema = tg_table_schema, table = tg_table_name,
+                  hint = 'Wait until its fate is proved: charge_attempt.state is then no longer started or unknown.';
+    end if;
+    return null;
 end
 $$;
-comment on function billd.charge_attempt_guard() is 'Refuses an attempt for a debt that is not there, paid, closed, or already in question.';
-create trigger charge_attempt_needs_a_due_cycle after insert on billd.charge_attempt
-    referencing new table as added
-    for each statement execute function billd.charge_attempt_guard();
+comment on function billd.charge_attempt_guard() is
+    'Law: an attempt bears the name of its debt and its number, its debt is due, and no other attempt of that debt is open. A claim computes the name and opens the debt itself with the first attempt; later ones are looked at here whoever writes them.';
+create trigger charge_attempt_guard after insert on billd.charge_attempt
+    for each row
+    when (new.attempt_no > 1 or current_setting('billd.writer', true) is distinct from 'claim')
+    execute function billd.charge_attempt_guard();
 
 create function billd.billing_cycle_guard() returns trigger
 language plpgsql
 as $$
 begin
     if exists (
-        select from billd.charge_attempt a
-        where a.subscription_id = old.subscription_id and a.state in ('started', 'unknown')
-          and a.period = old.period
+        select from billd.attempts_of(old.subscription_id, old.period) a
+        where a.state in ('started', 'unknown')
     ) then
         raise exception 'an attempt of this cycle is open: its amount can''t change and it can''t be closed by hand'
             using errcode = 'check_violation', constraint = tg_name,
@@ -689,9 +699,8 @@ begin
         set state = 'void', closed_at = billd.now(), reason = 'the subscription was cancelled'
         where c.subscription_id = new.id and c.state in ('due', 'uncollectible')
           and not exists (
-              select from billd.charge_attempt a
-              where a.subscription_id = c.subscription_id and a.period = c.period
-                and a.state in ('started', 'unknown'));
+              select from billd.attempts_of(c.subscription_id, c.period) a
+              where a.state in ('started', 'unknown'));
     end if;
     update billd.subscription s
     set paused_at = case when old.state = 'active' then billd.now() else s.paused_at end,
@@ -712,6 +721,33 @@ comment on function billd.subscription_state_changed() is
 create trigger subscription_state_changed after update on billd.subscription
     for each row when (old.state <> new.state)
     execute function billd.subscription_state_changed();
+
+create function billd.subscription_left_its_turn() returns trigger
+language plpgsql
+as $$
+begin
+    -- What is being recorded just now is left alone: waiting for it would be waiting for each other.
+    update billd.charge_attempt a
+    set ask_at = a.started_at + (select lease from billd.server)
+    where a.merchant_uid = any (array(
+        select b.merchant_uid
+        from billd.charge_attempt b
+        where b.merchant_uid between billd.merchant_uid(old.id, old.period, old.attempts)
+                and billd.merchant_uid(old.id, old.period, old.attempts + 1)
+          and b.state = 'started' and b.ask_at is null
+        for no key update skip locked));
+    return null;
+end
+$$;
+comment on function billd.subscription_left_its_turn() is
+    'An attempt that is under way is found among what is due, should its daemon die (see billd.under_way). If its subscription is moved away from there meanwhile, by hand for instance, the attempt says itself when to ask.';
+create trigger subscription_left_its_turn after update on billd.subscription
+    for each row
+    when (old.state = 'active' and old.open_attempt is null
+          and old.last_result_at is not distinct from new.last_result_at
+          and (old.state <> new.state or old.next_charge_at is distinct from new.next_charge_at
+               or (old.period, old.attempts) <> (new.period, new.attempts)))
+    execute function billd.subscription_left_its_turn();
 
 create function billd.billing_cycle_voided() returns trigger
 language plpgsql
@@ -789,15 +825,28 @@ group by a.subscription_id, a.period
 having count(*) > 1;
 comment on view billd.paid_twice is 'Debts for which money moved more than once. Must be empty; give the surplus back.';
 
+create view billd.under_way as
+select a.*
+from billd.subscription s
+cross join lateral (
+    select a.* from billd.charge_attempt a
+    where a.merchant_uid between billd.merchant_uid(s.id, s.period, s.attempts)
+            and billd.merchant_uid(s.id, s.period, s.attempts + 1)
+      and a.state = 'started'
+) a
+where s.state = 'active' and s.next_charge_at <= billd.now();
+comment on view billd.under_way is
+    'Attempts that were begun and whose outcome is not recorded yet. Looked up from what is due, because an index of them would have to be written twice for every charge.';
+
 create view billd.attention as
 select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at as since,
        coalesce(a.reason, 'started') as reason, a.message,
        case when a.parked_at is null then 'billd is asking the gateway; nothing to do yet'
             else 'look the payment up in the console; see OPERATIONS.md, parked attempts' end as what_to_do
 from billd.charge_attempt a
-where a.state = 'unknown'
+where a.state = 'unknown' and a.ask_at is not null
 union all
-select 'past_due', s.id, s.last_merchant_uid, s.last_result_at, s.state_reason, s.last_message,
+select 'past_due', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, s.state_reason, s.last_message,
        'ask the customer for a card, then set state to active'
 from billd.subscription s
 where s.state = 'past_due'
@@ -806,12 +855,12 @@ select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || 
        'give the surplus back'
 from billd.paid_twice p
 union all
-select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'active, but nothing is planned', null,
+select 'stuck', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, 'active, but nothing is planned', null,
        'set next_charge_at'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
 union all
-select 'stuck', s.id, s.last_merchant_uid, s.last_result_at, 'all 99 attempts are used', null,
+select 'stuck', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, 'all 99 attempts are used', null,
        'void the billing_cycle of this period'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99;

@@ -233,6 +233,7 @@ impl<G: Gateway> Engine<G> {
 
     /// Asks about every open attempt now, however long it was to wait, and waits for the answers.
     pub async fn reconcile(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
+        self.inner.notice_abandoned().await?;
         self.inner.store.ask_all_now().await?;
         self.inner.store.ask_all_by_hand_now().await?;
         let watch = self.stop_with(stop);
@@ -367,8 +368,9 @@ impl<G: Gateway> Inner<G> {
     }
 
     async fn keep_asking(self: Arc<Self>) {
+        let mut next_look = Instant::now();
         while !self.stopping.is_cancelled() {
-            match Arc::clone(&self).ask_due().await {
+            match Arc::clone(&self).look_and_ask(&mut next_look).await {
                 Ok(asked) => debug!(asked, "looked for open attempts"),
                 Err(error) => {
                     report::asking_failed(&error);
@@ -384,8 +386,23 @@ impl<G: Gateway> Inner<G> {
         }
     }
 
+    /// Looks for what was abandoned a tenth of the time at most: while an old transaction of somebody keeps
+    /// the front of what is due from being cleaned up, a look is not cheap.
+    async fn look_and_ask(self: Arc<Self>, next_look: &mut Instant) -> Result<u64, StoreError> {
+        let started = Instant::now();
+        if *next_look <= started {
+            self.notice_abandoned().await?;
+            let took = started.elapsed();
+            *next_look = started
+                .checked_add(took.saturating_mul(10))
+                .unwrap_or(started);
+        }
+        self.ask_due().await
+    }
+
     /// Passes until nothing is due that may be claimed.
     async fn sweep_all(self: &Arc<Self>) -> Result<Swept, StoreError> {
+        self.notice_abandoned().await?;
         Arc::clone(self).ask_due().await?;
         let started = Instant::now();
         let mut claimed_in_all: u64 = 0;

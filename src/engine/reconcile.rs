@@ -29,6 +29,9 @@ use crate::store::StoreError;
 /// Rows per look at what has to be derived again.
 const RECHECK_ROWS: u32 = 200;
 
+/// Rows per look for what was abandoned: more than a few daemons have under way.
+const ABANDONED_ROWS: u32 = 5_000;
+
 impl<G: Gateway> Inner<G> {
     /// Asks about every open attempt whose lease or waiting time has ended. Returns how many
     /// questions were put; the answers go on when this returns.
@@ -56,6 +59,11 @@ impl<G: Gateway> Inner<G> {
         }
         let by_hand = Arc::clone(&self).ask_due_by_hand().await?;
         Ok(asked.saturating_add(by_hand))
+    }
+
+    /// Looks for attempts whose daemon has gone, so that they are asked about.
+    pub(super) async fn notice_abandoned(&self) -> Result<(), StoreError> {
+        self.store.notice_abandoned(ABANDONED_ROWS).await
     }
 
     /// Derives again what follows for the rows that ask for it.

@@ -113,6 +113,19 @@ impl Store {
         })
     }
 
+    /// Gives attempts that were begun, and whose lease has ended without an outcome, to those who ask.
+    ///
+    /// They lie where claims begin, at the front of what is due, so looking at `rows_max` rows from there
+    /// finds the attempts of all daemons together if they are not more.
+    pub async fn notice_abandoned(&self, rows_max: u32) -> Result<(), StoreError> {
+        let statement = sqlx::query_file!(
+            "src/store/notice_abandoned.sql",
+            i32::try_from(rows_max).unwrap_or(i32::MAX),
+        )
+        .execute(&self.pool);
+        self.within(statement).await.map(drop)
+    }
+
     /// Takes over open attempts whose lease or waiting time has ended, to ask about them.
     pub async fn claim_open(
         &self,

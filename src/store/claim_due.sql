@@ -6,7 +6,7 @@
 -- $1 most rows · $2 lease in seconds · $3 seconds between two places under a rate cap, 0 for no cap · $4, $5
 -- where the last claim ended, or null to look at all that is due
 with clock as materialized (
-    select billd.now() as now, billd.next_fence(0) as fence
+    select billd.now() as now, billd.next_fence(0) as fence, set_config('billd.writer', 'claim', true)
 ),
 rest as materialized (
     select billd.at_rest(make_interval(secs => $2::float8)) as is_on
@@ -28,9 +28,12 @@ budget as materialized (
 ),
 -- The order and the place to go on from (see `Watermark`) are those of the index, so what other claims
 -- have taken or left behind is not read again.
+--
+-- A claim writes nothing to a subscription, but it locks it, and the lock can be seen (xmax) until the row is
+-- written again. Whose row was never locked is in nobody's hands. All others are asked about with a fresh
+-- snapshot, because the claim that locked them may have been committed since this statement began.
 due as materialized (
-    select d.*, billd.merchant_uid(d.id, d.period, d.attempts + 1) as merchant_uid,
-        case when d.attempts > 0 then billd.merchant_uid(d.id, d.period, d.attempts) end as merchant_uid_before
+    select d.*, billd.merchant_uid(d.id, d.period, d.attempts + 1) as merchant_uid
     from (
         select s.*
         from billd.subscription s
@@ -43,18 +46,39 @@ due as materialized (
           and s.open_attempt is null
           and not s.recheck
           and s.attempts < 99
+          and case
+              when s.xmax = 0 and s.attempts = 0 then true
+              else not billd.is_in_hand(s.id, s.period, s.attempts)
+          end
         order by s.next_charge_at, s.id
         limit $1::int
         for no key update skip locked
     ) d
     limit coalesce((select slots from budget), $1::int)
 ),
+begun_before as materialized (
+    select * from billd.begun_before(array(select merchant_uid from due))
+),
 -- What the book holds of these already. Looked up row by row, whatever the planner thinks of the tables;
 -- nobody else begins an attempt of a row that is locked here.
+--
+-- The debt of a retry (c) exists already, and says what is asked for. What did not leave (b) keeps its name as
+-- long as the terms are the same: under one name the gateway is asked for one sum, from one card. A debt or
+-- an attempt that somebody has locked or changed meanwhile (not in held, not in again) is left for later,
+-- together with its subscription: waiting for it would hold up all the others.
 looked as materialized (
-    select d.*, c.period is not null as has_debt,
-        coalesce(a.merchant_uid, o.merchant_uid) is not null as has_attempt,
-        b.merchant_uid is not null as did_not_leave
+    select d.*, c.period is not null as has_debt, held.state as debt_state,
+        case when c.period is null then d.amount else held.amount end as debt_amount,
+        case when c.period is null then d.currency else held.currency end as debt_currency,
+        case when c.period is null then d.tax_free else held.tax_free end as debt_tax_free,
+        case when c.period is null then d.vat_amount else held.vat_amount end as debt_vat_amount,
+        case when c.period is null then d.card_quota else held.card_quota end as debt_card_quota,
+        b.merchant_uid is not null and again.merchant_uid is null as is_busy,
+        coalesce(
+            (again.amount, again.currency, again.customer_uid) = (held.amount, held.currency, d.customer_uid),
+            false) as is_again,
+        again.merchant_uid as merchant_uid_before, again.not_sent,
+        d.merchant_uid in (select n.merchant_uid from begun_before n) as has_next
     from due d
     left join lateral (
         select c.period from billd.billing_cycle c
@@ -62,73 +86,33 @@ looked as materialized (
         limit 1
     ) c on true
     left join lateral (
-        select a.merchant_uid from billd.charge_attempt a
-        where a.merchant_uid = d.merchant_uid
-        limit 1
-    ) a on true
-    left join lateral (
-        select o.merchant_uid from billd.charge_attempt o
-        where o.subscription_id = d.id and o.state in ('started', 'unknown')
-        limit 1
-    ) o on true
+        select h.* from billd.billing_cycle h
+        where h.subscription_id = d.id and h.period = c.period
+        for no key update skip locked
+    ) held on true
     left join lateral (
         select b.merchant_uid from billd.charge_attempt b
-        where d.attempts > 0 and b.merchant_uid = d.merchant_uid_before
+        where d.attempts > 0 and b.merchant_uid = billd.merchant_uid(d.id, d.period, d.attempts)
           and b.state = 'not_sent' and b.not_sent > 0 and not b.by_card
         limit 1
     ) b on true
-),
--- The debt of a retry exists already, and says what is asked for. One that somebody has locked is left
--- for later, together with its subscription: waiting for it would hold up all the others.
-held as materialized (
-    select l.id, c.state, c.amount, c.currency, c.tax_free, c.vat_amount, c.card_quota
-    from looked l
-    cross join lateral (
-        select c.* from billd.billing_cycle c
-        where c.subscription_id = l.id and c.period = l.period
+    left join lateral (
+        select r.* from billd.charge_attempt r
+        where r.merchant_uid = b.merchant_uid and r.state = 'not_sent' and r.not_sent > 0
         for no key update skip locked
-    ) c
-    where l.has_debt
+    ) again on true
+    where d.merchant_uid not in (select n.merchant_uid from begun_before n where n.is_open)
 ),
--- What did not leave. One that somebody has locked or changed is left for later, too: a further name
--- would be wrong.
-again as materialized (
-    select l.id, b.amount, b.currency, b.customer_uid, b.not_sent
-    from looked l
-    cross join lateral (
-        select b.* from billd.charge_attempt b
-        where b.merchant_uid = l.merchant_uid_before and b.state = 'not_sent' and b.not_sent > 0
-        for no key update skip locked
-    ) b
-    where l.did_not_leave
-),
--- The first attempt of a period opens its cycle and so fixes the sum. The name is kept as long as the
--- terms are: under one name the gateway is asked for one sum, from one card. The fence is that of
+-- The first attempt of a period opens its cycle and so fixes the sum. The fence is that of
 -- `billd.next_fence`, with its clock read once for all rows.
 ready as materialized (
-    select l.id, l.period, l.merchant_uid, 1 as attempt_no, l.customer_uid, l.due_at, false as has_debt,
-        not l.has_attempt as may_begin, false as is_again, 0::smallint as not_sent,
-        greatest(l.fence + 1, k.fence) as fence,
-        l.amount, l.currency, l.tax_free, l.vat_amount, l.card_quota
+    select l.*,
+        greatest(l.fence + 1, k.fence) as claim_fence,
+        case when l.is_again then l.merchant_uid_before else l.merchant_uid end as attempt_uid,
+        (l.attempts + (not l.is_again)::int)::smallint as attempt_no,
+        not l.has_next and coalesce(l.debt_state, 'due') = 'due' as may_begin
     from looked l, clock k
-    where not l.has_debt and l.attempts = 0
-    union all
-    select l.id, l.period, case when g.is_kept then l.merchant_uid_before else l.merchant_uid end,
-        l.attempts + (not g.is_kept)::int, l.customer_uid, l.due_at, true,
-        h.state = 'due' and not l.has_attempt, g.is_kept,
-        case when g.is_kept then r.not_sent else 0::smallint end,
-        greatest(l.fence + 1, k.fence),
-        h.amount, h.currency, h.tax_free, h.vat_amount, h.card_quota
-    from looked l
-    join held h on h.id = l.id
-    left join again r on r.id = l.id
-    cross join clock k
-    cross join lateral (
-        select coalesce(
-            (r.amount, r.currency, r.customer_uid) = (h.amount, h.currency, l.customer_uid), false
-        ) as is_kept
-    ) g
-    where not l.did_not_leave or r.id is not null
+    where case when l.has_debt then l.debt_state is not null and not l.is_busy else l.attempts = 0 end
 ),
 spent as (
     update billd.rate_limit r
@@ -139,79 +123,70 @@ spent as (
 cycle as (
     insert into billd.billing_cycle
         (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, opened_at)
-    select d.id, d.period, d.amount, d.currency, d.tax_free, d.vat_amount, d.card_quota, d.due_at, k.now
-    from ready d, clock k
-    where not d.has_debt
+    select
+        r.id, r.period, r.debt_amount, r.debt_currency, r.debt_tax_free, r.debt_vat_amount, r.debt_card_quota,
+        r.due_at, k.now
+    from ready r, clock k
+    where r.may_begin and not r.has_debt
 ),
 attempt as (
     insert into billd.charge_attempt
         (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
-         state, started_at, ask_at, fence)
+         state, started_at, fence)
     select
-        d.merchant_uid, d.id, d.period, d.attempt_no, d.amount, d.currency, d.customer_uid,
-        'started', k.now, k.now + make_interval(secs => $2::float8), d.fence
-    from ready d, clock k
-    where d.may_begin and not d.is_again
+        r.attempt_uid, r.id, r.period, r.attempt_no, r.debt_amount, r.debt_currency, r.customer_uid,
+        'started', k.now, r.claim_fence
+    from ready r, clock k
+    where r.may_begin and not r.is_again
 ),
 opened_again as (
     update billd.charge_attempt a
     set state = 'started',
         started_at = k.now,
-        ask_at = k.now + make_interval(secs => $2::float8),
         finished_at = null,
         reason = null,
         message = null,
-        fence = d.fence
-    from ready d, clock k
-    where a.merchant_uid = any (array(select merchant_uid from ready where may_begin and is_again))
-      and a.merchant_uid = d.merchant_uid
+        fence = r.claim_fence
+    from ready r, clock k
+    where r.may_begin and r.is_again and a.merchant_uid = r.attempt_uid
 ),
--- Joined by id and not by ctid: the row may have been updated between this statement's snapshot and
--- its lock, and only a join by id finds the version that was locked. The array is for the planner,
--- which can't know how few rows the limit lets through and would read the whole table.
---
--- A row that may not begin (its cycle is closed, or the attempt exists) is set aside for
--- store::recheck: it must neither be charged nor be met again by every claim.
-claimed as (
+-- A row that may not begin (its debt is closed, or the attempt exists) is set aside for store::recheck:
+-- it must neither be charged nor be met again by every claim.
+set_aside as (
     update billd.subscription s
-    set fence = b.fence,
-        open_attempt = case when b.may_begin then b.merchant_uid end,
-        attempts = case when b.may_begin then b.attempt_no else s.attempts end,
-        recheck = not b.may_begin
-    from ready b
-    where s.id = any (array(select id from ready)) and s.id = b.id
-    returning s.*, b.not_sent, b.amount as debt_amount, b.currency as debt_currency,
-        b.tax_free as debt_tax_free, b.vat_amount as debt_vat_amount, b.card_quota as debt_card_quota
+    set recheck = true
+    where s.id = any (array(select id from ready where not may_begin))
 )
 select
-    s.open_attempt as "merchant_uid!",
-    s.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
-    s.id as "subscription_id!",
-    s.period as "period!: jiff_sqlx::Date",
-    s.attempts as "attempt_no!",
-    s.fence as "fence!",
-    s.debt_amount as "amount!",
-    s.debt_currency as "currency!",
-    s.customer_uid as "customer_uid!",
+    r.attempt_uid as "merchant_uid!",
+    r.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
+    r.id as "subscription_id!",
+    r.period as "period!: jiff_sqlx::Date",
+    r.attempt_no as "attempt_no!",
+    r.claim_fence as "fence!",
+    r.debt_amount as "amount!",
+    r.debt_currency as "currency!",
+    r.customer_uid as "customer_uid!",
     0::smallint as "asks!",
     0::smallint as "not_found!",
     1::smallint as "sends!",
     false as "parked!",
     false as "by_card!",
     0::float8 as "age_seconds!",
-    s.declines as "declines!",
-    s.not_sent as "earlier_not_sent!",
-    s.name as "name!",
-    s.interval_unit as "interval_unit!",
-    s.interval_count as "interval_count!",
-    s.time_zone as "time_zone!",
-    s.anchor_at as "anchor_at!: jiff_sqlx::Timestamp",
-    s.due_at as "due_at!: jiff_sqlx::Timestamp",
-    s.debt_tax_free as tax_free, s.debt_vat_amount as vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel,
-    s.buyer_addr, s.buyer_postcode, s.debt_card_quota as card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
-    s.gateway_options::text as "gateway_options!",
+    r.declines as "declines!",
+    case when r.is_again then r.not_sent else 0::smallint end as "earlier_not_sent!",
+    r.name as "name!",
+    r.interval_unit as "interval_unit!",
+    r.interval_count as "interval_count!",
+    r.time_zone as "time_zone!",
+    r.anchor_at as "anchor_at!: jiff_sqlx::Timestamp",
+    r.due_at as "due_at!: jiff_sqlx::Timestamp",
+    r.debt_tax_free as tax_free, r.debt_vat_amount as vat_amount, r.buyer_name, r.buyer_email, r.buyer_tel,
+    r.buyer_addr, r.buyer_postcode, r.debt_card_quota as card_quota, r.custom_data, r.notice_url,
+    r.channel_key, r.product_type,
+    r.gateway_options::text as "gateway_options!",
     k.now as "now!: jiff_sqlx::Timestamp",
     (select first_at from budget) as "first_at: jiff_sqlx::Timestamp"
-from claimed s
+from ready r
 cross join clock k
-where s.open_attempt is not null
+where r.may_begin

@@ -1,6 +1,6 @@
 -- store::claim_open: takes over attempts whose lease or waiting time has ended, to ask about them.
 --
--- A started attempt found here has lost its daemon. Raising the fence keeps a daemon that comes
+-- A started attempt found here has lost its daemon (see store::notice_abandoned). Raising the fence keeps a daemon that comes
 -- back from moving the cycle; it may still write down that money moved.
 --
 -- Nothing while `billd.at_rest`: the claim that is taken over may be another one than its daemon holds.
@@ -20,7 +20,6 @@ open as materialized (
     join billd.subscription s on s.id = a.subscription_id
     join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
     where not (select is_on from rest)
-      and a.state in ('started', 'unknown')
       and a.ask_at <= (select now from clock)
     order by a.ask_at
     limit $1::int
@@ -28,15 +27,17 @@ open as materialized (
 ),
 taken as (
     update billd.subscription s
-    set fence = billd.next_fence(s.fence),
+    set fence = greatest(billd.next_fence(s.fence), o.fence + 1),
+        open_attempt = o.merchant_uid,
+        attempts = greatest(s.attempts, o.attempt_no),
         next_charge_at = null,
         last_result = 'unknown',
         last_result_at = case when o.state = 'started' then k.now else s.last_result_at end,
-        last_merchant_uid = o.merchant_uid,
         last_reason = case when o.state = 'started' then 'abandoned' else s.last_reason end,
         last_message = case when o.state = 'started' then null else s.last_message end
     from open o, clock k
-    where s.id = o.subscription_id and s.open_attempt = o.merchant_uid
+    where s.id = o.subscription_id and s.period = o.period
+      and coalesce(s.open_attempt = o.merchant_uid, true)
     returning s.*
 ),
 unresolved as (

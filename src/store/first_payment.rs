@@ -163,8 +163,7 @@ async fn existing(
         Existing,
         r#"-- store::begin_first_payment, another
         select s.id, exists (
-            select from billd.charge_attempt a
-            where a.subscription_id = s.id and a.by_card and a.state in ('started', 'unknown')
+            select from billd.attempts_of(s.id) a where a.by_card and a.state in ('started', 'unknown')
         ) as "is_open!"
         from billd.subscription s
         where s.customer_uid = $1 and s.state <> 'cancelled'

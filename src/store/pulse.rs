@@ -46,14 +46,25 @@ impl Store {
             with clock as materialized (
                 select billd.now() as now
             ),
+            -- What is under way lies at the front of what is due.
             due as (
-                select count(*) as rows, min(next_charge_at) as oldest
+                select
+                    count(*) filter (where not is_under_way) as rows,
+                    count(*) filter (where is_under_way) as started,
+                    min(next_charge_at) filter (where not is_under_way) as oldest
                 from (
-                    select next_charge_at
-                    from billd.subscription
-                    where state = 'active' and next_charge_at <= (select now from clock)
-                      and open_attempt is null
-                    order by next_charge_at
+                    select s.next_charge_at, case
+                        when row_number() over (order by s.next_charge_at) > 10000 then false
+                        else exists (
+                            select from billd.charge_attempt a
+                            where a.merchant_uid between billd.merchant_uid(s.id, s.period, s.attempts)
+                                    and billd.merchant_uid(s.id, s.period, s.attempts + 1)
+                              and a.state = 'started' and a.ask_at is null)
+                        end as is_under_way
+                    from billd.subscription s
+                    where s.state = 'active' and s.next_charge_at <= (select now from clock)
+                      and s.open_attempt is null
+                    order by s.next_charge_at
                     limit 100000
                 ) bounded
             ),
@@ -66,7 +77,7 @@ impl Store {
                 from (
                     (select state, parked_at, started_at
                     from billd.charge_attempt
-                    where state in ('started', 'unknown')
+                    where ask_at is not null
                     order by ask_at
                     limit 100000)
                     union all
@@ -82,7 +93,7 @@ impl Store {
             select
                 due.rows as "due!",
                 greatest(0, extract(epoch from now - due.oldest))::float8 as due_age,
-                open.started as "started!",
+                due.started + open.started as "started!",
                 open.unknown as "unknown!",
                 open.parked as "parked!",
                 greatest(0, extract(epoch from now - open.oldest))::float8 as unknown_age

@@ -39,8 +39,7 @@ impl Store {
             from billd.subscription s
             where s.recheck
               and not exists (
-                  select from billd.charge_attempt a
-                  where a.subscription_id = s.id and a.state in ('started', 'unknown'))
+                  select from billd.attempts_of(s.id) a where a.state in ('started', 'unknown'))
             order by s.id
             limit $1",
             i64::from(rows_max),
@@ -104,8 +103,7 @@ async fn recheck_one(
                 select from billd.attempts_of(s.id, s.period) a where a.state = 'paid'
             ) as "paid!",
             exists (
-                select from billd.charge_attempt a
-                where a.subscription_id = s.id and a.state in ('started', 'unknown')
+                select from billd.attempts_of(s.id) a where a.state in ('started', 'unknown')
             ) as "open!"
         from billd.subscription s
         left join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period

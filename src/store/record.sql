@@ -10,7 +10,7 @@
 -- $1 … $20 one array per column, one element per answer · $21 catch-up pace in seconds
 -- $22 lease in seconds
 with clock as materialized (
-    select billd.now() as now
+    select billd.now() as now, set_config('billd.writer', 'record', true)
 ),
 answer as materialized (
     select *
@@ -55,49 +55,55 @@ fact as (
         message = case when x.state = 'paid' then null else coalesce(x.message, a.message) end
     from answer x, clock k
     where a.merchant_uid = any ($1::text[]) and a.merchant_uid = x.merchant_uid
-      and ((x.state = 'paid' and a.state <> 'paid')
-           or (a.state in ('started', 'unknown') and a.fence = x.fence))
+      -- Not `or`: from that PostgreSQL concludes that next to no row is meant, because most are paid, and
+      -- compares each of the batch with each.
+      and case
+          when x.state = 'paid' and a.state <> 'paid' then true
+          else a.state in ('started', 'unknown') and a.fence = x.fence
+      end
       and not (x.decision = 'send_again' and (select is_on from rest))
-    returning a.merchant_uid, a.subscription_id, a.state
+    returning x.*, a.attempt_no, a.state as state_now, a.fence = x.fence as holds_claim
 ),
+-- The claim moves the subscription on if nobody has written there under a later one, and if the subscription
+-- is still in the period that was charged. What was never in doubt is not noted there yet; what is, is noted
+-- under this very claim.
 move as (
     update billd.subscription s
-    set open_attempt = case when x.state = 'unknown' then s.open_attempt end,
-        state = case when x.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
-        state_reason = case when x.decision = 'give_up' then x.give_up_reason else s.state_reason end,
+    set open_attempt = case when f.state = 'unknown' then f.merchant_uid end,
+        fence = f.fence,
+        state = case when f.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
+        state_reason = case when f.decision = 'give_up' then f.give_up_reason else s.state_reason end,
         -- Three reasons to look at the facts again before anybody charges: money was reported for
         -- another attempt of this row; the next period fell due during a pause; there is no next one.
         recheck = s.recheck
-            or (x.decision <> 'advance' and s.id in (
-                select f.subscription_id from fact f where f.state = 'paid'))
-            or (x.decision = 'advance' and (
-                x.next_due_at is null
-                or coalesce(x.next_due_at >= s.paused_at and x.next_due_at < s.resumed_at, false))),
-        period = coalesce(x.next_period, s.period),
-        due_at = coalesce(x.next_due_at, s.due_at),
-        attempts = case when x.decision = 'advance' then 0 else s.attempts end,
-        declines = case when x.decision = 'advance' then 0 else s.declines + x.took_rung::int end,
-        next_charge_at = case x.decision
+            or (f.decision <> 'advance' and s.id in (
+                select p.subscription_id from fact p where p.state_now = 'paid'))
+            or (f.decision = 'advance' and (
+                f.next_due_at is null
+                or coalesce(f.next_due_at >= s.paused_at and f.next_due_at < s.resumed_at, false))),
+        period = coalesce(f.next_period, s.period),
+        due_at = coalesce(f.next_due_at, s.due_at),
+        attempts = case when f.decision = 'advance' then 0 else f.attempt_no end,
+        declines = case when f.decision = 'advance' then 0 else s.declines + f.took_rung::int end,
+        next_charge_at = case f.decision
             when 'advance' then
-                case when x.next_due_at is null or x.next_due_at > k.now then x.next_due_at
+                case when f.next_due_at is null or f.next_due_at > k.now then f.next_due_at
                      else k.now + make_interval(secs => $21::float8) end
-            when 'retry' then k.now + make_interval(secs => x.wait_seconds)
+            when 'retry' then k.now + make_interval(secs => f.wait_seconds)
         end,
-        last_result = x.state,
+        last_result = f.state,
         last_result_at = k.now,
-        last_merchant_uid = x.merchant_uid,
-        last_reason = case when x.state = 'unknown' then coalesce(x.reason, s.last_reason) else x.reason end,
-        last_message = case when x.state = 'unknown' then coalesce(x.message, s.last_message) else x.message end
-    from answer x, clock k
-    where s.id = any ($2::uuid[]) and s.id = x.subscription_id
-      and s.open_attempt = x.merchant_uid
-      and s.fence = x.fence
-      -- Attempts are locked before subscriptions, everywhere: this makes `fact` run first.
-      and (select count(*) from fact) >= 0
-      -- Somebody who had lost the claim may have said meanwhile that this very attempt is paid.
-      and (x.decision <> 'send_again' or exists (
-          select from fact f where f.merchant_uid = x.merchant_uid))
-    returning s.id, s.state, x.merchant_uid, x.period, x.decision, x.state as outcome, x.give_up_reason
+        last_reason = case when f.state = 'unknown' then coalesce(f.reason, s.last_reason) else f.reason end,
+        last_message = case when f.state = 'unknown' then coalesce(f.message, s.last_message) else f.message end
+    from fact f, clock k
+    where s.id = f.subscription_id
+      and f.holds_claim
+      and s.period = f.period
+      and case
+          when s.open_attempt is null then s.fence < f.fence
+          else s.open_attempt = f.merchant_uid and s.fence = f.fence
+      end
+    returning s.id, s.state, f.merchant_uid, f.period, f.decision, f.state as outcome, f.give_up_reason
 ),
 cycle as (
     update billd.billing_cycle c
@@ -127,7 +133,7 @@ stray as (
     where s.id = any (array(
         select f.subscription_id
         from fact f
-        where f.state = 'paid' and f.subscription_id not in (select m.id from move m)))
+        where f.state_now = 'paid' and f.subscription_id not in (select m.id from move m)))
 )
 select
     x.merchant_uid as "merchant_uid!",

@@ -50,7 +50,6 @@ pub struct Subscription {
     pub state_reason: Option<String>,
     pub last_result: Option<String>,
     pub last_result_at: Option<Timestamp>,
-    pub last_merchant_uid: Option<String>,
     pub attempts: i64,
     pub declines: i64,
     pub open_attempt: Option<String>,

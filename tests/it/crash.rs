@@ -177,7 +177,7 @@ async fn a_zombie_may_say_that_money_moved_but_may_not_move_the_cycle() {
     house.book.subscribe("cust_1").await;
     let zombie = claim(&house.book).await.remove(0);
     house.book.advance("2 minutes").await;
-    let open = house.book.store.claim_open(10, LEASE).await.unwrap();
+    let open = house.book.claim_open(10, LEASE).await;
     assert_eq!(open.len(), 1);
 
     let recorded = house
@@ -224,7 +224,7 @@ async fn a_zombie_can_not_say_that_no_money_moved() {
     house.book.subscribe("cust_1").await;
     let zombie = claim(&house.book).await.remove(0);
     house.book.advance("2 minutes").await;
-    drop(house.book.store.claim_open(10, LEASE).await.unwrap());
+    drop(house.book.claim_open(10, LEASE).await);
     let answer = Answer {
         outcome: Some(ChargeOutcome::NotSent(
             billd::domain::attempt::NotSent::LeaseTooShort,

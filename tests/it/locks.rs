@@ -73,8 +73,7 @@ async fn one_locked_row_holds_up_nobody_else() {
         let engine = engine.clone();
         tokio::spawn(async move { engine.sweep(CancellationToken::new()).await })
     };
-    let first =
-        "select open_attempt is not null from billd.subscription where customer_uid = 'cust_1'";
+    let first = "select exists (select from billd.charge_attempt where customer_uid = 'cust_1')";
     while house.book.text(first).await == "false" {
         tokio::task::yield_now().await;
     }
@@ -105,9 +104,9 @@ async fn asking_passes_a_locked_row_by() {
         "select * from billd.subscription where customer_uid = 'cust_2' for update",
     )
     .await;
-    assert_eq!(book.store.claim_open(10, LEASE).await.unwrap().len(), 2);
+    assert_eq!(book.claim_open(10, LEASE).await.len(), 2);
     locked.rollback().await.unwrap();
-    assert_eq!(book.store.claim_open(10, LEASE).await.unwrap().len(), 1);
+    assert_eq!(book.claim_open(10, LEASE).await.len(), 1);
 }
 
 /// Hazard: a payment is reported late for one attempt, in the same batch as the decline of a later
@@ -264,13 +263,7 @@ async fn tax_and_instalments_belong_to_the_sum_of_their_cycle() {
     book.run("update billd.subscription set amount = 90000, tax_free = 90000, card_quota = 0")
         .await;
     book.advance("2 minutes").await;
-    let open = book
-        .store
-        .claim_open(10, LEASE)
-        .await
-        .unwrap()
-        .remove(0)
-        .unwrap();
+    let open = book.claim_open(10, LEASE).await.remove(0).unwrap();
     assert!(
         open.claim.request == first.request,
         "what is sent again is what was sent before"
@@ -322,10 +315,7 @@ async fn a_locked_debt_holds_up_nobody_else() {
         "select * from billd.billing_cycle where amount = 900 for update",
     )
     .await;
-    assert_eq!(
-        house.book.store.claim_open(10, LEASE).await.unwrap().len(),
-        5
-    );
+    assert_eq!(house.book.claim_open(10, LEASE).await.len(), 5);
     editing.rollback().await.unwrap();
 }
 
@@ -356,4 +346,68 @@ async fn a_failed_first_payment_locks_the_subscription_before_its_period() {
     sqlx::raw_sql(period).execute(connection).await.unwrap();
     record.commit().await.unwrap();
     closing.await.unwrap().unwrap();
+}
+
+/// Hazard: a claim writes nothing to a subscription. One whose snapshot is older than another's commit
+/// finds the rows free, and begins them a second time or fails altogether.
+#[tokio::test]
+async fn a_claim_that_was_overtaken_leaves_the_rows_to_the_other_one_and_takes_what_is_left() {
+    let book = Book::new().await;
+    book.subscribe_many(5, "cust_").await;
+    let turn = psql(&book, "select * from billd.rate_limit for update").await;
+    let claiming = {
+        let store = book.store.clone();
+        tokio::spawn(async move {
+            let limits = ClaimLimits {
+                rows_max: 10,
+                lease: LEASE,
+                rate_per_second: 1000,
+            };
+            store.claim_due(limits).await.unwrap().claims.len()
+        })
+    };
+    while book.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()").await == "0" {
+        tokio::task::yield_now().await;
+    }
+    let three = ClaimLimits {
+        rows_max: 3,
+        lease: LEASE,
+        rate_per_second: 0,
+    };
+    assert_eq!(book.store.claim_due(three).await.unwrap().claims.len(), 3);
+    // One of them is written again by a person, so that no trace of the lock is left.
+    book.run("update billd.subscription set buyer_name = '점심' where customer_uid = 'cust_1'")
+        .await;
+    turn.rollback().await.unwrap();
+    assert_eq!(claiming.await.unwrap(), 2);
+    assert_eq!(
+        book.text("select count(*) from billd.charge_attempt").await,
+        "5"
+    );
+    book.assert_sound().await;
+}
+
+/// Hazard: an attempt under way is found among what is due. If its subscription leaves there by hand and
+/// the daemon dies, nobody would ever ask what became of the money.
+#[tokio::test]
+async fn what_is_under_way_is_asked_about_wherever_a_person_moves_its_subscription() {
+    for change in [
+        "state = 'paused'",
+        "state = 'cancelled'",
+        "next_charge_at = billd.now() + interval '1 month'",
+        "next_charge_at = null",
+        "attempts = 7",
+        "period = period + 40",
+    ] {
+        let book = Book::new().await;
+        book.subscribe("cust_1").await;
+        assert_eq!(claim(&book).await.len(), 1);
+        book.run(&format!("update billd.subscription set {change}"))
+            .await;
+        book.run("update billd.subscription set buyer_name = '점심'")
+            .await;
+        assert_eq!(book.claim_open(10, LEASE).await.len(), 0, "{change}");
+        book.advance("91 seconds").await;
+        assert_eq!(book.claim_open(10, LEASE).await.len(), 1, "{change}");
+    }
 }

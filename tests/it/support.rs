@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use billd::domain::claim::{BadRow, OpenAttempt};
 use billd::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
 use billd::embedded::{Embedded, Options};
 use billd::engine::{Doorbell, Engine, Limits, Swept};
@@ -142,11 +143,15 @@ impl Book {
                     join billd.charge_attempt a on a.merchant_uid = s.open_attempt
                     where a.finished_at is not null and not s.recheck
                     union all
-                    select 'an open attempt that its subscription does not know: ' || a.merchant_uid
+                    select 'an unknown attempt that its subscription does not know: ' || a.merchant_uid
                     from billd.charge_attempt a
                     join billd.subscription s on s.id = a.subscription_id
-                    where a.state in ('started', 'unknown')
-                      and s.open_attempt is distinct from a.merchant_uid
+                    where a.state = 'unknown' and s.open_attempt is distinct from a.merchant_uid
+                    union all
+                    select 'a started attempt that nobody would ask about: ' || a.merchant_uid
+                    from billd.charge_attempt a
+                    where a.state = 'started' and a.ask_at is null
+                      and a.merchant_uid not in (select u.merchant_uid from billd.under_way u)
                     union all
                     select 'unresolved without an open attempt: ' || c.subscription_id
                     from billd.billing_cycle c
@@ -169,6 +174,16 @@ impl Book {
             )
             .await;
         assert_eq!(faults, "null");
+    }
+
+    /// Takes over what is to be asked about, and first of all what was abandoned.
+    pub(crate) async fn claim_open(
+        &self,
+        rows_max: u32,
+        lease: Duration,
+    ) -> Vec<Result<OpenAttempt, BadRow>> {
+        self.store.notice_abandoned(1_000).await.unwrap();
+        self.store.claim_open(rows_max, lease).await.unwrap()
     }
 
     /// Moves billd's clock ahead.

@@ -157,16 +157,10 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     // One daemon has a longer lease than all others.
     let long = Duration::from_secs(150);
     pair.book.store.claim_due(one(LEASE)).await.unwrap();
-    pair.book.advance("91 seconds").await;
+    pair.book.advance("151 seconds").await;
     let mut under_way = pair.book.store.claim_due(one(long)).await.unwrap();
     let under_way = under_way.claims.remove(0).unwrap();
-    let asked = pair
-        .book
-        .store
-        .claim_open(1, LEASE)
-        .await
-        .unwrap()
-        .remove(0);
+    let asked = pair.book.claim_open(1, LEASE).await.remove(0);
     let asked = asked.unwrap();
     pair.book.subscribe("due").await;
     pair.lose_tail().await;
@@ -214,13 +208,13 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
 
     book.advance("135 seconds").await;
     assert_eq!(claim(book).await.len(), 0);
-    assert_eq!(book.store.claim_open(9, LEASE).await.unwrap().len(), 0);
+    assert_eq!(book.claim_open(9, LEASE).await.len(), 0);
     // What happened is written down at any time.
     assert_eq!(record(book, paid(&under_way)).await, Recorded::Moved);
 
     book.advance("16 seconds").await;
     assert_eq!(claim(book).await.len(), 1);
-    assert_eq!(book.store.claim_open(9, LEASE).await.unwrap().len(), 1);
+    assert_eq!(book.claim_open(9, LEASE).await.len(), 1);
     assert!(book.store.begin_hand(&hand, LEASE).await.is_ok());
 }
 
@@ -340,7 +334,7 @@ async fn a_name_that_leaves_again_is_counted_once_however_often_that_is_written(
     house.book.subscribe("cust_1").await;
     claim(&house.book).await;
     house.book.advance("91 seconds").await;
-    let mut open = house.book.store.claim_open(1, LEASE).await.unwrap();
+    let mut open = house.book.claim_open(1, LEASE).await;
     let open = open.remove(0).unwrap();
     let again = Answer {
         outcome: None,
@@ -362,7 +356,7 @@ async fn what_a_zombie_has_found_paid_is_not_sent_again() {
     house.book.subscribe("cust_1").await;
     let zombie = claim(&house.book).await.remove(0);
     house.book.advance("91 seconds").await;
-    let mut open = house.book.store.claim_open(1, LEASE).await.unwrap();
+    let mut open = house.book.claim_open(1, LEASE).await;
     let open = open.remove(0).unwrap();
     let paid_written = Recorded::Stale { paid_written: true };
     assert_eq!(record(&house.book, paid(&zombie)).await, paid_written);

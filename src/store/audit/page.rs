@@ -242,14 +242,14 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
                 cancelled_amount = greatest(a.cancelled_amount, x.cancelled_amount)
             from answer x
             where a.merchant_uid = x.merchant_uid and a.state in ('declined', 'not_sent')
-            returning a.merchant_uid, a.subscription_id, a.period
+            returning a.subscription_id, a.period, a.attempt_no
         ),
         stray as (
             update billd.subscription s
             set recheck = true,
-                last_result = case when s.last_merchant_uid = f.merchant_uid then 'paid' else s.last_result end,
-                last_reason = case when s.last_merchant_uid = f.merchant_uid then null else s.last_reason end,
-                last_message = case when s.last_merchant_uid = f.merchant_uid then null else s.last_message end
+                last_result = case when (s.period, s.attempts) = (f.period, f.attempt_no) then 'paid' else s.last_result end,
+                last_reason = case when (s.period, s.attempts) = (f.period, f.attempt_no) then null else s.last_reason end,
+                last_message = case when (s.period, s.attempts) = (f.period, f.attempt_no) then null else s.last_message end
             from fact f
             -- Attempts are locked before subscriptions, everywhere: this makes `fact` run first.
             where s.id = f.subscription_id and (select count(*) from fact) >= 0
@@ -262,9 +262,8 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
           -- And subscriptions before their debts.
           and (select count(*) from stray) >= 0
           and not exists (
-              select from billd.charge_attempt o
-              where o.subscription_id = f.subscription_id and o.period = f.period
-                and o.state in ('started', 'unknown'))",
+              select from billd.attempts_of(f.subscription_id, f.period) o
+              where o.state in ('started', 'unknown'))",
         &names,
         &column(|one| Some(one.1.imp_uid.as_str().to_owned())) as _,
         &column(|one| one.1.pg_provider.clone()) as _,

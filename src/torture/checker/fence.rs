@@ -39,7 +39,10 @@ fn stale_facts(view: &View<'_>, writes: &[Write<'_, Attempt>]) -> Vec<String> {
         }
         if new.fence > old.fence || new.asks > old.asks {
             let now_us = view.billd_us(write.entry.at_us);
-            let held = old.ask_at.filter(|held| held.as_microsecond() > now_us);
+            let until = old
+                .ask_at
+                .or_else(|| old.started_at.checked_add(view.terms.lease).ok());
+            let held = until.filter(|until| until.as_microsecond() > now_us && old.is_open());
             if let Some(until) = held.filter(|_| view.is_daemon(who)) {
                 texts.push(format!(
                     "{who} took {} over at {} (journal {}), but it was held until {until} by {}",

@@ -142,7 +142,6 @@ impl Story {
             state_reason: None,
             last_result: None,
             last_result_at: None,
-            last_merchant_uid: None,
             attempts: 0,
             declines: 0,
             open_attempt: None,
