@@ -7,8 +7,10 @@ use clap::{Parser, ValueEnum};
 /// What one run measures. Each scenario stands alone and makes its own book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Scenario {
-    /// Everything due at once, instant gateway: rate, costs, peak memory, and the two limits
+    /// A midnight: everything due at once, instant gateway: rate, costs, peak memory, and the two limits
     Charges,
+    /// The same where each is due at a time of its own and nothing lies in any order
+    Scattered,
     /// Claims out of ten million subscriptions, against one out of a hundred thousand
     Claims,
     /// Claims beside an old snapshot that keeps every dead row alive
@@ -47,7 +49,7 @@ impl Scenario {
     bin_name = "cargo bench --bench throughput --",
     after_help = "\
 Examples:
-  cargo bench --bench throughput                          everything, under 20 minutes
+  cargo bench --bench throughput                          everything, under 25 minutes
   cargo bench --bench throughput -- charges lag           two scenarios
   cargo bench --bench throughput -- soak                  40 minutes, 20 GB of disk
   cargo bench --bench throughput -- --quick               does it work? Not to be quoted

@@ -21,25 +21,58 @@ const SETTINGS: [(&str, &str); 4] = [
     ("maintenance_work_mem", "512MB"),
 ];
 
-/// One subscription per number. Due at random within the last hour, and in no order on disk: a book
-/// that grew over years is in none. The later ones are due next month.
+/// One subscription per number; the later ones are due next month. `{id}` and `{due_at}` are those of an
+/// [`Order`].
 const SUBSCRIPTIONS: &str = "
     insert into billd.subscription
         (id, customer_uid, name, amount, anchor_at, next_charge_at, due_at, period,
          buyer_name, buyer_email, buyer_tel)
-    select gen_random_uuid(), 'cust_' || n, '프리미엄 월간', 9900, due, due, due,
+    select {id}, 'cust_' || n, '프리미엄 월간', 9900, due, due, due,
            (due at time zone 'Asia/Seoul')::date, '홍길동', 'buyer' || n || '@example.com',
            '010-1234-5678'
     from (
-        select n, date_trunc('second', now())
-               - random() * interval '1 hour'
-               + case when n <= {due} then interval '0' else interval '30 days' end as due
+        select n, {due_at} + case when n <= {due} then interval '0' else interval '30 days' end as due
         from generate_series(1, {rows}) n
     ) numbered";
+
+/// In what order a book lies on disk, and in what order it falls due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// All due at one instant, under the identifiers that billd gives.
+    Midnight,
+    /// Due at random within an hour, under random identifiers: nothing that is due one after the
+    /// other lies together anywhere.
+    Scattered,
+}
+
+impl Order {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Midnight => "midnight",
+            Self::Scattered => "scattered",
+        }
+    }
+
+    fn id(self) -> &'static str {
+        match self {
+            Self::Midnight => "billd.new_id()",
+            Self::Scattered => "gen_random_uuid()",
+        }
+    }
+
+    fn due_at(self) -> &'static str {
+        match self {
+            Self::Midnight => "date_trunc('second', now()) - interval '1 hour'",
+            Self::Scattered => "date_trunc('second', now()) - random() * interval '1 hour'",
+        }
+    }
+}
 
 /// How a book is filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
+    /// How it lies.
+    pub(crate) order: Order,
     /// Subscriptions.
     pub(crate) rows: u32,
     /// Those of them that are due.
@@ -48,7 +81,7 @@ pub(crate) struct Size {
 
 impl Size {
     fn name(self) -> String {
-        format!("book_{}_{}", self.rows, self.due)
+        format!("{}_{}_{}", self.order.word(), self.rows, self.due)
     }
 }
 
@@ -190,6 +223,8 @@ impl Book {
     /// times faster for ten million rows and ends in the same book.
     async fn fill(&self, size: Size) -> anyhow::Result<()> {
         let statement = SUBSCRIPTIONS
+            .replace("{id}", size.order.id())
+            .replace("{due_at}", size.order.due_at())
             .replace("{rows}", &size.rows.to_string())
             .replace("{due}", &size.due.to_string());
         let rows = sqlx::raw_sql(

@@ -1,4 +1,4 @@
-//! A midnight: everything is due at once, and the gateway answers at once.
+//! Everything is due, and the gateway answers at once.
 
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use crate::machine;
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::{Scale, limits};
 use crate::window::{Watched, Window};
-use crate::world::World;
+use crate::world::{Order, Size, World};
 
 /// The daemon between its two limits, each in turn, so that whatever else the machine does meets all
 /// three alike.
 pub(super) async fn measure(
     world: &mut World,
     scale: Scale,
+    size: Size,
 ) -> anyhow::Result<(String, Vec<Figure>)> {
     let (mut calls, mut statements) = (Vec::new(), Vec::new());
     let (mut windows, mut memory) = (Vec::new(), Vec::new());
@@ -24,11 +25,11 @@ pub(super) async fn measure(
         calls.push(limits::calls(&sandbox, scale).await?);
         sandbox.stop().await?;
 
-        let book = world.book(scale.midnight).await?;
+        let book = world.book(size).await?;
         statements.push(limits::statements(world, &book, scale).await?);
         world.remove(book).await?;
 
-        let (window, bytes) = charge(world, scale).await?;
+        let (window, bytes) = charge(world, scale, size).await?;
         terminal::note(&format!(
             "  round {round}: {:.0} charges/s",
             window.charges_per_second
@@ -50,9 +51,13 @@ pub(super) async fn measure(
         .zip(&allowed)
         .map(|(window, allowed)| ratio(window.charges_per_second, *allowed))
         .collect();
+    let when = match size.order {
+        Order::Midnight => "at one instant",
+        Order::Scattered => "at times of their own, under random identifiers",
+    };
     let what = format!(
-        "{} due at once, instant gateway, {} in flight",
-        scale.midnight.due, scale.concurrency
+        "{} due {when}, instant gateway, {} in flight",
+        size.due, scale.concurrency
     );
     Ok((
         what,
@@ -109,13 +114,13 @@ pub(super) async fn measure(
 
 /// Half of what one daemon can do on this machine, in charges per second.
 pub(super) async fn half_of_capacity(world: &mut World, scale: Scale) -> anyhow::Result<f64> {
-    let (capacity, _) = charge(world, scale).await?;
+    let (capacity, _) = charge(world, scale, scale.scattered).await?;
     Ok(half(capacity.charges_per_second))
 }
 
-/// One daemon at a midnight: what it used, and the most memory it had.
-async fn charge(world: &mut World, scale: Scale) -> anyhow::Result<(Window, u64)> {
-    let book = world.book(scale.midnight).await?;
+/// One daemon with more than it can do: what it used, and the most memory it had.
+async fn charge(world: &mut World, scale: Scale, size: Size) -> anyhow::Result<(Window, u64)> {
+    let book = world.book(size).await?;
     let sandbox = Sandbox::start(Duration::ZERO).await?;
     let tuning = Tuning {
         concurrency: scale.concurrency,

@@ -80,7 +80,7 @@ async fn run(
     count: u8,
     concurrency: u16,
 ) -> anyhow::Result<Window> {
-    let book = world.book(scale.midnight).await?;
+    let book = world.book(scale.scattered).await?;
     let sandbox = Sandbox::start(LATENCY).await?;
     let tuning = Tuning {
         concurrency,

@@ -14,11 +14,11 @@ use std::time::Duration;
 use billd::terminal;
 
 use crate::figure::Figure;
+use crate::machine;
 use crate::options::{Options, Scenario};
 use crate::report::Section;
 use crate::scenarios::soak::Pace;
-use crate::world::{Size, World};
-use crate::{machine, scenarios};
+use crate::world::{Order, Size, World};
 
 /// What all scenarios go by.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +31,9 @@ pub(crate) struct Scale {
     pub(crate) warm: Duration,
     /// How long they are watched.
     pub(crate) window: Duration,
-    /// A midnight: everything is due.
+    /// Everything is due: at one midnight, and at a million times of its own.
     pub(crate) midnight: Size,
+    pub(crate) scattered: Size,
     /// A large book and a small one, for claims alone.
     pub(crate) large: Size,
     pub(crate) small: Size,
@@ -46,18 +47,24 @@ pub(crate) struct Scale {
 impl Scale {
     /// As asked for.
     pub(crate) fn of(options: &Options) -> Self {
-        let all_due = |rows| Size { rows, due: rows };
+        let all_due = |order, rows| Size {
+            order,
+            rows,
+            due: rows,
+        };
         let common = Self {
             repeats: options.repeats,
             concurrency: options.concurrency,
             warm: Duration::from_secs(3),
             window: Duration::from_secs(10),
-            midnight: all_due(1_000_000),
+            midnight: all_due(Order::Midnight, 1_000_000),
+            scattered: all_due(Order::Scattered, 1_000_000),
             large: Size {
+                order: Order::Scattered,
                 rows: 10_000_000,
                 due: 1_000_000,
             },
-            small: all_due(100_000),
+            small: all_due(Order::Scattered, 100_000),
             capped: Duration::from_mins(1),
             arrivals: Duration::from_secs(20),
             soak: Pace {
@@ -73,12 +80,14 @@ impl Scale {
             repeats: 1,
             warm: Duration::from_secs(2),
             window: Duration::from_secs(2),
-            midnight: all_due(100_000),
+            midnight: all_due(Order::Midnight, 100_000),
+            scattered: all_due(Order::Scattered, 100_000),
             large: Size {
+                order: Order::Scattered,
                 rows: 200_000,
                 due: 20_000,
             },
-            small: all_due(20_000),
+            small: all_due(Order::Scattered, 20_000),
             capped: Duration::from_secs(10),
             arrivals: Duration::from_secs(5),
             soak: Pace {
@@ -100,7 +109,8 @@ pub(crate) async fn measure(
     terminal::note(&format!("{} …", scenario.word()));
     let load_before = machine::load()?;
     let (what, figures): (String, Vec<Figure>) = match scenario {
-        Scenario::Charges => scenarios::charges::measure(world, scale).await?,
+        Scenario::Charges => charges::measure(world, scale, scale.midnight).await?,
+        Scenario::Scattered => charges::measure(world, scale, scale.scattered).await?,
         Scenario::Claims => claims::against_a_small_book(world, scale).await?,
         Scenario::Snapshot => claims::beside_an_old_snapshot(world, scale).await?,
         Scenario::Latency => gateway::slow(world, scale).await?,

@@ -8,13 +8,14 @@ use crate::figure::{Bound, Figure, ratio};
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::Scale;
 use crate::window::{Watched, Window};
-use crate::world::{Size, World};
+use crate::world::{Order, Size, World};
 
 /// Calls take time, so the rate is that of the calls under way and not of a busy machine.
 const LATENCY: Duration = Duration::from_millis(200);
 const IN_FLIGHT: u16 = 128;
 /// More than is charged in the time that is watched.
 const BOOK: Size = Size {
+    order: Order::Scattered,
     rows: 100_000,
     due: 100_000,
 };

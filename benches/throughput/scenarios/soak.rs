@@ -14,7 +14,7 @@ use crate::machine;
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::{Scale, charges, lag};
 use crate::window::{Watched, Window};
-use crate::world::{Book, Size, World};
+use crate::world::{Book, Order, Size, World};
 
 /// From the first due time of a month to its first window: time to get going.
 const START: Duration = Duration::from_secs(5);
@@ -56,7 +56,13 @@ pub(super) async fn measure(
     let rate = charges::half_of_capacity(world, scale).await?;
     let pace = scale.soak;
     let rows = count_in(pace.month(), rate);
-    let book = world.book(Size { rows, due: 0 }).await?;
+    let book = world
+        .book(Size {
+            order: Order::Scattered,
+            rows,
+            due: 0,
+        })
+        .await?;
     let sandbox = Sandbox::start(Duration::ZERO).await?;
     lag::plan(&book, rate).await?;
     let tuning = Tuning {
@@ -139,7 +145,7 @@ fn tell(month: u32, look: &Look) {
 
 /// Waits until everything that fell due is charged and recorded.
 async fn month_is_over(book: &Book) -> anyhow::Result<()> {
-    let open = "(select count(*) from billd.charge_attempt where state in ('started', 'unknown'))
+    let open = "(select count(*) from billd.charge_attempt where ask_at is not null)
         + (select count(*) from (
             select from billd.subscription
             where state = 'active' and next_charge_at <= billd.now() + interval '1 hour' limit 1) due)";
