@@ -166,7 +166,7 @@ impl<G: Gateway> Engine<G> {
         let recorder_limits = RecorderLimits {
             batch: usize::try_from(limits.batch).unwrap_or(1),
             catch_up: limits.catch_up_pace,
-            lease: limits.lease,
+            lease: planted::lease(limits.lease),
         };
         let recorder = Recorder::start(
             store.clone(),

@@ -84,7 +84,7 @@ pub(super) fn next(next: Option<Period>) -> Option<Period> {
     next
 }
 
-/// For how long the database is told that a claim holds.
+/// For how long the database is told that a claim holds. By everybody: the longest lease counts for all.
 pub(super) fn lease(lease: Duration) -> Duration {
     if planted(Bug::ShortLease) {
         SHORT_LEASE

@@ -45,7 +45,8 @@ impl<G: Gateway> Inner<G> {
             };
             let rows_max = u32::try_from(slots.num_permits()).unwrap_or(1);
             let lease = Lease::start(self.limits.lease);
-            let open = self.store.claim_open(rows_max, self.limits.lease).await?;
+            let lasts = planted::lease(self.limits.lease);
+            let open = self.store.claim_open(rows_max, lasts).await?;
             if open.is_empty() {
                 break;
             }

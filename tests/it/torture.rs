@@ -88,7 +88,7 @@ const CAUGHT_BY: [(Bug, &[u64]); 11] = [
     (Bug::TimeoutIsDecline, &[1, 2]),
     (Bug::RescueBySending, &[34, 102]),
     (Bug::RecordWithoutFence, &[254, 50, 66, 202]),
-    (Bug::ShortLease, &[9, 12, 1, 24]),
+    (Bug::ShortLease, &[28, 15, 29, 5]),
     (Bug::NewestRecordWins, &[34, 101]),
     (Bug::DuplicateIsDecline, &[34, 102]),
     (Bug::DeclineCountsTwice, &[1, 4]),
