@@ -25,28 +25,37 @@ async fn psql(book: &Book, statement: &'static str) -> sqlx::Transaction<'static
     transaction
 }
 
+/// A claim that waits under a cap until the turn is given up, while its snapshot grows old. It returns how
+/// many rows it took.
+async fn claim_that_waits(
+    book: &Book,
+) -> (
+    sqlx::Transaction<'static, sqlx::Postgres>,
+    tokio::task::JoinHandle<usize>,
+) {
+    let turn = psql(book, "select * from billd.rate_limit for update").await;
+    let store = book.store.clone();
+    let claiming = tokio::spawn(async move {
+        let limits = ClaimLimits {
+            rows_max: 10,
+            lease: LEASE,
+            rate_per_second: 1000,
+        };
+        store.claim_due(limits).await.unwrap().claims.len()
+    });
+    while book.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()").await == "0" {
+        tokio::task::yield_now().await;
+    }
+    (turn, claiming)
+}
+
 /// Hazard: a due row is updated between the snapshot of the claim and its lock. The attempt is begun,
 /// and its subscription does not know of it.
 #[tokio::test]
 async fn a_row_that_changes_while_it_is_claimed_is_claimed_whole() {
     let book = Book::new().await;
     book.subscribe_many(5, "cust_").await;
-    // Under a cap a claim waits for its turn here, and its snapshot grows old.
-    let turn = psql(&book, "select * from billd.rate_limit for update").await;
-    let claiming = {
-        let store = book.store.clone();
-        tokio::spawn(async move {
-            let limits = ClaimLimits {
-                rows_max: 10,
-                lease: LEASE,
-                rate_per_second: 1000,
-            };
-            store.claim_due(limits).await.unwrap().claims.len()
-        })
-    };
-    while book.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()").await == "0" {
-        tokio::task::yield_now().await;
-    }
+    let (turn, claiming) = claim_that_waits(&book).await;
     book.run("update billd.subscription set buyer_email = 'new@example.com' where customer_uid = 'cust_3'").await;
     turn.rollback().await.unwrap();
     assert_eq!(claiming.await.unwrap(), 5);
@@ -354,21 +363,7 @@ async fn a_failed_first_payment_locks_the_subscription_before_its_period() {
 async fn a_claim_that_was_overtaken_leaves_the_rows_to_the_other_one_and_takes_what_is_left() {
     let book = Book::new().await;
     book.subscribe_many(5, "cust_").await;
-    let turn = psql(&book, "select * from billd.rate_limit for update").await;
-    let claiming = {
-        let store = book.store.clone();
-        tokio::spawn(async move {
-            let limits = ClaimLimits {
-                rows_max: 10,
-                lease: LEASE,
-                rate_per_second: 1000,
-            };
-            store.claim_due(limits).await.unwrap().claims.len()
-        })
-    };
-    while book.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()").await == "0" {
-        tokio::task::yield_now().await;
-    }
+    let (turn, claiming) = claim_that_waits(&book).await;
     let three = ClaimLimits {
         rows_max: 3,
         lease: LEASE,
