@@ -624,6 +624,11 @@ begin
             using errcode = 'check_violation', constraint = 'charge_attempt_needs_a_due_cycle',
                   schema = tg_table_schema, table = tg_table_name,
                   hint = 'Only a cycle in state due can be charged.';
+    elsif new.ask_at is null and current_setting('billd.writer', true) is distinct from 'claim' then
+        raise exception 'attempt % is open, so ask_at must say from when to ask about it', new.merchant_uid
+            using errcode = 'check_violation', constraint = 'charge_attempt_is_asked_about_while_open',
+                  schema = tg_table_schema, table = tg_table_name,
+                  hint = 'Only what a claim began is found without it.';
     end if;
     select a.merchant_uid into other
     from billd.attempts_of(new.subscription_id, new.period) a

@@ -71,6 +71,24 @@ async fn no_second_attempt_can_be_opened_while_one_is_open() {
     refused(&book, second, "is open, so no other may begin").await;
 }
 
+/// Hazard: what nobody began by a claim is not found among what is due, and would never be asked about.
+#[tokio::test]
+async fn an_attempt_that_somebody_else_opens_says_when_to_ask_about_it() {
+    let book = Book::new().await;
+    book.subscribe("cust_1").await;
+    book.run("insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at) select id, period, amount, currency, due_at from billd.subscription").await;
+    let open = |ask_at| {
+        format!(
+            "insert into billd.charge_attempt
+                (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid, ask_at)
+             select billd.merchant_uid(id, period, 1), id, period, 1, amount, currency, customer_uid, {ask_at}
+             from billd.subscription"
+        )
+    };
+    refused(&book, &open("null"), "ask_at must say").await;
+    book.run(&open("now()")).await;
+}
+
 #[tokio::test]
 async fn no_attempt_can_be_opened_for_a_debt_that_is_not_due() {
     let house = House::new().await;
