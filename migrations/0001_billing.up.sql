@@ -490,14 +490,25 @@ $$;
 comment on function billd.begun_before(text[]) is
     'Which of these attempts exist by now. Volatile, so that it sees what was committed after the statement began that asks.';
 
+create function billd.last_and_next(subscription_id uuid, period date, attempts int)
+returns setof billd.charge_attempt
+language sql stable parallel safe
+as $$
+    select a.*
+    from billd.charge_attempt a
+    where a.merchant_uid between
+        billd.merchant_uid(last_and_next.subscription_id, last_and_next.period, attempts)
+        and billd.merchant_uid(last_and_next.subscription_id, last_and_next.period, attempts + 1)
+$$;
+comment on function billd.last_and_next(uuid, date, int) is
+    'Of a period with so many recorded attempts the last one, and the one after it. No other can be under way: a claim begins the next one, or opens the last one again under its own name.';
+
 create function billd.is_in_hand(subscription_id uuid, period date, attempts int) returns boolean
 language sql volatile
 as $$
     select exists (
-        select from billd.charge_attempt a
-        where a.merchant_uid between billd.merchant_uid(is_in_hand.subscription_id, is_in_hand.period, attempts)
-                and billd.merchant_uid(is_in_hand.subscription_id, is_in_hand.period, attempts + 1)
-          and a.state in ('started', 'unknown'))
+        select from billd.last_and_next(is_in_hand.subscription_id, is_in_hand.period, attempts) a
+        where a.state in ('started', 'unknown'))
 $$;
 comment on function billd.is_in_hand(uuid, date, int) is
     'Whether the last or the next attempt of a period is open by now. Volatile, like billd.begun_before.';
@@ -515,6 +526,21 @@ as $$
 $$;
 comment on function billd.attempts_of(uuid, date) is
     'The attempts of a subscription, or of one of its periods, oldest first. By merchant_uid, which begins with both: an index of its own would cost every charge a tenth of its writing.';
+
+create function billd.has_open_attempt(subscription_id uuid, period date default null) returns boolean
+language sql stable parallel safe
+as $$
+    select exists (
+        select from billd.attempts_of(has_open_attempt.subscription_id, has_open_attempt.period) a
+        where a.state in ('started', 'unknown'))
+$$;
+comment on function billd.has_open_attempt(uuid, date) is
+    'Whether an attempt of a subscription, or of one of its periods, is open.';
+
+create function billd.last_attempt(subscription_id uuid, period date) returns text
+language sql stable parallel safe
+as $$ select max(a.merchant_uid) from billd.attempts_of(last_attempt.subscription_id, last_attempt.period) a $$;
+comment on function billd.last_attempt(uuid, date) is 'merchant_uid of the last attempt of a period.';
 
 create trigger charge_attempt_terms_never_change after update on billd.charge_attempt
     for each row
@@ -653,10 +679,7 @@ create function billd.billing_cycle_guard() returns trigger
 language plpgsql
 as $$
 begin
-    if exists (
-        select from billd.attempts_of(old.subscription_id, old.period) a
-        where a.state in ('started', 'unknown')
-    ) then
+    if billd.has_open_attempt(old.subscription_id, old.period) then
         raise exception 'an attempt of this cycle is open: its amount can''t change and it can''t be closed by hand'
             using errcode = 'check_violation', constraint = tg_name,
                   hint = 'Wait until charge_attempt.state is no longer started or unknown.';
@@ -703,9 +726,7 @@ begin
         update billd.billing_cycle c
         set state = 'void', closed_at = billd.now(), reason = 'the subscription was cancelled'
         where c.subscription_id = new.id and c.state in ('due', 'uncollectible')
-          and not exists (
-              select from billd.attempts_of(c.subscription_id, c.period) a
-              where a.state in ('started', 'unknown'));
+          and not billd.has_open_attempt(c.subscription_id, c.period);
     end if;
     update billd.subscription s
     set paused_at = case when old.state = 'active' then billd.now() else s.paused_at end,
@@ -801,9 +822,7 @@ begin
             using held h
             where c.subscription_id = h.id and c.period < least(day, h.period)
               and c.state in ('paid', 'uncollectible', 'void') and c.closed_at < day
-              and not exists (
-                  select from billd.attempts_of(c.subscription_id, c.period) a
-                  where a.state in ('started', 'unknown'))
+              and not billd.has_open_attempt(c.subscription_id, c.period)
             returning c.subscription_id, c.period
         )
         delete from billd.charge_attempt a
@@ -833,13 +852,8 @@ comment on view billd.paid_twice is 'Debts for which money moved more than once.
 create view billd.under_way as
 select a.*
 from billd.subscription s
-cross join lateral (
-    select a.* from billd.charge_attempt a
-    where a.merchant_uid between billd.merchant_uid(s.id, s.period, s.attempts)
-            and billd.merchant_uid(s.id, s.period, s.attempts + 1)
-      and a.state = 'started'
-) a
-where s.state = 'active' and s.next_charge_at <= billd.now();
+cross join lateral billd.last_and_next(s.id, s.period, s.attempts) a
+where s.state = 'active' and s.next_charge_at <= billd.now() and a.state = 'started';
 comment on view billd.under_way is
     'Attempts that were begun and whose outcome is not recorded yet. Looked up from what is due, because an index of them would have to be written twice for every charge.';
 
@@ -851,7 +865,7 @@ select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at 
 from billd.charge_attempt a
 where a.state = 'unknown' and a.ask_at is not null
 union all
-select 'past_due', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, s.state_reason, s.last_message,
+select 'past_due', s.id, billd.last_attempt(s.id, s.period), s.last_result_at, s.state_reason, s.last_message,
        'ask the customer for a card, then set state to active'
 from billd.subscription s
 where s.state = 'past_due'
@@ -860,12 +874,12 @@ select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || 
        'give the surplus back'
 from billd.paid_twice p
 union all
-select 'stuck', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, 'active, but nothing is planned', null,
+select 'stuck', s.id, billd.last_attempt(s.id, s.period), s.last_result_at, 'active, but nothing is planned', null,
        'set next_charge_at'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
 union all
-select 'stuck', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, 'all 99 attempts are used', null,
+select 'stuck', s.id, billd.last_attempt(s.id, s.period), s.last_result_at, 'all 99 attempts are used', null,
        'void the billing_cycle of this period'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99;

@@ -8,7 +8,7 @@ select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at 
 from billd.charge_attempt a
 where a.state = 'unknown' and a.ask_at is not null
 union all
-select 'past_due', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, s.state_reason, s.last_message,
+select 'past_due', s.id, billd.last_attempt(s.id, s.period), s.last_result_at, s.state_reason, s.last_message,
        'ask the customer for a card, then set state to active'
 from billd.subscription s
 where s.state = 'past_due'
@@ -17,12 +17,12 @@ select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || 
        'give the surplus back'
 from billd.paid_twice p
 union all
-select 'stuck', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, 'active, but nothing is planned', null,
+select 'stuck', s.id, billd.last_attempt(s.id, s.period), s.last_result_at, 'active, but nothing is planned', null,
        'set next_charge_at'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
 union all
-select 'stuck', s.id, (select max(a.merchant_uid) from billd.attempts_of(s.id, s.period) a), s.last_result_at, 'all 99 attempts are used', null,
+select 'stuck', s.id, billd.last_attempt(s.id, s.period), s.last_result_at, 'all 99 attempts are used', null,
        'void the billing_cycle of this period'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99;

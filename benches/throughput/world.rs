@@ -80,6 +80,15 @@ pub(crate) struct Size {
 }
 
 impl Size {
+    /// Nothing is due yet, and nothing that falls due one after the other lies together.
+    pub(crate) fn nothing_due(rows: u32) -> Self {
+        Self {
+            order: Order::Scattered,
+            rows,
+            due: 0,
+        }
+    }
+
     fn name(self) -> String {
         format!("{}_{}_{}", self.order.word(), self.rows, self.due)
     }

@@ -1,7 +1,7 @@
 -- store::claim_open: takes over attempts whose lease or waiting time has ended, to ask about them.
 --
--- A started attempt found here has lost its daemon (see store::notice_abandoned). Raising the fence keeps a daemon that comes
--- back from moving the cycle; it may still write down that money moved.
+-- A started attempt found here has lost its daemon (see store::notice_abandoned). Raising the fence keeps a
+-- daemon that comes back from moving the cycle; it may still write down that money moved.
 --
 -- Nothing while `billd.at_rest`: the claim that is taken over may be another one than its daemon holds.
 --
@@ -27,7 +27,7 @@ open as materialized (
 ),
 taken as (
     update billd.subscription s
-    set fence = greatest(billd.next_fence(s.fence), o.fence + 1),
+    set fence = billd.next_fence(greatest(s.fence, o.fence)),
         open_attempt = o.merchant_uid,
         attempts = greatest(s.attempts, o.attempt_no),
         next_charge_at = null,

@@ -56,10 +56,8 @@ impl Store {
                     select s.next_charge_at, case
                         when row_number() over (order by s.next_charge_at) > 10000 then false
                         else exists (
-                            select from billd.charge_attempt a
-                            where a.merchant_uid between billd.merchant_uid(s.id, s.period, s.attempts)
-                                    and billd.merchant_uid(s.id, s.period, s.attempts + 1)
-                              and a.state = 'started' and a.ask_at is null)
+                            select from billd.last_and_next(s.id, s.period, s.attempts) a
+                            where a.state = 'started' and a.ask_at is null)
                         end as is_under_way
                     from billd.subscription s
                     where s.state = 'active' and s.next_charge_at <= (select now from clock)

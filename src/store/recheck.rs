@@ -38,8 +38,7 @@ impl Store {
             select s.id
             from billd.subscription s
             where s.recheck
-              and not exists (
-                  select from billd.attempts_of(s.id) a where a.state in ('started', 'unknown'))
+              and not billd.has_open_attempt(s.id)
             order by s.id
             limit $1",
             i64::from(rows_max),
@@ -102,9 +101,7 @@ async fn recheck_one(
             exists (
                 select from billd.attempts_of(s.id, s.period) a where a.state = 'paid'
             ) as "paid!",
-            exists (
-                select from billd.attempts_of(s.id) a where a.state in ('started', 'unknown')
-            ) as "open!"
+            billd.has_open_attempt(s.id) as "open!"
         from billd.subscription s
         left join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period
         where s.id = $1"#,

@@ -55,7 +55,7 @@ pub(super) async fn against_a_small_book(
             .must(Bound::AtMost(1.5))
             .aim(Bound::AtMost(1.1)),
             Figure::new(
-                "sequential scans of a table of billd's",
+                "sequential scans of subscriptions and debts",
                 "",
                 vec![number(in_large.scans)],
             )
@@ -155,11 +155,12 @@ impl Claims {
     }
 }
 
-/// How often a table was read from end to end.
+/// How often a table was read from end to end. Not that of the attempts: PostgreSQL also counts each range of
+/// blocks that a vacuum sums up for its BRIN index.
 async fn scans(book: &Book) -> anyhow::Result<u64> {
     book.number(
         "select coalesce(sum(seq_scan), 0) from pg_stat_user_tables
-         where relname in ('subscription', 'billing_cycle', 'charge_attempt')",
+         where relname in ('subscription', 'billing_cycle')",
     )
     .await
 }

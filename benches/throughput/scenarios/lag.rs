@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::figure::{Bound, Figure, count_in, millis, percentile};
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::{Scale, charges};
-use crate::world::{Book, Order, Size, World};
+use crate::world::{Book, Size, World};
 
 /// Time to start before the first one falls due.
 pub(super) const HEAD_START: Duration = Duration::from_secs(3);
@@ -46,13 +46,7 @@ pub(super) async fn measure(
 async fn run(world: &mut World, scale: Scale, rate: f64) -> anyhow::Result<Vec<Duration>> {
     let rows = count_in(scale.arrivals, rate);
     // None is due yet; `plan` says when.
-    let book = world
-        .book(Size {
-            order: Order::Scattered,
-            rows,
-            due: 0,
-        })
-        .await?;
+    let book = world.book(Size::nothing_due(rows)).await?;
     let sandbox = Sandbox::start(Duration::ZERO).await?;
     let tuning = Tuning {
         concurrency: scale.concurrency,

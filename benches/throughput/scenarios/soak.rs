@@ -14,7 +14,7 @@ use crate::machine;
 use crate::process::{Daemon, Sandbox, Tuning};
 use crate::scenarios::{Scale, charges, lag};
 use crate::window::{Watched, Window};
-use crate::world::{Book, Order, Size, World};
+use crate::world::{Book, Size, World};
 
 /// From the first due time of a month to its first window: time to get going.
 const START: Duration = Duration::from_secs(5);
@@ -56,13 +56,7 @@ pub(super) async fn measure(
     let rate = charges::half_of_capacity(world, scale).await?;
     let pace = scale.soak;
     let rows = count_in(pace.month(), rate);
-    let book = world
-        .book(Size {
-            order: Order::Scattered,
-            rows,
-            due: 0,
-        })
-        .await?;
+    let book = world.book(Size::nothing_due(rows)).await?;
     let sandbox = Sandbox::start(Duration::ZERO).await?;
     lag::plan(&book, rate).await?;
     let tuning = Tuning {

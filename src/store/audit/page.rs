@@ -261,9 +261,7 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
         where c.subscription_id = f.subscription_id and c.period = f.period and c.state <> 'paid'
           -- And subscriptions before their debts.
           and (select count(*) from stray) >= 0
-          and not exists (
-              select from billd.attempts_of(f.subscription_id, f.period) o
-              where o.state in ('started', 'unknown'))",
+          and not billd.has_open_attempt(f.subscription_id, f.period)",
         &names,
         &column(|one| Some(one.1.imp_uid.as_str().to_owned())) as _,
         &column(|one| one.1.pg_provider.clone()) as _,
