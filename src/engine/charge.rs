@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::domain::attempt::{ChargeOutcome, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
@@ -29,8 +29,8 @@ use crate::sabotage::CrashPoint::{
 use crate::sabotage::{crash_at, crash_soon};
 use crate::store::{ClaimLimits, StoreError};
 
-/// How long a claim waits for company while others are under way: about as long as it takes itself, and
-/// less than anybody notices.
+/// How long a claim waits for company: about as long as it takes itself, and less than anybody notices. A claim
+/// of many costs little more than a claim of one.
 const GATHER: Duration = Duration::from_millis(25);
 
 impl<G: Gateway> Inner<G> {
@@ -82,6 +82,11 @@ impl<G: Gateway> Inner<G> {
                 let work = Arc::clone(&self).work(claim, lease, turn, slot);
                 self.tasks.spawn(work);
                 turn = turn.next(self.limits.rate_per_second);
+            }
+            if count < usize::try_from(rows_max).unwrap_or(usize::MAX) {
+                // That was all. What falls due from now on is claimed together.
+                drop(slots);
+                sleep(GATHER).await;
             }
         }
         Ok(claimed_in_all)
@@ -168,7 +173,7 @@ impl<G: Gateway> Inner<G> {
         }
         let batch = usize::try_from(self.limits.batch).unwrap_or(1);
         if self.slots.available_permits() < self.limits.slots().saturating_sub(1) {
-            // Slots come back one by one, and a claim of many costs little more than a claim of one.
+            // Slots come back one by one.
             let half = self.limits.slots().min(batch).div_ceil(2);
             let company = self.slots.acquire_many(u32::try_from(half).unwrap_or(1));
             drop(timeout(GATHER, company).await);
