@@ -97,7 +97,7 @@ comment on function billd.next_fence(bigint) is
 -- ------------------------------------------------------------------------------ the agreement
 
 -- Domains, and not checks of a table: a domain is checked when its column is written, a check of the
--- table on every update of the row, and the row of a subscription is updated twice per charge.
+-- table on every update of the row, and the row of a subscription is updated with every charge.
 create domain billd.currency as text
     constraint currency_is_three_capital_letters check (value ~ '^[A-Z]{3}$');
 comment on domain billd.currency is 'A currency by its ISO 4217 letters.';
@@ -216,7 +216,7 @@ create table billd.subscription (
     constraint channel_key_has_at_most_55_characters check (char_length(channel_key) <= 55),
     constraint product_type_is_real_or_digital check (product_type in ('real', 'digital'))
 ) with (
-    -- Room for every row of a page to be claimed at once, and recorded, without leaving it.
+    -- Room for every row of a page to be recorded at once, without leaving it.
     fillfactor = 45,
     autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000,
     autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 1
@@ -334,8 +334,8 @@ create function billd.billing_cycle_belongs() returns trigger
 language plpgsql
 as $$
 begin
-    -- It is held: whoever deletes it waits, and then finds the debt.
-    perform from billd.subscription s where s.id = new.subscription_id for key share;
+    -- It is held: whoever deletes it waits, and then finds the debt; and a claim passes it by.
+    perform from billd.subscription s where s.id = new.subscription_id for no key update;
     if not found then
         raise exception 'there is no subscription %', new.subscription_id
             using errcode = 'foreign_key_violation', constraint = tg_name,
@@ -367,10 +367,25 @@ create trigger billing_cycles_are_kept before truncate on billd.billing_cycle
         'debts are kept: they say what was owed, and why it was not charged',
         'Set state to void to close one without a charge.');
 
+create function billd.needs_fresh_snapshots() returns void
+language plpgsql
+as $$
+begin
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        raise exception 'this can''t be done in a transaction that is %', current_setting('transaction_isolation')
+            using errcode = 'invalid_transaction_state',
+                  hint = 'Do it in one that is read committed, as PostgreSQL''s are by default: what was begun meanwhile has to be seen.';
+    end if;
+end
+$$;
+comment on function billd.needs_fresh_snapshots() is
+    'Refuses what can''t be judged under an old snapshot. A claim locks the subscription and writes beside it, so PostgreSQL itself would see no conflict.';
+
 create function billd.subscription_has_debts() returns trigger
 language plpgsql
 as $$
 begin
+    perform billd.needs_fresh_snapshots();
     -- The row is locked by now: a claim that was under way has ended, and a new one passes it by.
     if exists (select from billd.billing_cycle c where c.subscription_id = old.id) then
         raise exception 'subscription % has debts that refer to it', old.id
@@ -490,29 +505,6 @@ $$;
 comment on function billd.begun_before(text[]) is
     'Which of these attempts exist by now. Volatile, so that it sees what was committed after the statement began that asks.';
 
-create function billd.last_and_next(subscription_id uuid, period date, attempts int)
-returns setof billd.charge_attempt
-language sql stable parallel safe
-as $$
-    select a.*
-    from billd.charge_attempt a
-    where a.merchant_uid between
-        billd.merchant_uid(last_and_next.subscription_id, last_and_next.period, attempts)
-        and billd.merchant_uid(last_and_next.subscription_id, last_and_next.period, attempts + 1)
-$$;
-comment on function billd.last_and_next(uuid, date, int) is
-    'Of a period with so many recorded attempts the last one, and the one after it. No other can be under way: a claim begins the next one, or opens the last one again under its own name.';
-
-create function billd.is_in_hand(subscription_id uuid, period date, attempts int) returns boolean
-language sql volatile
-as $$
-    select exists (
-        select from billd.last_and_next(is_in_hand.subscription_id, is_in_hand.period, attempts) a
-        where a.state in ('started', 'unknown'))
-$$;
-comment on function billd.is_in_hand(uuid, date, int) is
-    'Whether the last or the next attempt of a period is open by now. Volatile, like billd.begun_before.';
-
 create function billd.attempts_of(subscription_id uuid, period date default null)
 returns setof billd.charge_attempt
 language sql stable parallel safe
@@ -536,6 +528,16 @@ as $$
 $$;
 comment on function billd.has_open_attempt(uuid, date) is
     'Whether an attempt of a subscription, or of one of its periods, is open.';
+
+create function billd.is_in_hand(subscription_id uuid, period date) returns boolean
+language sql volatile
+as $$
+    select exists (
+        select from billd.attempts_of(is_in_hand.subscription_id, is_in_hand.period) a
+        where a.state in ('started', 'unknown'))
+$$;
+comment on function billd.is_in_hand(uuid, date) is
+    'billd.has_open_attempt with what was committed by now. Volatile, like billd.begun_before.';
 
 create function billd.last_attempt(subscription_id uuid, period date) returns text
 language sql stable parallel safe
@@ -574,6 +576,9 @@ begin
           and s.fence < new.fence and old.fence < new.fence
           and c.state = 'due'
           and (c.amount, c.currency, s.customer_uid) = (new.amount, new.currency, new.customer_uid)
+    ) and not exists (
+        select from billd.attempts_of(new.subscription_id, new.period) a
+        where a.merchant_uid <> new.merchant_uid and a.state in ('started', 'unknown')
     ) then
         return null;
     end if;
@@ -624,6 +629,8 @@ create function billd.charge_attempt_guard() returns trigger
 language plpgsql
 as $$
 declare
+    is_claim boolean := coalesce(current_setting('billd.writer', true) = 'claim', false);
+    is_open boolean := new.state in ('started', 'unknown');
     debt text;
     other text;
 begin
@@ -634,6 +641,11 @@ begin
                   schema = tg_table_schema, table = tg_table_name,
                   hint = 'billd.merchant_uid(subscription_id, period, attempt_no) gives the name.';
     end if;
+    if is_open and not is_claim then
+        perform billd.needs_fresh_snapshots();
+        -- A claim that is under way ends first, and none begins another attempt beside this one.
+        update billd.subscription s set recheck = true where s.id = new.subscription_id;
+    end if;
     select c.state into debt
     from billd.billing_cycle c
     where c.subscription_id = new.subscription_id and c.period = new.period;
@@ -642,7 +654,7 @@ begin
             using errcode = 'foreign_key_violation', constraint = 'charge_attempt_belongs_to_a_cycle',
                   schema = tg_table_schema, table = tg_table_name,
                   hint = 'An attempt asks for a debt: its billing_cycle comes first.';
-    elsif new.state not in ('started', 'unknown') then
+    elsif not is_open then
         return null;
     elsif debt <> 'due' then
         raise exception 'the cycle of % for subscription % is %, so no attempt may begin',
@@ -650,7 +662,7 @@ begin
             using errcode = 'check_violation', constraint = 'charge_attempt_needs_a_due_cycle',
                   schema = tg_table_schema, table = tg_table_name,
                   hint = 'Only a cycle in state due can be charged.';
-    elsif new.ask_at is null and current_setting('billd.writer', true) is distinct from 'claim' then
+    elsif new.ask_at is null and not is_claim then
         raise exception 'attempt % is open, so ask_at must say from when to ask about it', new.merchant_uid
             using errcode = 'check_violation', constraint = 'charge_attempt_is_asked_about_while_open',
                   schema = tg_table_schema, table = tg_table_name,
@@ -679,6 +691,7 @@ create function billd.billing_cycle_guard() returns trigger
 language plpgsql
 as $$
 begin
+    perform billd.needs_fresh_snapshots();
     if billd.has_open_attempt(old.subscription_id, old.period) then
         raise exception 'an attempt of this cycle is open: its amount can''t change and it can''t be closed by hand'
             using errcode = 'check_violation', constraint = tg_name,
@@ -752,27 +765,22 @@ create function billd.subscription_left_its_turn() returns trigger
 language plpgsql
 as $$
 begin
-    -- What is being recorded just now is left alone: waiting for it would be waiting for each other.
-    update billd.charge_attempt a
-    set ask_at = a.started_at + (select lease from billd.server)
-    where a.merchant_uid = any (array(
-        select b.merchant_uid
-        from billd.charge_attempt b
-        where b.merchant_uid between billd.merchant_uid(old.id, old.period, old.attempts)
-                and billd.merchant_uid(old.id, old.period, old.attempts + 1)
-          and b.state = 'started' and b.ask_at is null
-        for no key update skip locked));
+    -- Only a fresh snapshot shows an attempt that a claim began just before.
+    update billd.subscription s
+    set recheck = true
+    where s.id = new.id and not s.recheck
+      and (current_setting('transaction_isolation') <> 'read committed' or billd.has_open_attempt(new.id));
     return null;
 end
 $$;
 comment on function billd.subscription_left_its_turn() is
-    'An attempt that is under way is found among what is due, should its daemon die (see billd.under_way). If its subscription is moved away from there meanwhile, by hand for instance, the attempt says itself when to ask.';
+    'An attempt that is under way is found among what is due, should its daemon die (see billd.under_way), or among what is to be derived again: which this subscription is, if it is moved away from there meanwhile, by hand for instance.';
 create trigger subscription_left_its_turn after update on billd.subscription
     for each row
-    when (old.state = 'active' and old.open_attempt is null
-          and old.last_result_at is not distinct from new.last_result_at
+    when (old.state = 'active' and old.open_attempt is null and new.open_attempt is null
           and (old.state <> new.state or old.next_charge_at is distinct from new.next_charge_at
-               or (old.period, old.attempts) <> (new.period, new.attempts)))
+               or (old.period, old.attempts) <> (new.period, new.attempts))
+          and current_setting('billd.writer', true) is distinct from 'record')
     execute function billd.subscription_left_its_turn();
 
 create function billd.billing_cycle_voided() returns trigger
@@ -851,11 +859,16 @@ comment on view billd.paid_twice is 'Debts for which money moved more than once.
 
 create view billd.under_way as
 select a.*
-from billd.subscription s
-cross join lateral billd.last_and_next(s.id, s.period, s.attempts) a
-where s.state = 'active' and s.next_charge_at <= billd.now() and a.state = 'started';
+from (
+    select s.id, s.period from billd.subscription s
+    where s.state = 'active' and s.next_charge_at <= billd.now() and not s.recheck
+    union all
+    select s.id, null from billd.subscription s where s.recheck
+) s
+cross join lateral billd.attempts_of(s.id, s.period) a
+where a.state = 'started';
 comment on view billd.under_way is
-    'Attempts that were begun and whose outcome is not recorded yet. Looked up from what is due, because an index of them would have to be written twice for every charge.';
+    'Attempts that were begun and whose outcome is not recorded yet. Looked up from what is due and what is to be derived again, because an index of them would have to be written twice for every charge.';
 
 create view billd.attention as
 select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at as since,

@@ -233,7 +233,7 @@ impl<G: Gateway> Engine<G> {
 
     /// Asks about every open attempt now, however long it was to wait, and waits for the answers.
     pub async fn reconcile(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
-        self.inner.notice_abandoned().await?;
+        self.inner.notice_abandoned().await;
         self.inner.store.ask_all_now().await?;
         self.inner.store.ask_all_by_hand_now().await?;
         let watch = self.stop_with(stop);
@@ -391,7 +391,7 @@ impl<G: Gateway> Inner<G> {
     async fn look_and_ask(self: Arc<Self>, next_look: &mut Instant) -> Result<u64, StoreError> {
         let started = Instant::now();
         if *next_look <= started {
-            self.notice_abandoned().await?;
+            self.notice_abandoned().await;
             let took = started.elapsed();
             *next_look = started
                 .checked_add(took.saturating_mul(10))
@@ -402,7 +402,7 @@ impl<G: Gateway> Inner<G> {
 
     /// Passes until nothing is due that may be claimed.
     async fn sweep_all(self: &Arc<Self>) -> Result<Swept, StoreError> {
-        self.notice_abandoned().await?;
+        self.notice_abandoned().await;
         Arc::clone(self).ask_due().await?;
         let started = Instant::now();
         let mut claimed_in_all: u64 = 0;

@@ -62,9 +62,12 @@ impl<G: Gateway> Inner<G> {
         Ok(asked.saturating_add(by_hand))
     }
 
-    /// Looks for attempts whose daemon has gone, so that they are asked about.
-    pub(super) async fn notice_abandoned(&self) -> Result<(), StoreError> {
-        self.store.notice_abandoned(ABANDONED_ROWS).await
+    /// Looks for attempts whose daemon has gone, so that they are asked about. A look that fails, because too
+    /// many dead rows lie at the front for instance, holds up none of the questions that are known.
+    pub(super) async fn notice_abandoned(&self) {
+        if let Err(error) = self.store.notice_abandoned(ABANDONED_ROWS).await {
+            report::asking_failed(&error);
+        }
     }
 
     /// Derives again what follows for the rows that ask for it.

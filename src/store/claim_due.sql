@@ -29,9 +29,10 @@ budget as materialized (
 -- The order and the place to go on from (see `Watermark`) are those of the index, so what other claims
 -- have taken or left behind is not read again.
 --
--- A claim writes nothing to a subscription, but it locks it, and the lock can be seen (xmax) until the row is
--- written again. Whose row was never locked is in nobody's hands. All others are asked about with a fresh
--- snapshot, because the claim that locked them may have been committed since this statement began.
+-- A claim writes nothing to a subscription, but it locks it, and the lock can mostly be seen (xmax) until the
+-- row is written again. A row that nobody locked spares a look here; begun_before decides, once all are locked.
+-- All others are asked about with a fresh snapshot, because the claim that locked them may have been
+-- committed since this statement began.
 due as materialized (
     select d.*, billd.merchant_uid(d.id, d.period, d.attempts + 1) as merchant_uid
     from (
@@ -48,7 +49,7 @@ due as materialized (
           and s.attempts < 99
           and case
               when s.xmax = 0 and s.attempts = 0 then true
-              else not billd.is_in_hand(s.id, s.period, s.attempts)
+              else not billd.is_in_hand(s.id, s.period)
           end
         order by s.next_charge_at, s.id
         limit $1::int

@@ -176,7 +176,8 @@ async fn existing(
 }
 
 /// Opens the debt and its first attempt. No sweep sees the subscription before this is committed,
-/// and none claims it while the attempt is open.
+/// and none claims it while the attempt is open. To the database this attempt is somebody's that a claim
+/// didn't begin, so it marks the subscription for `recheck`; but here the attempt is noted.
 async fn begin(
     tx: &mut Tx,
     born: &Born,
@@ -207,7 +208,9 @@ async fn begin(
     .await?;
     sqlx::query!(
         "-- store::begin_first_payment, open
-        update billd.subscription set open_attempt = $2, attempts = 1, fence = $3 where id = $1",
+        update billd.subscription
+        set open_attempt = $2, attempts = 1, fence = $3, recheck = false
+        where id = $1",
         born.id,
         begun.merchant_uid,
         begun.fence,

@@ -49,16 +49,17 @@ impl Store {
             -- What is under way lies at the front of what is due.
             due as (
                 select
-                    count(*) filter (where not is_under_way) as rows,
-                    count(*) filter (where is_under_way) as started,
-                    min(next_charge_at) filter (where not is_under_way) as oldest
+                    count(*) filter (where is_asked_about is null) as rows,
+                    count(*) filter (where not is_asked_about) as started,
+                    min(next_charge_at) filter (where is_asked_about is null) as oldest
                 from (
+                    -- Null if no attempt is open.
                     select s.next_charge_at, case
-                        when row_number() over (order by s.next_charge_at) > 10000 then false
-                        else exists (
-                            select from billd.last_and_next(s.id, s.period, s.attempts) a
-                            where a.state = 'started' and a.ask_at is null)
-                        end as is_under_way
+                        when row_number() over (order by s.next_charge_at) <= 10000 then (
+                            select bool_or(a.ask_at is not null)
+                            from billd.attempts_of(s.id, s.period) a
+                            where a.state in ('started', 'unknown'))
+                        end as is_asked_about
                     from billd.subscription s
                     where s.state = 'active' and s.next_charge_at <= (select now from clock)
                       and s.open_attempt is null

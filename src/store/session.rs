@@ -46,7 +46,7 @@ impl Pooler {
 }
 
 /// The settings that every statement runs with.
-fn settings(connection: &Connection) -> [(&'static str, String); 6] {
+fn settings(connection: &Connection) -> [(&'static str, String); 7] {
     // The server gives up before we do: a statement that we no longer wait for would hold its
     // locks and its connection. A row that somebody has locked is let go of sooner still.
     let millis = |part: u32| {
@@ -61,6 +61,8 @@ fn settings(connection: &Connection) -> [(&'static str, String); 6] {
         // one must not be read whole, and compiling a plan takes longer than running it.
         ("enable_seqscan", "off".to_owned()),
         ("jit", "off".to_owned()),
+        // Who waited for a row must see what its holder has committed beside it.
+        ("default_transaction_isolation", "read committed".to_owned()),
         ("lock_timeout", millis(10)),
         ("statement_timeout", millis(2)),
         // A machine that stands still between two statements must not keep its rows to itself.

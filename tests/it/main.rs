@@ -8,6 +8,7 @@
 mod architecture;
 mod audit;
 mod bouncer;
+mod by_hand;
 mod charge;
 mod crash;
 mod demo;

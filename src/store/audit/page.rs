@@ -316,15 +316,20 @@ async fn follow_cancels(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx
     .map(drop)
 }
 
-/// A started attempt is in somebody's hands until its lease ends, so only unknown ones are touched;
-/// and not those whose question may be under way.
+/// A started attempt is in somebody's hands until its lease ends, so only unknown ones are touched, and not
+/// those whose question may be under way; and those whose lease has ended without anybody noticing.
 async fn ask_now(tx: &mut Tx, names: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::audit, ask now
         update billd.charge_attempt
         set ask_at = billd.now()
-        where merchant_uid = any($1) and state = 'unknown' and ask_at > billd.now()
-          and (asked_at is null or asked_at < billd.now() - interval '10 minutes')",
+        where merchant_uid = any($1) and case state
+            when 'unknown' then ask_at > billd.now()
+                and (asked_at is null or asked_at < billd.now() - interval '10 minutes')
+            when 'started' then ask_at is null
+                and started_at + (select lease from billd.server) <= billd.now()
+            else false
+        end",
         names,
     )
     .execute(&mut *tx)
