@@ -111,9 +111,10 @@ ready as materialized (
         greatest(l.fence + 1, k.fence) as claim_fence,
         case when l.is_again then l.merchant_uid_before else l.merchant_uid end as attempt_uid,
         (l.attempts + (not l.is_again)::int)::smallint as attempt_no,
-        not l.has_next and coalesce(l.debt_state, 'due') = 'due' as may_begin
+        not l.has_next
+            and case when l.has_debt then l.debt_state = 'due' else l.attempts = 0 end as may_begin
     from looked l, clock k
-    where case when l.has_debt then l.debt_state is not null and not l.is_busy else l.attempts = 0 end
+    where not l.has_debt or (l.debt_state is not null and not l.is_busy)
 ),
 spent as (
     update billd.rate_limit r
@@ -151,8 +152,8 @@ opened_again as (
     from ready r, clock k
     where r.may_begin and r.is_again and a.merchant_uid = r.attempt_uid
 ),
--- A row that may not begin (its debt is closed, or the attempt exists) is set aside for store::recheck:
--- it must neither be charged nor be met again by every claim.
+-- A row that may not begin (its debt is closed, the attempt exists, or attempts are counted of a debt that
+-- there is not) is set aside for store::recheck: it must neither be charged nor be met again by every claim.
 set_aside as (
     update billd.subscription s
     set recheck = true

@@ -307,14 +307,17 @@ async fn keep(tx: &mut Tx, subscription: SubscriptionId) -> Result<(), sqlx::Err
         set recheck = false,
             fence = billd.next_fence(s.fence),
             open_attempt = null,
-            attempts = greatest(s.attempts, (
+            attempts = case when c.period is null then 0 else greatest(s.attempts, (
                 select coalesce(max(a.attempt_no), 0)
-                from billd.attempts_of(s.id, s.period) a)),
+                from billd.attempts_of(s.id, s.period) a)) end,
+            declines = case when c.period is null then 0 else s.declines end,
             next_charge_at = case
                 when s.state = 'active' then coalesce(s.next_charge_at, billd.now())
                 else s.next_charge_at
             end
-        where s.id = $1",
+        from billd.subscription t
+        left join billd.billing_cycle c on c.subscription_id = t.id and c.period = t.period
+        where s.id = $1 and t.id = s.id",
         subscription.0,
     )
     .execute(&mut *tx)

@@ -178,3 +178,25 @@ async fn a_search_for_abandoned_attempts_that_fails_holds_up_no_question() {
         "started 0, unknown 2"
     );
 }
+
+/// Hazard: a person moves the period of a subscription that is being dunned, and leaves its counters. Of that
+/// period there is no debt, and a count of attempts without a debt must not keep it from ever being charged.
+#[tokio::test]
+async fn a_period_moved_by_hand_during_dunning_is_charged_as_a_debt_of_its_own() {
+    let house = House::new().await;
+    house.book.subscribe("decline-balance-once-1").await;
+    assert_eq!(house.sweep().await.counts.declined, 1);
+    house
+        .book
+        .run("update billd.subscription set period = period + 1, next_charge_at = billd.now()")
+        .await;
+    let swept = house.sweep().await;
+    assert_eq!((swept.counts.paid, swept.due_left), (1, 0));
+    assert_eq!(
+        house
+            .book
+            .text("select string_agg(attempt_no || ' ' || state, ', ' order by merchant_uid) from billd.charge_attempt")
+            .await,
+        "1 declined, 1 paid"
+    );
+}

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use billd::domain::attempt::{ChargeOutcome, Payment};
+use billd::domain::claim::Answer;
+use billd::domain::ids::ImpUid;
 use billd::store::{ClaimLimits, Store};
 use sqlx::{AssertSqlSafe, Row};
 use tokio_util::sync::CancellationToken;
 
+use crate::crash::{claim, paid};
 use crate::support::{Book, House, connection, limits};
 
 const SEQUENTIAL: &str = "select string_agg(relname || ' ' || seq_scan, ', ' order by relname)
@@ -36,6 +40,39 @@ async fn no_statement_of_a_sweep_reads_a_whole_table() {
     store.close().await;
     assert_eq!(house.sandbox.summary().approvals, 3_002);
     assert_eq!(crate::support::text(&reader, SEQUENTIAL).await, before);
+}
+
+/// Hazard: an outcome that finds no room on its page is written to another one, with a new entry in every
+/// index; and each vacuum goes through indexes that grow for ever, to take the old entries out.
+#[tokio::test]
+async fn an_outcome_stays_on_the_page_of_its_attempt() {
+    let book = Book::new().await;
+    book.subscribe_many(500, "customer_0123456789abcdef0123_")
+        .await;
+    let pages = "select string_agg((ctid::text::point)[0]::text, ' ' order by merchant_uid)
+                 from billd.charge_attempt";
+    let mut answers: Vec<Answer> = claim(&book).await.iter().map(paid).collect();
+    let tid = "INIAPICARDINIBillTst20261123184512123456";
+    for answer in &mut answers {
+        answer.outcome = Some(ChargeOutcome::Paid(Payment {
+            imp_uid: ImpUid::parse("imp_448280090638").unwrap(),
+            pg_provider: Some("html5_inicis".to_owned()),
+            pg_tid: Some(tid.to_owned()),
+            receipt_url: Some(format!(
+                "https://iniweb.inicis.com/mall/cr/cm/mCmReceipt_head.jsp?noTid={tid}&noMethod=1"
+            )),
+            cancelled_amount: 0,
+        }));
+    }
+    let before = book.text(pages).await;
+    let (pace, lease) = (Duration::from_hours(1), Duration::from_secs(90));
+    book.store.record(&answers, pace, lease).await.unwrap();
+    assert_eq!(
+        book.text("select count(*) from billd.charge_attempt where state = 'paid'")
+            .await,
+        "500"
+    );
+    assert_eq!(book.text(pages).await, before);
 }
 
 const CLAIM: &str = include_str!("../../src/store/claim_due.sql");
