@@ -1,6 +1,7 @@
 -- Takes the whole book away. The schema itself stays: it holds the list of migrations.
 drop view billd.attention, billd.paid_twice, billd.under_way;
-drop function billd.has_open_attempt, billd.last_attempt, billd.is_in_hand, billd.attempts_of;
+drop function billd.has_open_attempt, billd.open_attempt_beside, billd.last_attempt, billd.is_in_hand,
+    billd.attempts_of;
 drop procedure billd.forget_before;
 drop table billd.charge_attempt, billd.billing_cycle, billd.subscription, billd.rate_limit,
     billd.server, billd.clock_shift;

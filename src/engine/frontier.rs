@@ -24,8 +24,8 @@ struct Known {
 impl Frontier {
     /// Where the next claim is to go on; `None` to look at everything.
     ///
-    /// A look at everything that fails, because too much lies behind, is not repeated at once:
-    /// claims go on ahead of it meanwhile.
+    /// A look at everything that fails, because too much lies behind, is not repeated while there is
+    /// something ahead: claims go on with that meanwhile.
     pub fn next(&self) -> Option<Watermark> {
         let mut known = self.lock();
         let is_fresh = known

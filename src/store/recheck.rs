@@ -184,7 +184,7 @@ async fn apply(
             )
             .await
         }
-        Ok(Resolution::Keep) => keep(tx, subscription).await,
+        Ok(Resolution::Keep) => keep(tx, subscription, situation.cycle.is_some()).await,
         Err(fault) => stop(tx, subscription, &format!("bad row; {fault}")).await,
     }
 }
@@ -288,8 +288,12 @@ async fn stop(tx: &mut Tx, subscription: SubscriptionId, reason: &str) -> Result
 }
 
 /// Brings counters and cycle in line with the attempts there are, so that the next one gets a new
-/// number and finds its debt due.
-async fn keep(tx: &mut Tx, subscription: SubscriptionId) -> Result<(), sqlx::Error> {
+/// number and finds its debt due. Where there is no debt yet, nothing counts.
+async fn keep(
+    tx: &mut Tx,
+    subscription: SubscriptionId,
+    has_debt: bool,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- store::recheck, due again
         update billd.billing_cycle c
@@ -307,18 +311,17 @@ async fn keep(tx: &mut Tx, subscription: SubscriptionId) -> Result<(), sqlx::Err
         set recheck = false,
             fence = billd.next_fence(s.fence),
             open_attempt = null,
-            attempts = case when c.period is null then 0 else greatest(s.attempts, (
+            attempts = case when $2 then greatest(s.attempts, (
                 select coalesce(max(a.attempt_no), 0)
-                from billd.attempts_of(s.id, s.period) a)) end,
-            declines = case when c.period is null then 0 else s.declines end,
+                from billd.attempts_of(s.id, s.period) a)) else 0 end,
+            declines = case when $2 then s.declines else 0 end,
             next_charge_at = case
                 when s.state = 'active' then coalesce(s.next_charge_at, billd.now())
                 else s.next_charge_at
             end
-        from billd.subscription t
-        left join billd.billing_cycle c on c.subscription_id = t.id and c.period = t.period
-        where s.id = $1 and t.id = s.id",
+        where s.id = $1",
         subscription.0,
+        has_debt,
     )
     .execute(&mut *tx)
     .await

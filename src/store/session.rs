@@ -46,7 +46,7 @@ impl Pooler {
 }
 
 /// The settings that every statement runs with.
-fn settings(connection: &Connection) -> [(&'static str, String); 7] {
+fn settings(connection: &Connection) -> [(&'static str, String); 8] {
     // The server gives up before we do: a statement that we no longer wait for would hold its
     // locks and its connection. A row that somebody has locked is let go of sooner still.
     let millis = |part: u32| {
@@ -54,6 +54,9 @@ fn settings(connection: &Connection) -> [(&'static str, String); 7] {
         format!("{}ms", limit.as_millis().max(1))
     };
     [
+        // What is called committed must survive a crash, whatever is set for the role or the
+        // database: an intent that is forgotten after the call was made would be sent again.
+        ("synchronous_commit", "on".to_owned()),
         // A plan made while a table was small must not outlive that; the statements are large
         // batches, so planning each of them costs little.
         ("plan_cache_mode", "force_custom_plan".to_owned()),

@@ -28,6 +28,14 @@ pub(crate) async fn psql(
     transaction
 }
 
+/// Returns when a statement waits for a lock.
+async fn somebody_waits(book: &Book) {
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    while book.text(waiting).await == "0" {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A claim that waits under a cap until the turn is given up, while its snapshot grows old. It returns how
 /// many rows it took.
 async fn claim_that_waits(
@@ -46,9 +54,7 @@ async fn claim_that_waits(
         };
         store.claim_due(limits).await.unwrap().claims.len()
     });
-    while book.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()").await == "0" {
-        tokio::task::yield_now().await;
-    }
+    somebody_waits(book).await;
     (turn, claiming)
 }
 
@@ -350,9 +356,7 @@ async fn a_failed_first_payment_locks_the_subscription_before_its_period() {
         let close = "update billd.charge_attempt set state = 'not_sent', finished_at = billd.now(), ask_at = null";
         sqlx::raw_sql(close).execute(&sql).await
     });
-    while shop.book.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()").await == "0" {
-        tokio::task::yield_now().await;
-    }
+    somebody_waits(&shop.book).await;
     let period = "select from billd.billing_cycle for update nowait";
     let connection = record.acquire().await.unwrap();
     sqlx::raw_sql(period).execute(connection).await.unwrap();

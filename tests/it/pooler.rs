@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bouncer::{PgBouncer, SERVERS};
 use crate::process::{Daemon, billd, paid, run, sandbox_with, stderr, stdout, until};
-use crate::support::{Book, House, limits, text};
+use crate::support::{Book, House, connection, limits, text};
 
 /// Hazard: a pooler hands the statements of many clients to few servers, so a name that one client
 /// gave, or a setting that it made, is another one's by the next statement.
@@ -165,6 +165,38 @@ async fn a_pooler_that_the_settings_do_not_speak_of_is_named_before_any_work() {
         assert_eq!(output.status.code(), Some(3), "{command}: {said}");
         assert!(said.contains("database.pooler"), "{command}: {said}");
     }
+}
+
+/// Hazard: for speed somebody tells the database to confirm commits that are not on disk yet. After a crash the
+/// intent is gone, and money that has moved is asked for again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_is_on_disk_when_it_is_confirmed_whatever_the_database_is_set_to() {
+    let house = House::new().await;
+    let book = &house.book;
+    book.subscribe_many(2, "cust_").await;
+    book.run(
+        "do $$ begin
+             execute format('alter database %I set synchronous_commit = off', current_database());
+         end $$;
+         create table billd.seen (synchronous_commit text);
+         create function billd.see() returns trigger language plpgsql as $$ begin
+             insert into billd.seen values (current_setting('synchronous_commit'));
+             return new;
+         end $$;
+         create trigger see before insert or update on billd.charge_attempt
+         for each row execute function billd.see()",
+    )
+    .await;
+    let pooler = PgBouncer::before(&book.url);
+    for connection in [connection(&book.url), pooler.connection(&book.url)] {
+        let engine = house.engine_on(Store::new(&connection).unwrap(), limits());
+        let swept = engine.sweep(CancellationToken::new()).await.unwrap();
+        assert_eq!(swept.counts.paid, 2);
+        book.advance("1 month").await;
+    }
+    let seen =
+        "select string_agg(distinct synchronous_commit, ', ') || ' ' || count(*) from billd.seen";
+    assert_eq!(book.text(seen).await, "on 8");
 }
 
 /// Hazard: the migrator's lock belongs to a session. Through a pooler it stays with a server that is

@@ -68,9 +68,8 @@ impl Scale {
             capped: Duration::from_mins(1),
             arrivals: Duration::from_secs(20),
             soak: Pace {
-                months: 13,
-                windows: 5,
-                window: Duration::from_secs(27),
+                months: 42,
+                window: Duration::from_secs(55),
             },
         };
         if !options.quick {
@@ -91,9 +90,8 @@ impl Scale {
             capped: Duration::from_secs(10),
             arrivals: Duration::from_secs(5),
             soak: Pace {
-                months: 3,
-                windows: 1,
-                window: Duration::from_secs(4),
+                months: 17,
+                window: Duration::from_secs(2),
             },
             ..common
         }

@@ -1,9 +1,10 @@
-//! Half an hour at half of what the daemon can do: what grows that should not?
+//! Years at half of what the daemon can do, in three quarters of an hour: what grows that should not?
 //!
-//! A book is charged month after month. A month takes a few minutes, in which all subscriptions fall due one
-//! after the other; then billd's clock is moved to shortly before they fall due again.
+//! A book is charged month after month. A month takes a minute, in which all subscriptions fall due one after
+//! the other while the month that ended a year ago is forgotten; then billd's clock is moved to shortly before
+//! they fall due again. What is flat is judged from the second year on, when there is no more history than before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use billd::terminal;
@@ -21,23 +22,19 @@ const START: Duration = Duration::from_secs(5);
 /// Longer than the last charges of a month take.
 const MONTH_ENDS_WITHIN: Duration = Duration::from_mins(1);
 
+/// The months after which there is a year of history, and some of it has been forgotten.
+const UNTIL_STEADY: usize = 14;
+
 /// The tables that charges are written to.
 const TABLES: [&str; 3] = ["subscription", "billing_cycle", "charge_attempt"];
 
-/// How long a soak takes, and how often it is looked at.
+/// How long a soak takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// Months.
     pub(crate) months: u32,
-    /// How many windows of a month are watched, each so long.
-    pub(crate) windows: u32,
+    /// How long each of them is watched: a round of autovacuum, or the figures go up and down with it.
     pub(crate) window: Duration,
-}
-
-impl Pace {
-    fn month(self) -> Duration {
-        START.saturating_add(self.window.saturating_mul(self.windows))
-    }
 }
 
 /// What was seen in one window and at its end.
@@ -47,6 +44,8 @@ struct Look {
     dead: Vec<u64>,
     bytes: Vec<u64>,
     memory: u64,
+    /// What it took to forget a month beside the charges.
+    forgetting: Duration,
 }
 
 pub(super) async fn measure(
@@ -55,7 +54,7 @@ pub(super) async fn measure(
 ) -> anyhow::Result<(String, Vec<Figure>)> {
     let rate = charges::half_of_capacity(world, scale).await?;
     let pace = scale.soak;
-    let rows = count_in(pace.month(), rate);
+    let rows = count_in(START.saturating_add(pace.window), rate);
     let book = world.book(Size::nothing_due(rows)).await?;
     let sandbox = Sandbox::start(Duration::ZERO).await?;
     lag::plan(&book, rate).await?;
@@ -75,11 +74,9 @@ pub(super) async fn measure(
     let mut looks = Vec::new();
     for month in 1..=pace.months {
         sleep(lag::HEAD_START.saturating_add(START)).await;
-        for _ in 0..pace.windows {
-            let look = look(&watched, pace.window).await?;
-            tell(month, &look);
-            looks.push(look);
-        }
+        let look = look(&watched, pace.window).await?;
+        tell(month, &look);
+        looks.push(look);
         month_is_over(&book).await?;
         next_month(&book).await?;
     }
@@ -89,17 +86,27 @@ pub(super) async fn measure(
     let sent = sandbox.summary().await?.approvals;
     let due = u64::from(rows).saturating_mul(u64::from(pace.months));
     ensure!(sent == due, "{sent} charges of {due} were approved");
+    let kept = book
+        .number("select count(*) from billd.charge_attempt")
+        .await?;
+    // A year and the month that was charged; rows that were just being charged are left for the next time.
+    let most = u64::from(rows).saturating_mul(14);
+    ensure!(kept < most, "{kept} attempts were kept, more than a year's");
     sandbox.stop().await?;
     world.remove(book).await?;
     let what = format!(
-        "{rows} subscriptions charged {} times, {rate:.0} falling due every second, half of capacity",
-        pace.months
+        "{rows} subscriptions charged {} times, {rate:.0} falling due every second, half of capacity; a year \
+         of history kept, and judged from month {} on",
+        pace.months,
+        UNTIL_STEADY.saturating_add(1),
     );
     Ok((what, figures(&looks)))
 }
 
 async fn look(watched: &Watched<'_>, length: Duration) -> anyhow::Result<Look> {
-    let window = watched.watch(Duration::ZERO, length).await?;
+    let (window, forgetting) =
+        tokio::join!(watched.watch(Duration::ZERO, length), forget(watched.book));
+    let (window, forgetting) = (window?, forgetting?);
     let (mut dead, mut bytes, mut memory) = (Vec::new(), Vec::new(), 0_u64);
     for table in TABLES {
         let count = format!(
@@ -118,7 +125,16 @@ async fn look(watched: &Watched<'_>, length: Duration) -> anyhow::Result<Look> {
         dead,
         bytes,
         memory,
+        forgetting,
     })
+}
+
+/// As a merchant does who keeps a year.
+async fn forget(book: &Book) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    book.run("call billd.forget_before((billd.now() - interval '1 year')::date)")
+        .await?;
+    Ok(began.elapsed())
 }
 
 fn tell(month: u32, look: &Look) {
@@ -129,13 +145,15 @@ fn tell(month: u32, look: &Look) {
         .map(|bytes| format!("{:.0}", megabytes(*bytes)))
         .collect();
     terminal::note(&format!(
-        "  month {month}: {:.0}/s, PostgreSQL {:.0} µs, billd {:.0} µs and {:.0} MB, dead {}, MB {}",
+        "  month {month}: {:.0}/s, PostgreSQL {:.0} µs, billd {:.0} µs and {:.0} MB, dead {}, MB {}, \
+         forgotten in {} s",
         look.window.charges_per_second,
         look.window.postgres_us,
         look.window.billd_us,
         megabytes(look.memory),
         dead.join(" "),
         bytes.join(" "),
+        look.forgetting.as_secs(),
     ));
 }
 
@@ -145,7 +163,7 @@ async fn month_is_over(book: &Book) -> anyhow::Result<()> {
         + (select count(*) from (
             select from billd.subscription
             where state = 'active' and next_charge_at <= billd.now() + interval '1 hour' limit 1) due)";
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     while book.number(&format!("select {open}")).await? > 0 {
         ensure!(
             began.elapsed() < MONTH_ENDS_WITHIN,
@@ -170,7 +188,7 @@ async fn next_month(book: &Book) -> anyhow::Result<()> {
 fn figures(looks: &[Look]) -> Vec<Figure> {
     let of = |pick: &dyn Fn(&Look) -> f64| looks.iter().map(pick).collect::<Vec<_>>();
     let growth = |name: &str, runs: &[f64]| {
-        let (first, last) = first_and_last(runs);
+        let (first, last) = first_and_last(runs.get(UNTIL_STEADY..).unwrap_or(runs));
         Figure::new(
             format!("{name}, last third to first"),
             "×",
@@ -191,15 +209,18 @@ fn figures(looks: &[Look]) -> Vec<Figure> {
         Figure::new("PostgreSQL CPU per charge", "µs", postgres),
         Figure::new("billd CPU per charge", "µs", billd),
         Figure::new("memory of billd", "MB", memory),
+        Figure::new(
+            "forgetting a month beside it",
+            "s",
+            of(&|look| look.forgetting.as_secs_f64()),
+        ),
     ];
     for (place, table) in TABLES.into_iter().enumerate() {
         let at = |list: &[u64]| list.get(place).copied().unwrap_or_default();
         let dead = of(&|look| number(at(&look.dead)));
         let bytes = of(&|look| megabytes(at(&look.bytes)));
         figures.push(growth(&format!("dead rows of {table}"), &dead));
-        if table == "subscription" {
-            figures.push(growth("size of subscription", &bytes));
-        }
+        figures.push(growth(&format!("size of {table}"), &bytes));
         figures.push(Figure::new(format!("dead rows of {table}"), "", dead));
         figures.push(Figure::new(format!("size of {table}"), "MB", bytes));
     }
