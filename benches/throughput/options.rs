@@ -51,7 +51,7 @@ impl Scenario {
 Examples:
   cargo bench --bench throughput                          everything, under 25 minutes
   cargo bench --bench throughput -- charges lag           two scenarios
-  cargo bench --bench throughput -- soak                  50 minutes, 15 GB of disk
+  cargo bench --bench throughput -- soak                  40 minutes, 15 GB of disk
   cargo bench --bench throughput -- --quick               does it work? Not to be quoted
   cargo bench --bench throughput -- --json figures.json   and the figures for a machine"
 )]

@@ -89,7 +89,7 @@ const MANY: &str = "
         (customer_uid, name, amount, anchor_at, next_charge_at, due_at, period)
     select 'cust_' || n, 'n', 9900, at, at, at, '2026-12-01'
     from (select n, now() + case when n % 10 = 0 then -1 else 1 end * n * interval '1 second' as at
-          from generate_series(1, 60000) n) x;
+          from generate_series(1, 1000000) n) x;
     insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, state, closed_at)
     select id, '2026-11-01', amount, currency, due_at, 'paid', now() from billd.subscription;
     insert into billd.charge_attempt (merchant_uid, subscription_id, period, attempt_no, amount,

@@ -68,7 +68,7 @@ impl Scale {
             capped: Duration::from_mins(1),
             arrivals: Duration::from_secs(20),
             soak: Pace {
-                months: 42,
+                months: 28,
                 window: Duration::from_secs(55),
             },
         };
@@ -90,7 +90,7 @@ impl Scale {
             capped: Duration::from_secs(10),
             arrivals: Duration::from_secs(5),
             soak: Pace {
-                months: 17,
+                months: 3,
                 window: Duration::from_secs(2),
             },
             ..common
