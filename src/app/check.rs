@@ -94,7 +94,7 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
         Ok(()) => {
             checks.push(Check::passed("schema", "current"));
             checks.push(clock(&store).await);
-            checks.extend(rest(&store).await);
+            checks.extend(failover_hold(&store).await);
         }
         Err(failure) => {
             checks.push(Check::failed(
@@ -114,18 +114,21 @@ async fn server(store: &Store) -> Result<Check, Failure> {
 }
 
 /// Only while there is something to say.
-async fn rest(store: &Store) -> Option<Check> {
-    let rest = match store.rest().await {
-        Ok(rest) => rest?,
-        Err(error) => return Some(Check::failed("rest", Exit::Database, chain(&error))),
+async fn failover_hold(store: &Store) -> Option<Check> {
+    let hold = match store.failover_hold().await {
+        Ok(hold) => hold?,
+        Err(error) => {
+            let detail = chain(&error);
+            return Some(Check::failed("fail-over hold", Exit::Database, detail));
+        }
     };
     let detail = format!(
         "the database server changed ({} → {}): nothing is begun for {} s",
-        rest.before,
-        rest.now,
-        rest.left.as_secs()
+        hold.before,
+        hold.now,
+        hold.left.as_secs()
     );
-    Some(Check::passed("rest", detail))
+    Some(Check::passed("fail-over hold", detail))
 }
 
 async fn clock(store: &Store) -> Check {
@@ -143,7 +146,7 @@ async fn clock(store: &Store) -> Check {
         String::new()
     } else {
         format!(
-            "; billd's clock runs {} s AHEAD of PostgreSQL's (table billd.clock_shift)",
+            "; billd's clock runs {} s AHEAD of PostgreSQL's (billd.control.clock_shift)",
             clock.shift.as_secs()
         )
     };

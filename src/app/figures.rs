@@ -10,7 +10,7 @@ use crate::domain::audit::FindingKind;
 use crate::engine::Engine;
 use crate::gateway::portone::PortOne;
 use crate::metrics::{FindingLabels, Metrics};
-use crate::store::{OpenFindings, Pulse, Store};
+use crate::store::{Backlog, OpenFindings, Store};
 
 /// Often enough for an alarm, rarely enough to cost nothing.
 const EVERY: Duration = Duration::from_secs(5);
@@ -23,9 +23,9 @@ pub(super) async fn keep(
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        match store.pulse().await {
-            Ok(pulse) => {
-                show(&metrics, &pulse);
+        match store.backlog().await {
+            Ok(backlog) => {
+                show(&metrics, &backlog);
                 if let Ok(open) = store.open_findings().await {
                     show_findings(&metrics, &open);
                 }
@@ -45,16 +45,16 @@ pub(super) async fn keep(
     }
 }
 
-fn show(metrics: &Metrics, pulse: &Pulse) {
+fn show(metrics: &Metrics, backlog: &Backlog) {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     metrics.database_up.set(1);
-    metrics.due.set(count(pulse.due));
-    metrics.due_age.set(pulse.due_age_oldest.as_secs_f64());
-    metrics.unknown.set(count(pulse.unknown));
+    metrics.due.set(count(backlog.due));
+    metrics.due_age.set(backlog.due_age_oldest.as_secs_f64());
+    metrics.unknown.set(count(backlog.unknown));
     metrics
         .unknown_age
-        .set(pulse.unknown_age_oldest.as_secs_f64());
-    metrics.parked.set(count(pulse.parked));
+        .set(backlog.unknown_age_oldest.as_secs_f64());
+    metrics.parked.set(count(backlog.parked));
 }
 
 /// Every kind is shown, also while there is none: an alarm can't be set on what does not exist.

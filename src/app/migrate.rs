@@ -19,21 +19,42 @@ pub(super) async fn migrate(source: &Source, output: Output) -> Result<Exit, Fai
     let store = open_store(&settings).await?;
     store.require_session().await?;
     match store.schema_state().await? {
-        SchemaState::Current | SchemaState::Older { .. } => {}
+        SchemaState::Current | SchemaState::Older { .. } | SchemaState::OtherRoutines => {}
         // Says what is wrong and what to do; nothing was changed.
         SchemaState::Newer | SchemaState::Broken => require_schema(&store).await?,
     }
-    let applied = store.migrate().await?;
+    let migrated = store.migrate().await?;
     require_schema(&store).await?;
     store.close().await;
     if output.json {
-        terminal::line(&json!({ "applied": applied }).to_string());
-    } else if applied.is_empty() {
+        let report = json!({
+            "applied": migrated.versions,
+            "routines": migrated.routines,
+            "sessions_before": migrated.sessions_before,
+        });
+        terminal::line(&report.to_string());
+        return Ok(Exit::Done);
+    }
+    if migrated.versions.is_empty() && !migrated.routines {
         terminal::line("the schema is current; nothing to do");
-    } else {
-        for version in applied {
-            terminal::line(&format!("applied migration {version}"));
-        }
+    }
+    for version in &migrated.versions {
+        terminal::line(&format!("applied migration {version}"));
+    }
+    if migrated.routines {
+        terminal::line("applied functions, triggers and views");
+    }
+    if !migrated.sessions_before.is_empty() {
+        terminal::line(&format!(
+            "kept what only the billd before needs, which is still connected (process {}); run \
+             `billd migrate` again when it has gone",
+            migrated
+                .sessions_before
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ));
     }
     Ok(Exit::Done)
 }

@@ -110,7 +110,7 @@ impl From<StoreError> for Failure {
             StoreError::Unavailable(_)
             | StoreError::Busy(_)
             | StoreError::TooSlow(_)
-            | StoreError::Resting(_) => Exit::Database,
+            | StoreError::OnHold(_) => Exit::Database,
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
             StoreError::Migration(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,
@@ -187,6 +187,11 @@ async fn require_schema(store: &Store) -> Result<(), Failure> {
         SchemaState::Older { missing } => format!(
             "the database lacks {missing} migration(s) of this billd; run `billd migrate`, then start again"
         ),
+        SchemaState::OtherRoutines => {
+            "the functions, triggers and views of the database are of another billd; run `billd migrate`, then \
+             start again"
+                .to_owned()
+        }
         SchemaState::Newer => {
             "the database was migrated by a newer billd; run that version here too".to_owned()
         }

@@ -106,7 +106,7 @@ impl Book {
     /// Sets billd's clock.
     pub(super) async fn set_clock(&self, to: &str) -> anyhow::Result<()> {
         self.run(&format!(
-            "update billd.clock_shift set shift = timestamptz '{to}+09' - statement_timestamp()"
+            "update billd.control set clock_shift = timestamptz '{to}+09' - statement_timestamp()"
         ))
         .await
     }

@@ -169,7 +169,7 @@ pub(super) fn invite(stage: &Stage) -> anyhow::Result<()> {
     gap();
     text(
         "insert into billd.subscription (customer_uid, name, amount) values ('cust_1', '프리미엄 월간', 9900);\n\
-         update billd.clock_shift set shift = shift + interval '1 month';",
+         update billd.control set clock_shift = clock_shift + interval '1 month';",
     );
     gap();
     Ok(())

@@ -113,7 +113,7 @@ pub enum NotSent {
     LeaseTooShort,
     /// Under the rate cap: the database could not be asked for a place.
     #[error("no place under the rate cap: {0}")]
-    NoPlace(String),
+    NoSlot(String),
     /// No connection was made: refused, no route, no name, no TLS, or too slow.
     #[error("no connection to the gateway: {0}")]
     NoConnection(String),
@@ -133,7 +133,7 @@ impl NotSent {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::LeaseTooShort => "lease_too_short",
-            Self::NoPlace(_) => "no_place",
+            Self::NoSlot(_) => "no_slot",
             Self::NoConnection(_) => "no_connection",
             Self::NoToken(_) => "no_token",
             Self::Unauthorized => "unauthorized",

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::domain::attempt::{ChargeOutcome, NotSent};
+use crate::causes::chain;
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
 use crate::domain::dunning::{Decision, GiveUpReason, decide};
 use crate::engine::lease::Lease;
-use crate::engine::pace::Turn;
+use crate::engine::rate_limiter::Slot;
 use crate::engine::{Inner, planted, report};
 use crate::gateway::Gateway;
 use crate::sabotage::CrashPoint::{
@@ -44,29 +45,30 @@ impl<G: Gateway> Inner<G> {
                 break;
             };
             let rows_max = self
-                .brake
+                .breaker
                 .allows(u32::try_from(slots.num_permits()).unwrap_or(1));
             if rows_max == 0 || !self.is_ready().await {
                 break;
             }
+            let Some(mut reservation) = self.rate_limiter.reserve(rows_max).await? else {
+                break;
+            };
 
             // 1. Claim and begin: the intents are on disk before any money can move.
             crash_at(ClaimNext);
             let lease = Lease::start(self.limits.lease);
-            let after = self.frontier.next();
-            let claimed = self
-                .store
-                .claim_due_after(after, self.claim_limits(rows_max))
-                .await?;
+            let after = self.cursor.next();
+            let limits = self.claim_limits(reservation.count);
+            let claimed = self.store.claim_due_after(after, limits).await?;
             crash_at(ClaimCommitted);
             self.note_database(true);
-            self.frontier.advance(after, claimed.reached);
+            self.cursor.advance(after, claimed.reached);
             let count = claimed.claims.len();
             match after {
                 // Nothing is due ahead; only a look at everything can say that nothing is due.
                 Some(_) if count == 0 => continue,
                 None if count == 0 => {
-                    self.look_for_rest().await?;
+                    self.look_for_hold().await?;
                     break;
                 }
                 _ => {}
@@ -76,14 +78,12 @@ impl<G: Gateway> Inner<G> {
                 .observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
             claimed_in_all = claimed_in_all.saturating_add(u64::try_from(count).unwrap_or(0));
 
-            let mut turn = self.first_turn(claimed.first_place).await;
             for claim in claimed.claims {
                 let Some(slot) = slots.split(1) else { break };
-                let work = Arc::clone(&self).work(claim, lease, turn, slot);
+                let work = Arc::clone(&self).work(claim, lease, reservation.take(), slot);
                 self.tasks.spawn(work);
-                turn = turn.next(self.limits.rate_per_second);
             }
-            if count < usize::try_from(rows_max).unwrap_or(usize::MAX) {
+            if count < usize::try_from(limits.rows_max).unwrap_or(usize::MAX) {
                 // That was all. What falls due from now on is claimed together.
                 drop(slots);
                 sleep(GATHER).await;
@@ -96,7 +96,7 @@ impl<G: Gateway> Inner<G> {
         self: Arc<Self>,
         claim: Result<Claim, BadRow>,
         lease: Lease,
-        turn: Turn,
+        turn: Slot,
         slot: OwnedSemaphorePermit,
     ) {
         match claim {
@@ -106,11 +106,11 @@ impl<G: Gateway> Inner<G> {
     }
 
     /// One attempt, from the request to the record.
-    async fn charge(&self, claim: &Claim, lease: Lease, turn: Turn, slot: OwnedSemaphorePermit) {
+    async fn charge(&self, claim: &Claim, lease: Lease, turn: Slot, slot: OwnedSemaphorePermit) {
         let call = self.calls.acquire().await;
         // 2. Charge: the only call in this daemon that moves money. It has no `Err`, so nothing
         //    can skip step 4.
-        let (outcome, took) = match self.leave(turn, lease).await {
+        let (outcome, took) = match self.rate_limiter.wait(turn, lease, self.limits.call).await {
             Ok(()) => {
                 crash_at(SendNext);
                 crash_soon(Sent);
@@ -120,7 +120,7 @@ impl<G: Gateway> Inner<G> {
         };
         crash_at(AnswerRead);
         drop(call);
-        report::brake(self.brake.note(&outcome), self.metrics.as_ref());
+        report::breaker(self.breaker.note(&outcome), self.metrics.as_ref());
 
         // 3. Decide: pure.
         let decision = decide(&self.policy, &outcome, planted::history(claim.history));
@@ -146,6 +146,39 @@ impl<G: Gateway> Inner<G> {
             self.metrics.lag.observe(claim.late.as_secs_f64());
         }
         report::charge(claim, &answer, recorded, took, self);
+    }
+
+    /// One request for money that may leave now. It leaves once more, in a slot of its own, if the gateway
+    /// did not take the access token: such a request was not read, and the token is renewed by then.
+    /// Returns how long the last one was under way, too.
+    pub(super) async fn send(
+        &self,
+        request: &ChargeRequest,
+        lease: Lease,
+    ) -> (ChargeOutcome, Duration) {
+        let sent = self.call(request).await;
+        let is_refused = sent.0 == ChargeOutcome::NotSent(NotSent::Unauthorized);
+        // Who is stopping begins nothing new, and this one is proved not to have been read.
+        if !is_refused || self.stopping.is_cancelled() {
+            return sent;
+        }
+        let within = lease.left().saturating_sub(self.limits.call);
+        let leaves = match self.rate_limiter.reserve_one(within).await {
+            Ok(Some(slot)) => self.rate_limiter.wait(slot, lease, self.limits.call).await,
+            Ok(None) => Err(NotSent::LeaseTooShort),
+            Err(error) => Err(NotSent::NoSlot(chain(&error))),
+        };
+        match leaves {
+            Ok(()) => self.call(request).await,
+            Err(why) => (ChargeOutcome::NotSent(why), sent.1),
+        }
+    }
+
+    async fn call(&self, request: &ChargeRequest) -> (ChargeOutcome, Duration) {
+        let started = Instant::now();
+        let _in_flight = InFlight::count(&self.metrics.in_flight);
+        let outcome = planted::outcome(self.gateway.charge(request).await);
+        (outcome, started.elapsed())
     }
 
     /// A row that can't be asked for: nothing was sent, and a person has to mend it.
@@ -190,11 +223,11 @@ impl<G: Gateway> Inner<G> {
     /// Whether a charge that is begun now would leave. If not, none is begun.
     async fn is_ready(&self) -> bool {
         let prepared = self.gateway.prepare().await;
-        let change = self.brake.ready(prepared.is_ok());
+        let change = self.breaker.ready(prepared.is_ok());
         if let Err(error) = &prepared {
             report::unready(change, error);
         }
-        report::brake(change, &self.metrics);
+        report::breaker(change, &self.metrics);
         prepared.is_ok()
     }
 
@@ -202,7 +235,6 @@ impl<G: Gateway> Inner<G> {
         ClaimLimits {
             rows_max,
             lease: planted::lease(self.limits.lease),
-            rate_per_second: planted::shared_rate(self.limits.rate_per_second),
         }
     }
 }

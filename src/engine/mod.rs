@@ -4,19 +4,19 @@
 //! what is due. Errors end here: a bad row never stops a sweep, a database or gateway that is away
 //! is waited for, and each is logged once.
 
-mod brake;
 mod charge;
+mod circuit_breaker;
+mod cursor;
 mod doorbell;
-mod frontier;
+mod failover_hold;
 mod hand;
 mod lease;
-mod pace;
 mod planted;
+mod rate_limiter;
 mod reconcile;
 mod recorder;
 mod refund;
 mod report;
-mod rest;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,16 +29,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub use cursor::Cursor;
 pub use doorbell::Doorbell;
-pub use frontier::Frontier;
 pub use hand::{FirstPaid, HandCharged};
 pub use refund::Refunded;
 
 use crate::causes::chain;
 use crate::domain::dunning::Policy;
-use crate::engine::brake::Brake;
+use crate::engine::circuit_breaker::CircuitBreaker;
+use crate::engine::failover_hold::HoldSeen;
+use crate::engine::rate_limiter::RateLimiter;
 use crate::engine::recorder::{Recorder, RecorderLimits};
-use crate::engine::rest::Rests;
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics, Tally};
 use crate::sabotage::CrashPoint::{DrainBegun, DrainFlushing};
@@ -117,9 +118,10 @@ struct Inner<G> {
     metrics: Arc<Metrics>,
     doorbell: Arc<Doorbell>,
     tally: Tally,
-    brake: Brake,
-    frontier: Frontier,
-    rests: Rests,
+    breaker: CircuitBreaker,
+    cursor: Cursor,
+    hold: HoldSeen,
+    rate_limiter: RateLimiter,
     /// One permit per claimed charge, until its answer is in the recorder's hands.
     slots: Arc<Semaphore>,
     /// One permit per call.
@@ -174,6 +176,8 @@ impl<G: Gateway> Engine<G> {
             Arc::clone(&metrics),
             gives_up.clone(),
         );
+        let rate_limiter =
+            RateLimiter::new(store.clone(), planted::shared_rate(limits.rate_per_second));
         let inner = Inner {
             store,
             gateway,
@@ -182,9 +186,10 @@ impl<G: Gateway> Engine<G> {
             metrics,
             doorbell,
             tally: Tally::default(),
-            brake: Brake::default(),
-            frontier: Frontier::default(),
-            rests: Rests::default(),
+            breaker: CircuitBreaker::default(),
+            cursor: Cursor::default(),
+            hold: HoldSeen::default(),
+            rate_limiter,
             slots: Arc::new(Semaphore::new(limits.slots())),
             calls: Semaphore::new(limits.charges_max),
             questions: Arc::new(Semaphore::new(limits.questions_max)),
@@ -310,13 +315,13 @@ impl<G: Gateway> Engine<G> {
                 failing.as_secs()
             ));
         }
-        if let Some(left) = inner.rests.left() {
+        if let Some(left) = inner.hold.left() {
             let left = left.as_secs();
             reasons.push(format!(
                 "the database server changed: nothing is begun for {left} s"
             ));
         }
-        if let Some(reason) = inner.brake.reason() {
+        if let Some(reason) = inner.breaker.reason() {
             reasons.push(format!("charging is stopped: {reason}"));
         }
         Health { reasons }
@@ -415,7 +420,7 @@ impl<G: Gateway> Inner<G> {
                 continue;
             }
             self.settle_down().await;
-            if self.brake.reason().is_some() || self.store.pulse().await?.due == 0 {
+            if self.breaker.reason().is_some() || self.store.backlog().await?.due == 0 {
                 break;
             }
             // A rate cap, another daemon's locks, or a row set aside for a second look.
@@ -429,11 +434,11 @@ impl<G: Gateway> Inner<G> {
     }
 
     async fn swept(&self) -> Result<Swept, StoreError> {
-        let pulse = self.store.pulse().await?;
+        let backlog = self.store.backlog().await?;
         Ok(Swept {
             counts: self.tally.take(),
-            unknown_left: pulse.unknown,
-            due_left: pulse.due,
+            unknown_left: backlog.unknown,
+            due_left: backlog.due,
         })
     }
 

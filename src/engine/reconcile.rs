@@ -17,7 +17,7 @@ use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_agai
 use crate::domain::hand::decide_lookup_by_card;
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
-use crate::engine::pace::Turn;
+use crate::engine::rate_limiter::Slot;
 use crate::engine::{Inner, planted, report};
 use crate::gateway::{Expected, Gateway};
 use crate::sabotage::CrashPoint::{
@@ -111,7 +111,7 @@ impl<G: Gateway> Inner<G> {
             return;
         }
         if planted::rescue_is_sending() {
-            return self.send_again(open, lease, Turn::Now).await;
+            return self.send_again(open, lease, Slot::Now).await;
         }
         let lookup = {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
@@ -145,7 +145,7 @@ impl<G: Gateway> Inner<G> {
             &question,
             planted::history(claim.history),
         );
-        let (decision, turn) = self.with_a_place(decision, question).await;
+        let (decision, slot) = self.with_a_slot(decision, question).await;
 
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
@@ -162,28 +162,31 @@ impl<G: Gateway> Inner<G> {
         report::question(open, &answer, &lookup, recorded, took, self);
 
         if answer.decision == Decision::SendAgain && recorded == Some(Recorded::Moved) {
-            self.send_again(open, lease, turn).await;
+            self.send_again(open, lease, slot).await;
         }
     }
 
-    /// What is to be sent again takes a place under the rate cap like any other, and before that is written
+    /// What is to be sent again takes a slot under the rate cap like any other, and before that is written
     /// down: an intent counts as sent, and one that could not leave in time would spend the sends that
-    /// an attempt has. Without a place the gateway is asked again, and the answers count on.
-    async fn with_a_place(&self, decision: Decision, question: Question) -> (Decision, Turn) {
+    /// an attempt has. Without a slot the gateway is asked again, and the answers count on.
+    async fn with_a_slot(&self, decision: Decision, question: Question) -> (Decision, Slot) {
         if decision != Decision::SendAgain {
-            return (decision, Turn::Unbooked);
+            return (decision, Slot::Now);
         }
-        match self.single_turn().await {
-            Ok(Some(turn)) => (decision, turn),
-            Ok(None) | Err(_) => (send_later(&self.policy, question), Turn::Unbooked),
+        // In the first half of what a call leaves free of the lease that is yet to begin.
+        let room = self.limits.lease.saturating_sub(self.limits.call);
+        let within = room.checked_div(2).unwrap_or_default();
+        match self.rate_limiter.reserve_one(within).await {
+            Ok(Some(slot)) => (decision, slot),
+            Ok(None) | Err(_) => (send_later(&self.policy, question), Slot::Now),
         }
     }
 
     /// The same `merchant_uid` once more; that it will be is durable.
-    async fn send_again(&self, open: &OpenAttempt, lease: Lease, turn: Turn) {
+    async fn send_again(&self, open: &OpenAttempt, lease: Lease, slot: Slot) {
         let claim = &open.claim;
         // If it does not leave it stays open, and the gateway is asked again.
-        if let Err(why) = self.leave(turn, lease).await {
+        if let Err(why) = self.rate_limiter.wait(slot, lease, self.limits.call).await {
             return report::not_sent_again(claim, &why);
         }
         crash_at(SendAgainNext);

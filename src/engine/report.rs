@@ -13,7 +13,7 @@ use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
 use crate::domain::dunning::Decision;
 use crate::domain::ids::ImpUid;
 use crate::engine::Inner;
-use crate::engine::brake::Change;
+use crate::engine::circuit_breaker::Change;
 use crate::gateway::GatewayError;
 use crate::metrics::{Metrics, Tally};
 use crate::store::{Rechecked, StoreError};
@@ -219,19 +219,19 @@ pub(super) fn unready(change: Change, error: &GatewayError) {
 }
 
 /// Charging has stopped or goes on.
-pub(super) fn brake(change: Change, metrics: &Metrics) {
+pub(super) fn breaker(change: Change, metrics: &Metrics) {
     match change {
         Change::None => {}
-        Change::Engaged { reason, wait } => {
-            metrics.braked.set(1);
+        Change::Opened { reason, wait } => {
+            metrics.circuit_open.set(1);
             error!(
                 reason,
                 wait_s = wait.as_secs(),
                 "charging is stopped: {reason}"
             );
         }
-        Change::Released => {
-            metrics.braked.set(0);
+        Change::Closed => {
+            metrics.circuit_open.set(0);
             info!("charging goes on");
         }
     }

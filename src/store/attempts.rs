@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use sqlx::types::Uuid;
 
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
-use crate::domain::rate::spacing;
 use crate::store::answers::Columns;
 use crate::store::rows::AttemptRow;
 use crate::store::{Store, StoreError};
@@ -20,8 +19,6 @@ pub struct ClaimLimits {
     pub rows_max: u32,
     /// How long the claim holds.
     pub lease: Duration,
-    /// Requests per second over all daemons; 0 for no cap.
-    pub rate_per_second: u32,
 }
 
 /// What a claim brought.
@@ -29,11 +26,8 @@ pub struct Claimed {
     /// Attempts that are written down and may be sent, in the order in which they fell due, and
     /// rows that can't be.
     pub claims: Vec<Result<Claim, BadRow>>,
-    /// Under a rate cap, the place of the first, by the database's clock; each next one stands
-    /// [`spacing`] behind the one before.
-    pub first_place: Option<Timestamp>,
     /// Where the next claim may go on; `None` if nothing was claimed.
-    pub reached: Option<Watermark>,
+    pub reached: Option<Position>,
 }
 
 /// How far claims have come, in the order in which things fall due.
@@ -43,7 +37,7 @@ pub struct Claimed {
 /// here never reads that again. What was put there later, by hand for instance, is found by the
 /// next claim that looks at everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Watermark {
+pub struct Position {
     at: Timestamp,
     id: Uuid,
 }
@@ -51,7 +45,7 @@ pub struct Watermark {
 /// A row that says it is due now is seen by others only when it is committed, a little later.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(2);
 
-impl Watermark {
+impl Position {
     /// Right behind this row, but never so close to the present that a late commit is missed.
     fn behind(row: &AttemptRow) -> Option<Self> {
         let at = row.next_charge_at?.to_jiff();
@@ -76,7 +70,7 @@ impl Store {
     /// Goes on where an earlier claim ended, if told where that was.
     pub async fn claim_due_after(
         &self,
-        after: Option<Watermark>,
+        after: Option<Position>,
         limits: ClaimLimits,
     ) -> Result<Claimed, StoreError> {
         let statement = sqlx::query_file_as!(
@@ -84,7 +78,6 @@ impl Store {
             "src/store/claim_due.sql",
             i32::try_from(limits.rows_max).unwrap_or(i32::MAX),
             limits.lease.as_secs_f64(),
-            spacing(limits.rate_per_second).as_secs_f64(),
             after.map(|after| jiff_sqlx::Timestamp::from(after.at)) as _,
             after.map(|after| after.id),
         );
@@ -100,17 +93,12 @@ impl Store {
             let at = row.next_charge_at.map(jiff_sqlx::Timestamp::to_jiff);
             (at, row.subscription_id)
         });
-        let reached = rows.last().and_then(Watermark::behind);
-        let first_place = rows.first().and_then(|row| row.first_at);
+        let reached = rows.last().and_then(Position::behind);
         let claims = rows
             .into_iter()
             .map(AttemptRow::into_claim)
             .collect::<Result<_, _>>()?;
-        Ok(Claimed {
-            claims,
-            first_place: first_place.map(jiff_sqlx::Timestamp::to_jiff),
-            reached,
-        })
+        Ok(Claimed { claims, reached })
     }
 
     /// Gives attempts that were begun, and whose lease has ended without an outcome, to those who ask.

@@ -1,16 +1,12 @@
 -- store::claim_open: takes over attempts whose lease or waiting time has ended, to ask about them.
 --
 -- A started attempt found here has lost its daemon (see store::notice_abandoned). Raising the fence keeps a
--- daemon that comes back from moving the cycle; it may still write down that money moved.
---
--- Nothing while `billd.at_rest`: the claim that is taken over may be another one than its daemon holds.
+-- daemon that comes back from moving the subscription; it may still write down that money moved.
 --
 -- $1 most rows · $2 lease in seconds
 with clock as materialized (
-    select billd.now() as now
-),
-rest as materialized (
-    select billd.at_rest(make_interval(secs => $2::float8)) as is_on
+    select billd.now() as now, set_config('billd.writer', 'claim_open', true),
+        billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge
 ),
 -- Attempt, subscription and debt are locked together, and those of which somebody holds one are left
 -- for later: waiting for a row that a person has locked would hold up all the others.
@@ -19,15 +15,14 @@ open as materialized (
     from billd.charge_attempt a
     join billd.subscription s on s.id = a.subscription_id
     join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
-    where not (select is_on from rest)
-      and a.ask_at <= (select now from clock)
+    where (select may_charge from clock) and a.ask_at <= (select now from clock)
     order by a.ask_at
     limit $1::int
     for no key update of a, s, c skip locked
 ),
 taken as (
     update billd.subscription s
-    set fence = billd.next_fence(greatest(s.fence, o.fence)),
+    set fence = billd_internal.next_fence(greatest(s.fence, o.fence)),
         open_attempt = o.merchant_uid,
         attempts = greatest(s.attempts, o.attempt_no),
         next_charge_at = null,
@@ -38,7 +33,7 @@ taken as (
     from open o, clock k
     where s.id = o.subscription_id and s.period = o.period
       and coalesce(s.open_attempt = o.merchant_uid, true)
-    returning s.*
+    returning s.open_attempt, s.fence
 ),
 unresolved as (
     update billd.billing_cycle c
@@ -64,34 +59,16 @@ asked as (
     returning a.*
 )
 select
-    a.merchant_uid as "merchant_uid!",
-    null::timestamptz as "next_charge_at: jiff_sqlx::Timestamp",
-    a.subscription_id as "subscription_id!",
-    a.period as "period!: jiff_sqlx::Date",
-    a.attempt_no as "attempt_no!",
-    a.fence as "fence!",
-    a.amount as "amount!",
-    a.currency as "currency!",
-    a.customer_uid as "customer_uid!",
-    a.asks as "asks!",
-    a.not_found as "not_found!",
-    a.sends as "sends!",
-    a.parked_at is not null as "parked!",
-    a.by_card as "by_card!",
+    a.merchant_uid as "merchant_uid!", null::timestamptz as "next_charge_at: jiff_sqlx::Timestamp",
+    a.subscription_id as "subscription_id!", a.period as "period!: jiff_sqlx::Date", a.attempt_no as "attempt_no!",
+    a.fence as "fence!", a.amount as "amount!", a.currency as "currency!", a.customer_uid as "customer_uid!",
+    s.name as "name!", c.tax_free, c.vat_amount, c.card_quota, billd_internal.gateway_fields(s) as "gateway_fields!",
+    s.interval_unit as "interval_unit!", s.interval_count as "interval_count!", s.time_zone as "time_zone!",
+    s.anchor_at as "anchor_at!: jiff_sqlx::Timestamp", s.due_at as "due_at!: jiff_sqlx::Timestamp",
+    s.declines as "declines!", a.not_sent as "earlier_not_sent!", a.asks as "asks!", a.not_found as "not_found!",
+    a.sends as "sends!", a.parked_at is not null as "parked!", a.by_card as "by_card!",
     greatest(0, extract(epoch from k.now - a.started_at))::float8 as "age_seconds!",
-    s.declines as "declines!",
-    a.not_sent as "earlier_not_sent!",
-    s.name as "name!",
-    s.interval_unit as "interval_unit!",
-    s.interval_count as "interval_count!",
-    s.time_zone as "time_zone!",
-    s.anchor_at as "anchor_at!: jiff_sqlx::Timestamp",
-    s.due_at as "due_at!: jiff_sqlx::Timestamp",
-    c.tax_free, c.vat_amount, s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr,
-    s.buyer_postcode, c.card_quota, s.custom_data, s.notice_url, s.channel_key, s.product_type,
-    s.gateway_options::text as "gateway_options!",
-    k.now as "now!: jiff_sqlx::Timestamp",
-    null::timestamptz as "first_at: jiff_sqlx::Timestamp"
+    k.now as "now!: jiff_sqlx::Timestamp"
 from asked a
 join billd.subscription s on s.id = a.subscription_id
 join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period

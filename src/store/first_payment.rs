@@ -56,7 +56,7 @@ impl Store {
         lease: Duration,
     ) -> Result<FirstBegun, StoreError> {
         let mut tx = self.within(self.pool.begin()).await?;
-        if self.within(is_at_rest(&mut tx, lease)).await? {
+        if self.within(is_held(&mut tx, lease)).await? {
             self.within(tx.commit()).await?;
             return Err(self
                 .not_begun("the rest after the server's change has just ended; try again")
@@ -82,10 +82,10 @@ impl Store {
 }
 
 /// Whether the server has changed, so that nothing may be begun yet.
-async fn is_at_rest(tx: &mut Tx, lease: Duration) -> Result<bool, sqlx::Error> {
+async fn is_held(tx: &mut Tx, lease: Duration) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"-- store::begin_first_payment, at rest
-        select billd.at_rest(make_interval(secs => $1)) as "is_at_rest!""#,
+        r#"-- store::begin_first_payment, may it begin
+        select billd_internal.may_charge(make_interval(secs => $1)) is not null as "is_held!""#,
         lease.as_secs_f64(),
     )
     .fetch_one(&mut *tx)
@@ -197,7 +197,7 @@ async fn begin(
             (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid,
              ask_at, fence, by_card)
         select billd.merchant_uid(c.subscription_id, c.period, 1), c.subscription_id, c.period, 1,
-            c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), billd.next_fence(0), true
+            c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), billd_internal.next_fence(0), true
         from cycle c
         returning merchant_uid, fence",
         born.id,

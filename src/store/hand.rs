@@ -92,8 +92,8 @@ impl Store {
                 (merchant_uid, kind, customer_uid, name, amount, currency, tax_free, vat_amount,
                  ask_at, fence)
             select $1, $2, $3, $4, $5, $6, $7, $8, billd.now() + make_interval(secs => $9),
-                billd.next_fence(0)
-            where not (select billd.at_rest(make_interval(secs => $9)))
+                billd_internal.next_fence(0)
+            where (select billd_internal.may_charge(make_interval(secs => $9))) is null
               and not exists (select from billd.charge_attempt a where a.merchant_uid = $1)
             on conflict do nothing
             returning fence",
@@ -140,7 +140,7 @@ impl Store {
             with open as materialized (
                 select h.merchant_uid, h.state, h.reason
                 from billd.hand_charge h
-                where not (select billd.at_rest(make_interval(secs => $2)))
+                where (select billd_internal.may_charge(make_interval(secs => $2))) is null
                   and h.state in ('started', 'unknown') and h.ask_at <= billd.now()
                 order by h.ask_at
                 limit $1::int
@@ -152,7 +152,7 @@ impl Store {
                 ask_at = billd.now() + make_interval(secs => $2),
                 asks = least(h.asks, 30000) + 1,
                 asked_at = billd.now(),
-                fence = billd.next_fence(h.fence)
+                fence = billd_internal.next_fence(h.fence)
             from open o
             where h.merchant_uid = o.merchant_uid
             returning h.merchant_uid, h.kind, h.customer_uid, h.name, h.amount, h.currency, h.tax_free,

@@ -8,17 +8,18 @@
 mod answers;
 mod attempts;
 mod audit;
+mod backlog;
+mod connectivity;
+mod failover_hold;
 mod first_payment;
 mod hand;
-mod hints;
+mod lookup_requests;
 mod payment;
 mod planted;
-mod pulse;
-mod rate;
-mod reach;
+mod rate_limit;
 mod recheck;
 mod refund;
-mod rest;
+mod routines;
 mod rows;
 mod schema;
 mod session;
@@ -27,16 +28,17 @@ use std::time::Duration;
 
 use crate::store::session::Pool;
 
-pub use attempts::{ClaimLimits, Claimed, Watermark};
+pub use attempts::{ClaimLimits, Claimed, Position};
 pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
+pub use backlog::{Backlog, ServerClock};
+pub use failover_hold::FailoverHold;
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};
 pub use payment::{BookPayment, KeyUse};
-pub use pulse::{Pulse, ServerClock};
+pub use rate_limit::Slots;
 pub use recheck::Rechecked;
 pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};
-pub use rest::Rest;
-pub use schema::SchemaState;
+pub use schema::{Migrated, SchemaState};
 pub use session::Pooler;
 
 /// Why a statement did not succeed.
@@ -62,7 +64,7 @@ pub enum StoreError {
         "the database server has changed; nothing is begun for another {} s, until what was under way has ended",
         .0.as_secs()
     )]
-    Resting(Duration),
+    OnHold(Duration),
     /// A row breaks a promise that the schema makes.
     #[error("a row breaks a promise of the schema: {0}")]
     Corrupt(String),
@@ -81,7 +83,7 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) | Self::Resting(_) => true,
+            Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) | Self::OnHold(_) => true,
             Self::Refused(_)
             | Self::Corrupt(_)
             | Self::Migration(_)
@@ -95,7 +97,7 @@ impl StoreError {
         match self {
             Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
             Self::Unavailable(_)
-            | Self::Resting(_)
+            | Self::OnHold(_)
             | Self::Migration(_)
             | Self::Url(_)
             | Self::Pooler(_) => false,

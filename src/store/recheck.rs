@@ -38,7 +38,7 @@ impl Store {
             select s.id
             from billd.subscription s
             where s.recheck
-              and not billd.has_open_attempt(s.id)
+              and not billd_internal.has_open_attempt(s.id)
             order by s.id
             limit $1",
             i64::from(rows_max),
@@ -101,7 +101,7 @@ async fn recheck_one(
             exists (
                 select from billd.attempts_of(s.id, s.period) a where a.state = 'paid'
             ) as "paid!",
-            billd.has_open_attempt(s.id) as "open!"
+            billd_internal.has_open_attempt(s.id) as "open!"
         from billd.subscription s
         left join billd.billing_cycle c on c.subscription_id = s.id and c.period = s.period
         where s.id = $1"#,
@@ -218,7 +218,7 @@ async fn move_to(
         "-- store::recheck, next period
         update billd.subscription
         set recheck = coalesce($3::timestamptz >= paused_at and $3::timestamptz < resumed_at, false),
-            fence = billd.next_fence(fence),
+            fence = billd_internal.next_fence(fence),
             open_attempt = null,
             attempts = 0,
             declines = 0,
@@ -273,7 +273,7 @@ async fn stop(tx: &mut Tx, subscription: SubscriptionId, reason: &str) -> Result
         "-- store::recheck, give up
         update billd.subscription
         set recheck = false,
-            fence = billd.next_fence(fence),
+            fence = billd_internal.next_fence(fence),
             open_attempt = null,
             state = case when state = 'active' then 'past_due' else state end,
             state_reason = $2,
@@ -309,7 +309,7 @@ async fn keep(
         "-- store::recheck, go on
         update billd.subscription s
         set recheck = false,
-            fence = billd.next_fence(s.fence),
+            fence = billd_internal.next_fence(s.fence),
             open_attempt = null,
             attempts = case when $2 then greatest(s.attempts, (
                 select coalesce(max(a.attempt_no), 0)

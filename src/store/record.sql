@@ -1,139 +1,89 @@
 -- store::record: writes outcomes and decisions of many attempts, in one commit.
 --
--- Two different rights meet here. The fact that money moved is written whatever the fence says.
--- Everything else, and every move of a cycle, needs the fence of the claim it comes from. Running
--- the same batch again counts nothing twice, so a lost answer at commit is met by running it again. A
--- batch holds at most one answer per attempt; the recorder sees to it.
+-- Two different rights meet here. The fact that money moved is written whatever the fence says. Everything else, and
+-- every move of a subscription, needs the fence of the claim it comes from. Running the same batch again counts
+-- nothing twice, so a lost answer at commit is met by running it again. A batch holds at most one answer per attempt;
+-- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged.
 --
--- What is to be sent again is neither written nor moved while `billd.at_rest`: it will be asked about anew.
---
--- $1 … $20 one array per column, one element per answer · $21 catch-up pace in seconds
--- $22 lease in seconds
+-- $1 … $20 one array per column, one element per answer · $21 catch-up pace in seconds · $22 lease in seconds
 with clock as materialized (
-    select billd.now() as now, set_config('billd.writer', 'record', true)
+    select billd.now() as now, set_config('billd.writer', 'record', true), 'send_again' = any ($14::text[])
+        and billd_internal.may_charge(make_interval(secs => $22::float8)) is not null as is_held
 ),
 answer as materialized (
-    select *
-    from unnest(
-        $1::text[], $2::uuid[], $3::date[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::float8[], $16::bool[], $17::date[], $18::timestamptz[], $19::text[], $20::smallint[]
-    ) as x (
-        merchant_uid, subscription_id, period, fence, state, imp_uid, pg_provider,
-        pg_tid, receipt_url, cancelled_amount, reason, code, message, decision,
-        wait_seconds, took_rung, next_period, next_due_at, give_up_reason, not_found
-    )
-),
-rest as materialized (
-    select 'send_again' = any ($14::text[]) and billd.at_rest(make_interval(secs => $22::float8)) as is_on
+    select * from unnest($1::text[], $2::uuid[], $3::date[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::float8[],
+        $16::bool[], $17::date[], $18::timestamptz[], $19::text[], $20::smallint[]
+    ) as x (merchant_uid, subscription_id, period, fence, state, imp_uid, pg_provider, pg_tid, receipt_url,
+        cancelled_amount, reason, code, message, decision, wait_seconds, took_rung, next_period, next_due_at,
+        give_up_reason, not_found)
 ),
 fact as (
     update billd.charge_attempt a
     set state = case when x.decision = 'send_again' then 'started' else x.state end,
         finished_at = case when x.state in ('paid', 'declined', 'not_sent') then k.now end,
-        ask_at = case
-            when x.decision = 'send_again' and a.state = 'started' then a.ask_at
-            when x.decision = 'send_again' then k.now + make_interval(secs => $22::float8)
-            when x.state = 'unknown' then k.now + make_interval(secs => x.wait_seconds)
-        end,
-        -- A claim to ask leaves an attempt unknown. One that is started has been written by this very
-        -- batch before.
-        started_at = case
-            when x.decision = 'send_again' and a.state = 'unknown' then k.now else a.started_at
-        end,
+        ask_at = billd_internal.ask_at(a, x.state, x.decision, x.wait_seconds, $22::float8, k.now),
+        -- A claim to ask leaves an attempt unknown. One that is started was written by this very batch before.
+        started_at = case when x.decision = 'send_again' and a.state = 'unknown' then k.now else a.started_at end,
         sends = a.sends + (x.decision = 'send_again' and a.state = 'unknown')::int,
         not_sent = case when x.state = 'not_sent' then least(a.not_sent, 30000) + 1 else 0 end,
         not_found = case when x.decision = 'send_again' then 0 else x.not_found end,
         parked_at = case when x.decision = 'park' then coalesce(a.parked_at, k.now) end,
-        imp_uid = coalesce(x.imp_uid, a.imp_uid),
-        pg_provider = coalesce(x.pg_provider, a.pg_provider),
-        pg_tid = coalesce(x.pg_tid, a.pg_tid),
-        receipt_url = coalesce(x.receipt_url, a.receipt_url),
+        imp_uid = coalesce(x.imp_uid, a.imp_uid), pg_provider = coalesce(x.pg_provider, a.pg_provider),
+        pg_tid = coalesce(x.pg_tid, a.pg_tid), receipt_url = coalesce(x.receipt_url, a.receipt_url),
         cancelled_amount = greatest(a.cancelled_amount, x.cancelled_amount),
-        reason = case when x.state = 'paid' then null else coalesce(x.reason, a.reason) end,
-        code = x.code,
-        message = case when x.state = 'paid' then null else coalesce(x.message, a.message) end
+        reason = case when x.state <> 'paid' then coalesce(x.reason, a.reason) end, code = x.code,
+        message = case when x.state <> 'paid' then coalesce(x.message, a.message) end
     from answer x, clock k
     where a.merchant_uid = any ($1::text[]) and a.merchant_uid = x.merchant_uid
       -- Not `or`: from that PostgreSQL concludes that next to no row is meant, because most are paid, and
       -- compares each of the batch with each.
-      and case
-          when x.state = 'paid' and a.state <> 'paid' then true
-          else a.state in ('started', 'unknown') and a.fence = x.fence
-      end
-      and not (x.decision = 'send_again' and (select is_on from rest))
+      and case when x.state = 'paid' and a.state <> 'paid' then true
+               else a.state in ('started', 'unknown') and a.fence = x.fence end
+      and not (x.decision = 'send_again' and k.is_held)
     returning x.*, a.attempt_no, a.state as state_now, a.fence = x.fence as holds_claim
 ),
--- The claim moves the subscription on if nobody has written there under a later one, and if the subscription
--- is still in the period that was charged. What was never in doubt is not noted there yet; what is, is noted
--- under this very claim.
+-- The claim moves the subscription on if nobody has written there under a later one, and if the subscription is still
+-- in the period that was charged. Three reasons to plan it anew before anybody charges: money was reported for another
+-- attempt of this row; the next period fell due during a pause; there is no next one.
 move as (
     update billd.subscription s
-    set open_attempt = case when f.state = 'unknown' then f.merchant_uid end,
-        fence = f.fence,
+    set open_attempt = case when f.state = 'unknown' then f.merchant_uid end, fence = f.fence,
         state = case when f.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
         state_reason = case when f.decision = 'give_up' then f.give_up_reason else s.state_reason end,
-        -- Three reasons to look at the facts again before anybody charges: money was reported for
-        -- another attempt of this row; the next period fell due during a pause; there is no next one.
-        recheck = s.recheck
-            or (f.decision <> 'advance' and s.id in (
-                select p.subscription_id from fact p where p.state_now = 'paid'))
-            or (f.decision = 'advance' and (
-                f.next_due_at is null
-                or coalesce(f.next_due_at >= s.paused_at and f.next_due_at < s.resumed_at, false))),
-        period = coalesce(f.next_period, s.period),
-        due_at = coalesce(f.next_due_at, s.due_at),
+        recheck = s.recheck or case when f.decision = 'advance' then coalesce(
+            f.next_due_at >= s.paused_at and f.next_due_at < s.resumed_at, f.next_due_at is null)
+            else s.id in (select p.subscription_id from fact p where p.state_now = 'paid') end,
+        period = coalesce(f.next_period, s.period), due_at = coalesce(f.next_due_at, s.due_at),
         attempts = case when f.decision = 'advance' then 0 else f.attempt_no end,
         declines = case when f.decision = 'advance' then 0 else s.declines + f.took_rung::int end,
-        next_charge_at = case f.decision
-            when 'advance' then
-                case when f.next_due_at is null or f.next_due_at > k.now then f.next_due_at
-                     else k.now + make_interval(secs => $21::float8) end
-            when 'retry' then k.now + make_interval(secs => f.wait_seconds)
-        end,
-        last_result = f.state,
-        last_result_at = k.now,
+        next_charge_at = billd_internal.next_charge_at(f.decision, f.next_due_at, f.wait_seconds, $21::float8, k.now),
+        last_result = f.state, last_result_at = k.now,
         last_reason = case when f.state = 'unknown' then coalesce(f.reason, s.last_reason) else f.reason end,
         last_message = case when f.state = 'unknown' then coalesce(f.message, s.last_message) else f.message end
     from fact f, clock k
-    where s.id = f.subscription_id
-      and f.holds_claim
-      and s.period = f.period
-      and case
-          when s.open_attempt is null then s.fence < f.fence
-          else s.open_attempt = f.merchant_uid and s.fence = f.fence
-      end
-    returning s.id, s.state, f.merchant_uid, f.period, f.decision, f.state as outcome, f.give_up_reason
+    where s.id = f.subscription_id and f.holds_claim and s.period = f.period
+      and coalesce(s.open_attempt, f.merchant_uid) = f.merchant_uid and s.fence <= f.fence
+    returning s.id, f.merchant_uid, f.period, f.give_up_reason,
+        billd_internal.cycle_state(f.decision, f.state, s.state) as cycle_state
 ),
 cycle as (
     update billd.billing_cycle c
-    set state = m.next_state,
-        closed_at = case when m.next_state in ('paid', 'uncollectible', 'void') then k.now end,
-        reason = case m.next_state
-            when 'uncollectible' then m.give_up_reason
-            when 'void' then 'the subscription was cancelled'
-        end
-    from (
-        select *, case
-            when decision = 'advance' then 'paid'
-            when outcome = 'unknown' then 'unresolved'
-            when state = 'cancelled' then 'void'
-            when decision = 'give_up' then 'uncollectible'
-            else 'due'
-        end as next_state
-        from move
-    ) m, clock k
-    where c.subscription_id = m.id and c.period = m.period and c.state <> m.next_state
+    set state = m.cycle_state,
+        closed_at = case when m.cycle_state in ('paid', 'uncollectible', 'void') then k.now end,
+        reason = case m.cycle_state when 'uncollectible' then m.give_up_reason
+                                    when 'void' then 'the subscription was cancelled' end
+    from move m, clock k
+    where c.subscription_id = m.id and c.period = m.period and c.state <> m.cycle_state
 ),
--- Money that was reported by somebody who no longer holds the claim: the cycle has to be looked at
--- again before anybody charges it.
+-- An outcome of somebody who no longer holds the claim, or of a period that a person has moved away from: planned anew.
 stray as (
     update billd.subscription s
-    set recheck = true
-    where s.id = any (array(
-        select f.subscription_id
-        from fact f
-        where f.state_now = 'paid' and f.subscription_id not in (select m.id from move m)))
+    set recheck = true,
+        open_attempt = case when f.state_now = 'paid' then s.open_attempt end
+    from fact f
+    where s.id = f.subscription_id and s.id not in (select m.id from move m)
+      and (f.state_now = 'paid' or s.open_attempt = f.merchant_uid and f.state_now in ('declined', 'not_sent'))
 )
 select
     x.merchant_uid as "merchant_uid!",
@@ -141,8 +91,7 @@ select
     m.merchant_uid is not null as "moved!",
     -- Of this statement's snapshot, so before anything above was written.
     case when f.merchant_uid is null then (
-        select a.state from billd.charge_attempt a where a.merchant_uid = x.merchant_uid
-    ) end as "state_before?"
+        select a.state from billd.charge_attempt a where a.merchant_uid = x.merchant_uid) end as "state_before?"
 from answer x
 left join fact f on f.merchant_uid = x.merchant_uid
 left join move m on m.merchant_uid = x.merchant_uid

@@ -138,8 +138,8 @@ impl Store {
                 (merchant_uid, imp_uid, key, amount, currency, payment_amount, checksum, tax_free,
                  vat_amount, note, ask_at, fence)
             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-                billd.now() + make_interval(secs => $11), billd.next_fence(0)
-            where not (select billd.at_rest(make_interval(secs => $11)))
+                billd.now() + make_interval(secs => $11), billd_internal.next_fence(0)
+            where (select billd_internal.may_charge(make_interval(secs => $11))) is null
               and not exists (
                 select from billd.refund r
                 where r.imp_uid = $2 and r.key = $3 and r.state = 'refunded')
@@ -210,7 +210,7 @@ impl Store {
             with open as materialized (
                 select r.id, r.state, r.reason
                 from billd.refund r
-                where not (select billd.at_rest(make_interval(secs => $2)))
+                where (select billd_internal.may_charge(make_interval(secs => $2))) is null
                   and r.state in ('started', 'unknown') and r.ask_at <= billd.now()
                 order by r.ask_at
                 limit $1::int
@@ -221,7 +221,7 @@ impl Store {
                 reason = case when o.state = 'started' then 'abandoned' else o.reason end,
                 ask_at = billd.now() + make_interval(secs => $2),
                 asks = least(r.asks, 30000) + 1,
-                fence = billd.next_fence(r.fence)
+                fence = billd_internal.next_fence(r.fence)
             from open o
             where r.id = o.id
             returning r.id, r.merchant_uid, r.imp_uid, r.amount, r.currency, r.payment_amount,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use sqlx::types::Uuid;
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms};
@@ -40,19 +41,9 @@ pub(super) struct AttemptRow {
     pub(super) due_at: jiff_sqlx::Timestamp,
     pub(super) tax_free: Option<i64>,
     pub(super) vat_amount: Option<i64>,
-    pub(super) buyer_name: Option<String>,
-    pub(super) buyer_email: Option<String>,
-    pub(super) buyer_tel: Option<String>,
-    pub(super) buyer_addr: Option<String>,
-    pub(super) buyer_postcode: Option<String>,
     pub(super) card_quota: Option<i16>,
-    pub(super) custom_data: Option<String>,
-    pub(super) notice_url: Option<String>,
-    pub(super) channel_key: Option<String>,
-    pub(super) product_type: Option<String>,
-    pub(super) gateway_options: String,
+    pub(super) gateway_fields: String,
     pub(super) now: jiff_sqlx::Timestamp,
-    pub(super) first_at: Option<jiff_sqlx::Timestamp>,
 }
 
 impl AttemptRow {
@@ -135,17 +126,8 @@ impl AttemptRow {
                 terms: ChargeTerms {
                     tax_free: self.tax_free,
                     vat_amount: self.vat_amount,
-                    buyer_name: self.buyer_name,
-                    buyer_email: self.buyer_email,
-                    buyer_tel: self.buyer_tel,
-                    buyer_addr: self.buyer_addr,
-                    buyer_postcode: self.buyer_postcode,
                     card_quota: self.card_quota,
-                    custom_data: self.custom_data,
-                    notice_url: self.notice_url,
-                    channel_key: self.channel_key,
-                    product_type: self.product_type,
-                    extra: self.gateway_options,
+                    ..terms(&self.gateway_fields)?
                 },
             },
             key,
@@ -155,6 +137,42 @@ impl AttemptRow {
             late: Duration::try_from(late).unwrap_or_default(),
         })
     }
+}
+
+/// What `billd_internal.gateway_fields` makes of a subscription's columns.
+#[derive(Default, Deserialize)]
+struct GatewayFields {
+    buyer_name: Option<String>,
+    buyer_email: Option<String>,
+    buyer_tel: Option<String>,
+    buyer_addr: Option<String>,
+    buyer_postcode: Option<String>,
+    custom_data: Option<String>,
+    notice_url: Option<String>,
+    channel_key: Option<String>,
+    product_type: Option<String>,
+    extra: Option<serde_json::Value>,
+}
+
+fn terms(gateway_fields: &str) -> Result<ChargeTerms, String> {
+    let fields: GatewayFields = serde_json::from_str(gateway_fields).map_err(text)?;
+    Ok(ChargeTerms {
+        tax_free: None,
+        vat_amount: None,
+        card_quota: None,
+        buyer_name: fields.buyer_name,
+        buyer_email: fields.buyer_email,
+        buyer_tel: fields.buyer_tel,
+        buyer_addr: fields.buyer_addr,
+        buyer_postcode: fields.buyer_postcode,
+        custom_data: fields.custom_data,
+        notice_url: fields.notice_url,
+        channel_key: fields.channel_key,
+        product_type: fields.product_type,
+        extra: fields
+            .extra
+            .map_or_else(|| "{}".to_owned(), |extra| extra.to_string()),
+    })
 }
 
 /// Reads the four columns that make a calendar.

@@ -1,11 +1,11 @@
-//! Migrations: applying them, and telling whether this program and this database fit.
+//! The schema: bringing it up to date, and telling whether this program and this database fit.
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::sabotage::{CrashPoint, crash_at};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, routines};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -24,8 +24,21 @@ pub enum SchemaState {
     },
     /// The database was migrated by a newer program: this one must not touch it.
     Newer,
+    /// The tables are those of this program, but functions, triggers or views are another's: `billd migrate`.
+    OtherRoutines,
     /// A migration was changed after it had been applied, or was left half done.
     Broken,
+}
+
+/// What `billd migrate` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// The numbered migrations that were applied.
+    pub versions: Vec<i64>,
+    /// Whether functions, triggers and views were replaced.
+    pub routines: bool,
+    /// Sessions of a daemon of the version before, for whose sake what only it needs was kept.
+    pub sessions_before: Vec<i32>,
 }
 
 /// One migration that was begun on this database.
@@ -38,8 +51,8 @@ struct Applied {
 
 impl Store {
     /// Applies what is missing. Safe to run at any time, also by several at once: they take turns.
-    /// Returns the versions that were applied.
-    pub async fn migrate(&self) -> Result<Vec<i64>, StoreError> {
+    /// Numbered migrations first, then the routines; what only the version before needs goes last.
+    pub async fn migrate(&self) -> Result<Migrated, StoreError> {
         self.require_session().await?;
         let before = self.applied_versions().await?;
         // On a connection of its own, and without the limits of the daemon's statements: an index on
@@ -51,18 +64,24 @@ impl Store {
         let mut connection = PgConnection::connect_with(&options).await?;
         crash_at(CrashPoint::MigrateNext);
         let run = MIGRATOR.run(&mut connection).await;
-        crash_at(CrashPoint::MigrateDone);
-        connection.close().await?;
         match run {
             Ok(()) => {}
             Err(MigrateError::Execute(error)) => return Err(error.into()),
             Err(error) => return Err(StoreError::Migration(error)),
         }
+        let routines = routines::apply(&mut connection).await?;
+        let sessions_before = routines::contract(&mut connection).await?;
+        crash_at(CrashPoint::MigrateDone);
+        connection.close().await?;
         let after = self.applied_versions().await?;
-        Ok(after
-            .into_iter()
-            .filter(|version| !before.contains(version))
-            .collect())
+        Ok(Migrated {
+            versions: after
+                .into_iter()
+                .filter(|version| !before.contains(version))
+                .collect(),
+            routines,
+            sessions_before,
+        })
     }
 
     /// Compares the schema of the database with the one that this program was built for.
@@ -94,10 +113,19 @@ impl Store {
         if changed {
             return Ok(SchemaState::Broken);
         }
-        match wanted.len().saturating_sub(applied.len()) {
-            0 => Ok(SchemaState::Current),
-            missing => Ok(SchemaState::Older { missing }),
+        let missing = wanted.len().saturating_sub(applied.len());
+        if missing > 0 {
+            return Ok(SchemaState::Older { missing });
         }
+        Ok(if self.has_these_routines().await? {
+            SchemaState::Current
+        } else {
+            SchemaState::OtherRoutines
+        })
+    }
+
+    async fn has_these_routines(&self) -> Result<bool, StoreError> {
+        self.within(routines::are_current(&self.pool)).await
     }
 
     async fn applied_versions(&self) -> Result<Vec<i64>, StoreError> {

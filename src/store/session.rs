@@ -20,6 +20,7 @@ use sqlx::{
     Transaction,
 };
 
+use crate::store::routines::SESSION_NAME;
 use crate::store::{Connection, StoreError};
 
 /// What stands between billd and PostgreSQL.
@@ -81,7 +82,7 @@ pub(super) fn options(connection: &Connection) -> Result<PgConnectOptions, Store
         .expose_secret()
         .parse()
         .map_err(StoreError::Url)?;
-    let options = options.application_name("billd");
+    let options = options.application_name(SESSION_NAME);
     Ok(match connection.pooler {
         Pooler::None => options.options(settings(connection)),
         // PgBouncer turns away whoever asks for a setting that it does not keep for its clients.

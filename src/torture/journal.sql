@@ -59,11 +59,11 @@ declare
 begin
     insert into torture.journal (table_name, old, new)
     values (
-        tg_table_name,
-        jsonb_build_object('shift_us', (extract(epoch from now + old.shift - now) * 1000000)::bigint),
-        jsonb_build_object('shift_us', (extract(epoch from now + new.shift - now) * 1000000)::bigint));
+        'clock_shift',
+        jsonb_build_object('shift_us', (extract(epoch from now + old.clock_shift - now) * 1000000)::bigint),
+        jsonb_build_object('shift_us', (extract(epoch from now + new.clock_shift - now) * 1000000)::bigint));
     return null;
 end
 $$;
-create trigger a_torture_note after update on billd.clock_shift
-    for each row when (old.shift <> new.shift) execute function torture.note_shift();
+create trigger a_torture_note after update on billd.control
+    for each row when (old.clock_shift <> new.clock_shift) execute function torture.note_shift();

@@ -57,7 +57,7 @@ const LOOK: &str = "-- torture::look
 /// The share lock keeps every claim out until the clock has moved.
 const STEP: &str = "
     lock table billd.charge_attempt in share mode;
-    update billd.clock_shift set shift = shift + make_interval(secs => $SECONDS)
+    update billd.control set clock_shift = clock_shift + make_interval(secs => $SECONDS)
     where not exists (select from billd.charge_attempt where state = 'started');";
 
 /// Waits for rest. What waits for a person is at rest if sums were changed beside a lost tail, see

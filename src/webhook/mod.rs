@@ -179,7 +179,7 @@ impl Runner {
                 .collect();
             names.sort_unstable();
             names.dedup();
-            match store.hint(&names, call).await {
+            match store.request_lookups(&names, call).await {
                 Ok(0) => {}
                 Ok(hinted) => {
                     info!(hinted, "webhooks: asking about {hinted} open attempts now");

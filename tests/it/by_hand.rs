@@ -52,10 +52,10 @@ async fn what_is_under_way_is_asked_about_wherever_a_person_moves_its_subscripti
     }
 }
 
-/// Hazard: a person's snapshot is older than the claim. PostgreSQL sees no conflict, because the claim has
-/// only locked the row, and nothing in that snapshot says that money may be moving.
+/// Hazard: a person's snapshot is older than the claim, and nothing in it says that money may be moving.
+/// PostgreSQL refuses the write, because the claim is noted on the row.
 #[tokio::test]
-async fn what_is_under_way_is_asked_about_though_whoever_moved_it_could_not_see_it() {
+async fn whoever_could_not_see_that_an_attempt_is_under_way_moves_nothing() {
     for change in MOVES {
         let book = Book::new().await;
         book.subscribe("cust_1").await;
@@ -67,8 +67,10 @@ async fn what_is_under_way_is_asked_about_though_whoever_moved_it_could_not_see_
         assert_eq!(claim(&book).await.len(), 1);
         let change_it = sqlx::AssertSqlSafe(format!("update billd.subscription set {change}"));
         let connection = person.acquire().await.unwrap();
-        sqlx::raw_sql(change_it).execute(connection).await.unwrap();
-        person.commit().await.unwrap();
+        let refused = sqlx::raw_sql(change_it).execute(connection).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("could not serialize access"), "{refused}");
+        person.rollback().await.unwrap();
         assert_asked_about_after_the_lease(&book, change).await;
     }
 }
@@ -91,21 +93,31 @@ async fn what_is_under_way_is_asked_about_though_its_record_failed_beside_a_pers
 /// begun meanwhile. The request for money would belong to nothing.
 #[tokio::test]
 async fn what_can_not_be_judged_under_an_old_snapshot_is_refused() {
-    for statement in [
-        "delete from billd.subscription",
-        "update billd.billing_cycle set state = 'void', closed_at = now()",
-        THIRD_ATTEMPT,
+    for (statement, why) in [
+        ("delete from billd.subscription", "could not serialize"),
+        (
+            "update billd.billing_cycle set state = 'void', closed_at = now()",
+            "is repeatable read",
+        ),
+        (THIRD_ATTEMPT, "could not serialize"),
     ] {
         let book = Book::new().await;
-        book.subscribe("cust_1").await;
+        book.subscribe("decline-balance-1").await;
+        book.run(
+            "insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at)
+             select id, period, amount, currency, due_at from billd.subscription",
+        )
+        .await;
+        let mut person = psql(
+            &book,
+            "set transaction isolation level repeatable read; select from billd.subscription",
+        )
+        .await;
         assert_eq!(claim(&book).await.len(), 1);
-        let refused = book
-            .try_run(&format!(
-                "begin isolation level repeatable read; {statement}; commit"
-            ))
-            .await
-            .unwrap_err();
-        assert!(refused.contains("is repeatable read"), "{refused}");
+        let connection = person.acquire().await.unwrap();
+        let refused = sqlx::raw_sql(statement).execute(connection).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
     }
 }
 

@@ -25,7 +25,6 @@ pub(crate) async fn claim(book: &Book) -> Vec<Claim> {
     let limits = ClaimLimits {
         rows_max: 500,
         lease: LEASE,
-        rate_per_second: 0,
     };
     book.store
         .claim_due(limits)

@@ -44,13 +44,15 @@ async fn claim_that_waits(
     sqlx::Transaction<'static, sqlx::Postgres>,
     tokio::task::JoinHandle<usize>,
 ) {
-    let turn = psql(book, "select * from billd.rate_limit for update").await;
+    // A longer lease than any before is written down by the claim, and waits for the row.
+    book.run("update billd.control set lease = interval '90 seconds'")
+        .await;
+    let turn = psql(book, "select * from billd.control for update").await;
     let store = book.store.clone();
     let claiming = tokio::spawn(async move {
         let limits = ClaimLimits {
             rows_max: 10,
-            lease: LEASE,
-            rate_per_second: 1000,
+            lease: Duration::from_secs(91),
         };
         store.claim_due(limits).await.unwrap().claims.len()
     });
@@ -302,7 +304,6 @@ async fn a_locked_debt_holds_up_nobody_else() {
     let limits = ClaimLimits {
         rows_max: 10,
         lease: LEASE,
-        rate_per_second: 0,
     };
     assert_eq!(
         house
@@ -374,7 +375,6 @@ async fn a_claim_that_was_overtaken_leaves_the_rows_to_the_other_one_and_takes_w
     let three = ClaimLimits {
         rows_max: 3,
         lease: LEASE,
-        rate_per_second: 0,
     };
     assert_eq!(book.store.claim_due(three).await.unwrap().claims.len(), 3);
     // One of them is written again by a person, so that no trace of the lock is left.

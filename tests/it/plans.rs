@@ -34,7 +34,7 @@ async fn no_statement_of_a_sweep_reads_a_whole_table() {
     for _ in 0..2 {
         engine.sweep(CancellationToken::new()).await.unwrap();
         let advance =
-            "update billd.clock_shift set shift = shift + interval '6 seconds' returning 1";
+            "update billd.control set clock_shift = clock_shift + interval '6 seconds' returning 1";
         sqlx::raw_sql(advance).execute(&reader).await.unwrap();
     }
     store.close().await;
@@ -144,9 +144,9 @@ async fn each_statement_of_a_charge_finds_its_rows_by_index_and_sorts_no_backlog
     let book = Book::new().await;
     book.run(MANY).await;
 
-    let types = "int, float8, int, timestamptz, uuid";
+    let types = "int, float8, timestamptz, uuid";
     for after in ["null, null", "now() - interval '1 hour', gen_random_uuid()"] {
-        let plan = plan(&book, types, CLAIM, &format!("500, 90, 0, {after}")).await;
+        let plan = plan(&book, types, CLAIM, &format!("500, 90, {after}")).await;
         let indexes = [
             "Index Scan using subscription_due",
             "ROW(next_charge_at, id) >",
@@ -205,7 +205,6 @@ async fn a_claim_that_goes_on_misses_nothing_of_one_midnight_and_a_full_look_fin
     let limits = |rows_max| ClaimLimits {
         rows_max,
         lease: Duration::from_secs(90),
-        rate_per_second: 0,
     };
     let first = book.store.claim_due(limits(4)).await.unwrap();
     assert_eq!(first.claims.len(), 4);
@@ -241,7 +240,6 @@ async fn a_claim_never_goes_on_so_close_to_the_present_that_a_late_commit_is_mis
     let limits = ClaimLimits {
         rows_max: 10,
         lease: Duration::from_secs(90),
-        rate_per_second: 0,
     };
     let first = book.store.claim_due(limits).await.unwrap();
     assert_eq!(first.claims.len(), 2);

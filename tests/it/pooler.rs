@@ -114,14 +114,13 @@ async fn the_limits_of_a_statement_hold_through_a_pooler() {
     .unwrap();
     book.subscribe("cust_1").await;
     let mut lock = book.sql.begin().await.unwrap();
-    sqlx::raw_sql("select * from billd.rate_limit for update")
+    sqlx::raw_sql("select * from billd.control for update")
         .execute(&mut *lock)
         .await
         .unwrap();
     let claim = ClaimLimits {
         rows_max: 10,
         lease: Duration::from_secs(90),
-        rate_per_second: 1000,
     };
     let waited = store.claim_due(claim).await;
     assert!(matches!(waited, Err(StoreError::Busy(_))));

@@ -189,7 +189,7 @@ impl Book {
     /// Moves billd's clock ahead.
     pub(crate) async fn advance(&self, interval: &str) {
         self.run(&format!(
-            "update billd.clock_shift set shift = shift + interval '{interval}'"
+            "update billd.control set clock_shift = clock_shift + interval '{interval}'"
         ))
         .await;
     }

@@ -149,11 +149,7 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     pair.book
         .run("update billd.subscription set next_charge_at = next_charge_at - interval '1 second' where customer_uid = 'asked'")
         .await;
-    let one = |lease| ClaimLimits {
-        rows_max: 1,
-        lease,
-        rate_per_second: 0,
-    };
+    let one = |lease| ClaimLimits { rows_max: 1, lease };
     // One daemon has a longer lease than all others.
     let long = Duration::from_secs(150);
     pair.book.store.claim_due(one(LEASE)).await.unwrap();
@@ -166,11 +162,14 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     pair.lose_tail().await;
     let (_lane, house) = pair.fail_over().await;
     let book = &house.book;
-    assert!(book.store.rest().await.unwrap().is_none(), "not met yet");
+    assert!(
+        book.store.failover_hold().await.unwrap().is_none(),
+        "not met yet"
+    );
 
     let swept = house.engine.sweep(CancellationToken::new()).await.unwrap();
     assert_eq!((swept.counts.paid, swept.due_left), (0, 1));
-    let rest = book.store.rest().await.unwrap().unwrap();
+    let rest = book.store.failover_hold().await.unwrap().unwrap();
     assert!(
         rest.before.ends_with("/1") && rest.now.ends_with("/2"),
         "{rest:?}"
@@ -201,10 +200,7 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
         vat_amount: None,
     };
     let refused = book.store.begin_hand(&hand, LEASE).await;
-    assert!(
-        matches!(refused, Err(StoreError::Resting(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::OnHold(_))), "{refused:?}");
 
     book.advance("135 seconds").await;
     assert_eq!(claim(book).await.len(), 0);
@@ -225,7 +221,7 @@ async fn another_cluster_is_another_server_whatever_its_timeline() {
     house.book.subscribe("cust_1").await;
     house
         .book
-        .run("update billd.server set name = '1' || name")
+        .run("update billd.control set server_name = '1' || server_name")
         .await;
     assert_eq!(claim(&house.book).await.len(), 0);
     house.book.advance("89 seconds").await;

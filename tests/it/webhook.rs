@@ -234,7 +234,6 @@ async fn a_started_attempt_is_left_to_its_daemon() {
     let limits = billd::store::ClaimLimits {
         rows_max: 1,
         lease: Duration::from_secs(90),
-        rate_per_second: 0,
     };
     house.book.store.claim_due(limits).await.unwrap();
     let row = "select concat_ws(' ', state, ask_at, fence, asked_at) from billd.charge_attempt";

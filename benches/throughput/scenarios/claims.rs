@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use billd::engine::Frontier;
+use billd::engine::Cursor;
 
 use crate::figure::{Bound, Figure, millis, number, percentile, ratio};
 use crate::scenarios::Scale;
@@ -83,11 +83,9 @@ pub(super) async fn beside_an_old_snapshot(
 
         let book = world.book(scale.small).await?;
         let mut snapshot = book.sql.acquire().await?;
-        sqlx::raw_sql(
-            "begin isolation level repeatable read; select count(*) from billd.clock_shift",
-        )
-        .execute(&mut *snapshot)
-        .await?;
+        sqlx::raw_sql("begin isolation level repeatable read; select count(*) from billd.control")
+            .execute(&mut *snapshot)
+            .await?;
         let (head, tail) = first_and_last_tenth(&book, scale.small.due).await?;
         sqlx::raw_sql("rollback").execute(&mut *snapshot).await?;
         drop(snapshot);
@@ -149,10 +147,10 @@ impl Claims {
     async fn run_some(book: &Book, count: u32) -> anyhow::Result<Self> {
         let scans_before = scans(book).await?;
         let mut times = Vec::new();
-        let frontier = Frontier::default();
+        let cursor = Cursor::default();
         for _ in 0..count {
             let started = Instant::now();
-            let claims = claim(&book.store, &frontier).await?;
+            let claims = claim(&book.store, &cursor).await?;
             times.push(started.elapsed());
             ensure!(!claims.is_empty(), "the book ran out of what is due");
             record_paid(&book.store, claims).await?;

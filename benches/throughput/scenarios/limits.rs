@@ -10,7 +10,7 @@ use billd::domain::claim::{Answer, Claim};
 use billd::domain::dunning::Decision;
 use billd::domain::ids::{CustomerUid, ImpUid, MerchantUid};
 use billd::domain::money::{Currency, Money};
-use billd::engine::Frontier;
+use billd::engine::Cursor;
 use billd::gateway::Gateway;
 use billd::gateway::portone::{Endpoint, PortOne};
 use billd::sandbox::{IMP_KEY, IMP_SECRET};
@@ -131,15 +131,15 @@ fn request(number: u64) -> anyhow::Result<ChargeRequest> {
 pub(super) async fn statements(world: &World, book: &Book, scale: Scale) -> anyhow::Result<Limit> {
     let done = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
-    let frontier = Arc::new(Frontier::default());
+    let cursor = Arc::new(Cursor::default());
     let mut workers = JoinSet::new();
     // As in the daemon, a claim and a record are under way at once.
     for _ in 0..2 {
-        let frontier = Arc::clone(&frontier);
+        let cursor = Arc::clone(&cursor);
         let (store, done, stop) = (book.store.clone(), Arc::clone(&done), Arc::clone(&stop));
         workers.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
-                let claims = claim(&store, &frontier).await?;
+                let claims = claim(&store, &cursor).await?;
                 let count = u64::try_from(claims.len())?;
                 anyhow::ensure!(count > 0, "the book ran out of what is due");
                 record_paid(&store, claims).await?;
@@ -162,18 +162,17 @@ pub(super) async fn statements(world: &World, book: &Book, scale: Scale) -> anyh
 
 /// Claims a batch, as the daemon does: from where the last claim ended, and now and then from the start.
 /// Nothing comes back if nothing is due.
-pub(super) async fn claim(store: &Store, frontier: &Frontier) -> anyhow::Result<Vec<Claim>> {
+pub(super) async fn claim(store: &Store, cursor: &Cursor) -> anyhow::Result<Vec<Claim>> {
     let limits = ClaimLimits {
         rows_max: BATCH,
         lease: LEASE,
-        rate_per_second: 0,
     };
     loop {
-        let after = frontier.next();
+        let after = cursor.next();
         let Claimed {
             claims, reached, ..
         } = store.claim_due_after(after, limits).await?;
-        frontier.advance(after, reached);
+        cursor.advance(after, reached);
         if claims.is_empty() && after.is_some() {
             continue;
         }

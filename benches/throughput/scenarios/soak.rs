@@ -197,7 +197,7 @@ async fn month_is_over(book: &Book) -> anyhow::Result<()> {
 /// Nothing is open, so no lease is cut short by this.
 async fn next_month(book: &Book) -> anyhow::Result<()> {
     book.run(&format!(
-        "update billd.clock_shift set shift =
+        "update billd.control set clock_shift =
              (select min(next_charge_at) from billd.subscription where state = 'active')
              - interval '{} seconds' - statement_timestamp()",
         lag::HEAD_START.as_secs()

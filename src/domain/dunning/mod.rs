@@ -181,7 +181,7 @@ pub fn decide(policy: &Policy, outcome: &ChargeOutcome, history: History) -> Dec
         ChargeOutcome::NotSent(NotSent::Unbuildable(_)) => Decision::GiveUp(GiveUpReason::BadRow),
         ChargeOutcome::NotSent(
             NotSent::LeaseTooShort
-            | NotSent::NoPlace(_)
+            | NotSent::NoSlot(_)
             | NotSent::NoConnection(_)
             | NotSent::NoToken(_)
             | NotSent::Unauthorized,

@@ -261,7 +261,7 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
         where c.subscription_id = f.subscription_id and c.period = f.period and c.state <> 'paid'
           -- And subscriptions before their debts.
           and (select count(*) from stray) >= 0
-          and not billd.has_open_attempt(f.subscription_id, f.period)",
+          and not billd_internal.has_open_attempt(f.subscription_id, f.period)",
         &names,
         &column(|one| Some(one.1.imp_uid.as_str().to_owned())) as _,
         &column(|one| one.1.pg_provider.clone()) as _,
@@ -327,7 +327,7 @@ async fn ask_now(tx: &mut Tx, names: &[String]) -> Result<(), sqlx::Error> {
             when 'unknown' then ask_at > billd.now()
                 and (asked_at is null or asked_at < billd.now() - interval '10 minutes')
             when 'started' then ask_at is null
-                and started_at + (select lease from billd.server) <= billd.now()
+                and started_at + (select lease from billd.control) <= billd.now()
             else false
         end",
         names,

@@ -143,7 +143,7 @@ impl Store {
             RunRow,
             r#"-- store::take_audit
             update billd.audit_run
-            set fence = billd.next_fence(fence), touched_at = statement_timestamp()
+            set fence = billd_internal.next_fence(fence), touched_at = statement_timestamp()
             where id = (
                 select id
                 from billd.audit_run

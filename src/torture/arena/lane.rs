@@ -46,9 +46,8 @@ const EMPTY: &str = "
     begin
         execute 'truncate ' || tables || ' restart identity cascade';
     end $$;
-    insert into billd.clock_shift default values;
     insert into billd.rate_limit default values;
-    insert into billd.server (name) values (billd.server_name());
+    insert into billd.control (server_name) values (billd_internal.server_name());
     reset session_replication_role;";
 
 /// A migrator has the machine to itself, but the machine may be busy.

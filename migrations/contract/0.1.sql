@@ -1,0 +1,17 @@
+-- What billd 0.1 called by name. Applied by billd migrate once no daemon of that version is connected any more.
+
+drop trigger if exists charge_attempt_of_0_1_is_noted on billd.charge_attempt;
+drop function if exists billd_internal.note_claim_of_0_1();
+drop trigger if exists subscription_left_its_turn on billd.subscription;
+drop function if exists billd.subscription_left_its_turn();
+drop function if exists billd.at_rest(interval);
+drop function if exists billd.begun_before(text[]);
+drop function if exists billd.is_in_hand(uuid, date);
+drop function if exists billd.has_open_attempt(uuid, date);
+drop function if exists billd.open_attempt_beside(billd.charge_attempt);
+drop function if exists billd.last_attempt(uuid, date);
+drop function if exists billd.needs_fresh_snapshots();
+drop function if exists billd.server_name();
+drop view if exists billd.server;
+drop view if exists billd.clock_shift;
+drop function if exists billd.next_fence(bigint);

@@ -1,0 +1,75 @@
+-- What people look at.
+
+create or replace view billd.paid_twice as
+select a.subscription_id, a.period, count(*) as payments, sum(a.amount - a.cancelled_amount) as kept,
+       array_agg(a.merchant_uid order by a.attempt_no) as merchant_uids
+from (select distinct subscription_id, period from billd.charge_attempt where attempt_no > 1) r
+cross join lateral billd.attempts_of(r.subscription_id, r.period) a
+where a.state = 'paid' and a.cancelled_amount < a.amount
+group by a.subscription_id, a.period
+having count(*) > 1;
+comment on view billd.paid_twice is 'Debts for which money moved more than once. Must be empty; give the surplus back.';
+
+create or replace view billd.asked_for as
+select merchant_uid, 'attempt'::text as made_by, subscription_id, period, state, amount, currency,
+       customer_uid, imp_uid, cancelled_amount, started_at as asked_at
+from billd.charge_attempt
+union all
+select merchant_uid, 'hand', null, null, state, amount, currency,
+       customer_uid, imp_uid, cancelled_amount, started_at
+from billd.hand_charge;
+comment on view billd.asked_for is
+    'Every request for money that billd made, by whom: the one place that says whether a merchant_uid is ours.';
+
+create or replace view billd.under_way as
+select a.*
+from billd.subscription s
+join billd.charge_attempt a on a.merchant_uid = s.open_attempt
+where s.state = 'active' and s.next_charge_at <= billd.now() and not s.recheck and a.state = 'started'
+union all
+select a.*
+from billd.subscription s
+cross join lateral billd.attempts_of(s.id) a
+where s.recheck and a.state = 'started';
+comment on view billd.under_way is
+    'Attempts that were begun and whose outcome is not recorded yet. An index of them would have to be written twice for every charge; so they are looked up from what is due.';
+
+create or replace view billd.attention as
+select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at as since,
+       coalesce(a.reason, 'started') as reason, a.message,
+       case when a.parked_at is null then 'billd is asking the gateway; nothing to do yet'
+            else 'look the payment up in the console; see OPERATIONS.md, parked attempts' end as what_to_do
+from billd.charge_attempt a
+where a.state = 'unknown' and a.ask_at is not null
+union all
+select 'past_due', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result_at, s.state_reason, s.last_message,
+       'ask the customer for a card, then set state to active'
+from billd.subscription s
+where s.state = 'past_due'
+union all
+select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || ' payments', null,
+       'give the surplus back'
+from billd.paid_twice p
+union all
+select 'stuck', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result_at, 'active, but nothing is planned', null,
+       'set next_charge_at'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
+union all
+select 'stuck', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result_at, 'all 99 attempts are used', null,
+       'void the billing_cycle of this period'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99
+union all
+select 'hand_charge', null, h.merchant_uid, h.started_at, coalesce(h.reason, 'started'), h.message,
+       case when h.parked_at is null then 'billd is asking the gateway; nothing to do yet'
+            else 'look the payment up in the console; see OPERATIONS.md, parked charges' end
+from billd.hand_charge h
+where h.state = 'unknown'
+union all
+select 'refund', null, r.merchant_uid, r.started_at, coalesce(r.reason, 'started'), r.message,
+       case when r.parked_at is null then 'billd is looking at the payment; nothing to do yet'
+            else 'look the payment up in the console; see OPERATIONS.md, parked refunds' end
+from billd.refund r
+where r.state = 'unknown';
+comment on view billd.attention is 'What waits for the gateway or for a person, oldest first if you order by since.';

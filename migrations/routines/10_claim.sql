@@ -1,0 +1,47 @@
+-- What the statements of a claim share.
+
+create or replace function billd_internal.gateway_fields(s billd.subscription) returns text
+language sql stable parallel safe
+as $$
+    select case
+        when s.gateway_options = '{}' and (
+            s.buyer_name, s.buyer_email, s.buyer_tel, s.buyer_addr, s.buyer_postcode, s.custom_data,
+            s.notice_url, s.channel_key, s.product_type) is null
+        then '{}'
+        else json_strip_nulls(json_build_object(
+            'buyer_name', s.buyer_name, 'buyer_email', s.buyer_email, 'buyer_tel', s.buyer_tel,
+            'buyer_addr', s.buyer_addr, 'buyer_postcode', s.buyer_postcode, 'custom_data', s.custom_data,
+            'notice_url', s.notice_url, 'channel_key', s.channel_key, 'product_type', s.product_type,
+            'extra', s.gateway_options::jsonb))::text
+    end
+$$;
+comment on function billd_internal.gateway_fields(billd.subscription) is
+    'What else the gateway is told with every charge, as JSON that only the gateway''s own code reads.';
+
+create or replace view billd_internal.unsent_attempt as
+select * from billd.charge_attempt a where a.state = 'not_sent' and a.not_sent > 0 and not a.by_card;
+comment on view billd_internal.unsent_attempt is
+    'Attempts that did not leave, by billd''s own word. A claim opens one again under its own name: only the gateway''s refusal of a paid name tells of a payment that a fail-over made us forget.';
+
+create or replace function billd_internal.reserve_slots(
+    spacing float8, most int, within float8, out wait_seconds float8, out slots int
+)
+language plpgsql volatile
+as $$
+declare
+    free timestamptz;
+    at timestamptz;
+begin
+    select r.next_free_at into free from billd.rate_limit r for update;
+    -- Read when the row is ours: whoever waited for it must not be given a slot that has passed.
+    at := clock_timestamp();
+    wait_seconds := extract(epoch from greatest(free, at) - at);
+    slots := greatest(0, least(most, 1 + floor((within - wait_seconds) / spacing)));
+    if slots > 0 then
+        update billd.rate_limit
+        set next_free_at = at + make_interval(secs => wait_seconds + slots * spacing);
+    end if;
+end
+$$;
+comment on function billd_internal.reserve_slots(float8, int, float8) is
+    'Reserves slots under a rate cap for one daemon, so many seconds apart, up to so many and none further ahead than within. Counts in PostgreSQL''s own time, which no rehearsal moves.';

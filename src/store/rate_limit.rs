@@ -1,0 +1,43 @@
+//! Slots under a rate cap, from the one row that all daemons share.
+
+use std::time::Duration;
+
+use crate::domain::rate_limit::spacing;
+use crate::store::rows::seconds;
+use crate::store::{Store, StoreError};
+
+/// Slots that nobody else will use, [`spacing`] apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slots {
+    /// How long after the database's answer the first one is.
+    pub wait: Duration,
+    /// How many.
+    pub count: u32,
+}
+
+impl Store {
+    /// Reserves the next free slots, up to `most` and none further ahead than `within`. `None`, and
+    /// nothing is reserved, if there is none: a slot that can't be used would be lost to all.
+    pub async fn reserve_slots(
+        &self,
+        rate_per_second: u32,
+        most: u32,
+        within: Duration,
+    ) -> Result<Option<Slots>, StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::reserve_slots
+            select wait_seconds as "wait_seconds!", slots as "slots!"
+            from billd_internal.reserve_slots($1, $2, $3)"#,
+            spacing(rate_per_second).as_secs_f64(),
+            i32::try_from(most).unwrap_or(i32::MAX),
+            within.as_secs_f64(),
+        )
+        .fetch_one(&self.pool);
+        let row = self.within(statement).await?;
+        let count = u32::try_from(row.slots).unwrap_or_default();
+        Ok((count > 0).then(|| Slots {
+            wait: seconds(row.wait_seconds),
+            count,
+        }))
+    }
+}

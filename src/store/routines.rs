@@ -1,0 +1,94 @@
+//! Functions, triggers, views and their comments: applied whole, whenever they differ from what the book has.
+//!
+//! Tables change by numbered migrations that are only added. Routines are code: one file per subject, each
+//! statement `create or replace`, so that the newest text stands in one place.
+
+use sqlx::{Connection, Executor, PgConnection, Postgres};
+
+macro_rules! routines {
+    ($($name:literal),* $(,)?) => {
+        concat!($(include_str!(concat!("../../migrations/routines/", $name, ".sql")), "\n"),*)
+    };
+}
+
+/// All files, in the order in which they are applied.
+const ROUTINES: &str = routines![
+    "01_clock_and_gate",
+    "02_names",
+    "03_agreement",
+    "04_debt",
+    "05_attempt",
+    "06_refund",
+    "07_hand_charge",
+    "08_views",
+    "09_history",
+    "10_claim",
+    "11_record",
+];
+
+/// Takes away what the version before called by name, and this one does not.
+const CONTRACT: &str = include_str!("../../migrations/contract/0.1.sql");
+
+/// How sessions of the version before are called in `pg_stat_activity`.
+const SESSION_NAME_BEFORE: &str = "billd";
+
+/// How sessions of this version are called.
+pub(super) const SESSION_NAME: &str = concat!("billd ", env!("CARGO_PKG_VERSION"));
+
+/// Applies the routines if the book has others. Returns whether it had.
+pub(super) async fn apply(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let mut tx = Connection::begin(&mut *connection).await?;
+    // Several migrators take turns.
+    sqlx::raw_sql("lock table billd_internal.routines in exclusive mode")
+        .execute(&mut *tx)
+        .await?;
+    if are_current(&mut *tx).await? {
+        return Ok(false);
+    }
+    sqlx::raw_sql(ROUTINES).execute(&mut *tx).await?;
+    sqlx::query!(
+        "-- store::note_routines
+        insert into billd_internal.routines (hash, version) values (md5($1), $2)
+        on conflict (only_row) do update
+        set hash = excluded.hash, version = excluded.version, applied_at = now()",
+        ROUTINES,
+        env!("CARGO_PKG_VERSION"),
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Whether the book has the routines of this program.
+pub(super) async fn are_current<'c>(
+    connection: impl Executor<'c, Database = Postgres>,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- store::routines_are_current
+        select exists (select from billd_internal.routines where hash = md5($1)) as "is_current!""#,
+        ROUTINES,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Takes away what only the version before needs, unless a daemon of it is connected. Returns the process
+/// ids of those sessions.
+pub(super) async fn contract(connection: &mut PgConnection) -> Result<Vec<i32>, sqlx::Error> {
+    let before = sqlx::query_scalar!(
+        r#"-- store::sessions_before
+        select pid as "pid!" from pg_stat_activity
+        where datname = current_database() and application_name = $1
+        order by pid"#,
+        SESSION_NAME_BEFORE,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if before.is_empty() {
+        let mut tx = Connection::begin(&mut *connection).await?;
+        sqlx::raw_sql(CONTRACT).execute(&mut *tx).await?;
+        tx.commit().await?;
+    }
+    Ok(before)
+}
