@@ -79,7 +79,7 @@ pub struct Metrics {
     /// Rows that billd can't work with.
     pub bad_rows: Counter,
     /// Whether charging is stopped because the gateway fails or refuses everything.
-    pub braked: Gauge,
+    pub circuit_open: Gauge,
     /// Access tokens asked for.
     pub token_refreshes: Gauge<u64, AtomicU64>,
     /// Whether the database answered when the figures were taken.
@@ -114,7 +114,7 @@ impl Metrics {
             stale_fences: Counter::default(),
             late_payments: Counter::default(),
             bad_rows: Counter::default(),
-            braked: Gauge::default(),
+            circuit_open: Gauge::default(),
             token_refreshes: Gauge::default(),
             database_up: Gauge::default(),
             webhooks: Family::default(),
@@ -193,7 +193,11 @@ impl Metrics {
             "Rows that can't be worked with",
             self.bad_rows.clone(),
         );
-        to.register("braked", "1 while charging is stopped", self.braked.clone());
+        to.register(
+            "circuit_open",
+            "1 while charging is stopped",
+            self.circuit_open.clone(),
+        );
         to.register(
             "token_refreshes",
             "Access tokens asked for",

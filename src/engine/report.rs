@@ -223,7 +223,7 @@ pub(super) fn brake(change: Change, metrics: &Metrics) {
     match change {
         Change::None => {}
         Change::Engaged { reason, wait } => {
-            metrics.braked.set(1);
+            metrics.circuit_open.set(1);
             error!(
                 reason,
                 wait_s = wait.as_secs(),
@@ -231,7 +231,7 @@ pub(super) fn brake(change: Change, metrics: &Metrics) {
             );
         }
         Change::Released => {
-            metrics.braked.set(0);
+            metrics.circuit_open.set(0);
             info!("charging goes on");
         }
     }
