@@ -8,13 +8,13 @@ COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
     && touch src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
-    && cargo build --release --locked --no-default-features
+    && cargo build --release --locked --no-default-features --features mimalloc
 COPY . .
 # The queries are checked against the metadata in .sqlx: the build needs no database. Cargo goes by
 # time stamps, and a file of the repository may be older than the empty crate.
 ENV SQLX_OFFLINE=true
 RUN touch src/lib.rs src/main.rs \
-    && cargo build --release --locked --no-default-features
+    && cargo build --release --locked --no-default-features --features mimalloc
 
 FROM docker.io/library/debian:bookworm-slim
 # Time zones are part of the program; the authorities that vouch for PortOne's certificate are not.

@@ -7,6 +7,11 @@ use billd::cli::Cli;
 use billd::terminal;
 use clap::Parser;
 
+/// The daemon makes and drops many small values a charge, on several threads.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()

@@ -221,19 +221,20 @@ fn settings_for_work(source: &Source) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+/// Most attempts in one claim. Larger batches make nothing faster, and a claim would hold its row locks
+/// longer.
+const BATCH: u32 = 500;
+
 fn limits(settings: &Settings) -> Limits {
     let count = |number: u32| usize::try_from(number).unwrap_or(1);
     Limits {
         charges_max: count(settings.engine.concurrency),
         questions_max: count(settings.reconcile.concurrency),
-        batch: settings.engine.batch,
+        batch: BATCH,
         lease: settings.engine.lease,
-        call: settings
-            .gateway
-            .timeout
-            .saturating_add(settings.engine.lease_margin),
+        call: settings.call(),
         rate_per_second: settings.gateway.rate_per_second,
-        catch_up_pace: settings.engine.catch_up_pace,
+        catch_up_pace: settings.engine.catch_up_interval,
         drain: settings.engine.drain,
     }
 }

@@ -12,7 +12,7 @@ use crate::app::{
 use crate::http::Server;
 use crate::scheduler::Schedule;
 use crate::settings::{Settings, Source};
-use crate::webhook::Desk;
+use crate::webhook;
 
 pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     let settings = settings_for_work(source)?;
@@ -35,7 +35,7 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
                 .context("couldn't read the address listened on")?;
             info!(%address, "serving /livez, /readyz, /metrics and /webhooks/portone on {address}");
             let (engine, metrics) = (house.engine.clone(), Arc::clone(&house.metrics));
-            let webhook = webhook(&house, &settings, &watched);
+            let webhook = take_webhooks(&house, &settings, &watched);
             Some(tokio::spawn(server.serve(
                 engine,
                 metrics,
@@ -78,15 +78,16 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     }
 }
 
-/// The route of the webhook, and in the background what passes its hints on.
-fn webhook(house: &House, settings: &Settings, stop: &CancellationToken) -> axum::Router {
+/// The route of the webhook, and in the background what passes on what comes in by it.
+fn take_webhooks(house: &House, settings: &Settings, stop: &CancellationToken) -> axum::Router {
     let sources = settings.http.webhook_sources.clone();
-    let (desk, runner) = Desk::new(sources, house.metrics.webhooks.clone());
-    tokio::spawn(runner.run(
+    let (router, named) = webhook::router(sources, house.metrics.webhooks.clone());
+    tokio::spawn(webhook::pass_on(
+        named,
         house.store.clone(),
         Arc::clone(&house.doorbell),
         limits(settings).call,
         stop.clone(),
     ));
-    desk.router()
+    router
 }

@@ -15,14 +15,12 @@ use crate::demo::teller::Teller;
 use crate::sandbox;
 
 /// Waits of seconds, so that a crash is mended while one looks on. All else is as in production.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("BILLD__DATABASE__TIMEOUT", "3s"),
     ("BILLD__GATEWAY__TIMEOUT", "2s"),
-    ("BILLD__GATEWAY__CONNECT_TIMEOUT", "1s"),
     ("BILLD__GATEWAY__IMP_KEY", sandbox::IMP_KEY),
     ("BILLD__GATEWAY__IMP_SECRET", sandbox::IMP_SECRET),
     ("BILLD__ENGINE__LEASE", "5s"),
-    ("BILLD__ENGINE__LEASE_MARGIN", "1s"),
     ("BILLD__ENGINE__DRAIN", "5s"),
     ("BILLD__RECONCILE__SETTLE", "3s"),
     ("BILLD__RECONCILE__NOT_FOUND_MIN", "2"),

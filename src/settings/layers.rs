@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 
 use crate::settings::fault::{Fault, nearest, shown};
+use crate::settings::removed;
 use crate::settings::table::{self, DEFAULTS, VARIABLE_PREFIX, variable_of};
 
 /// What the `config` crate calls the environment as the origin of a value.
@@ -127,6 +128,12 @@ fn unknown(path: &str, layer: &str) -> Fault {
         .any(|row| row.key.starts_with(&section))
     {
         return Fault::of_key(path, format!("is a section, not a setting (in {layer})"));
+    }
+    if let Some(advice) = removed::advice(path, layer == FROM_ENVIRONMENT) {
+        return Fault::of_key(
+            path,
+            format!("is no setting any more (in {layer}); {advice}"),
+        );
     }
     let keys = table::table().iter().map(|row| row.key.as_str());
     let advice = match nearest(path, keys) {

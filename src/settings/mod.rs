@@ -7,6 +7,7 @@
 mod fault;
 mod layers;
 mod reader;
+mod removed;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,16 @@ use crate::webhook::Sources;
 pub use fault::{Fault, SettingsError};
 pub use layers::Source;
 pub use table::{Row, table};
+
+/// Nothing has been sent before there is a connection, so giving up early costs nothing. Half of
+/// `gateway.timeout` if that is less.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+
+/// An outcome is written down in milliseconds; a second outlasts a busy disk.
+const RECORD_MARGIN_MAX: Duration = Duration::from_secs(1);
+
+/// Past an hour nothing is won by waiting longer after a request that never left.
+const NOT_SENT_WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// Which secrets a command can't do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,8 +96,6 @@ pub struct Gateway {
     pub imp_secret: Option<SecretString>,
     /// Of one call in all.
     pub timeout: Duration,
-    /// Of making a connection.
-    pub connect_timeout: Duration,
     /// Charges a second over all daemons; 0 for no cap.
     pub rate_per_second: u32,
 }
@@ -96,14 +105,10 @@ pub struct Gateway {
 pub struct Engine {
     /// Most charges in flight.
     pub concurrency: u32,
-    /// Most attempts in one claim.
-    pub batch: u32,
     /// How long a claim holds.
     pub lease: Duration,
-    /// What must be left of it after the longest call.
-    pub lease_margin: Duration,
     /// Shortest wait between two charges of one subscription that catches up.
-    pub catch_up_pace: Duration,
+    pub catch_up_interval: Duration,
     /// How long a stopping daemon waits for charges in flight.
     pub drain: Duration,
 }
@@ -143,9 +148,7 @@ pub struct Dunning {
     /// After a refusal that is the merchant's own.
     pub hold: Duration,
     /// After a request that never left, the first time.
-    pub not_sent_first: Duration,
-    /// After a request that never left, at most.
-    pub not_sent_max: Duration,
+    pub not_sent: Duration,
 }
 
 /// `scheduler.*`
@@ -210,7 +213,7 @@ impl Settings {
                 filter: reader.filter("log.filter"),
             },
         };
-        settings.relate(&mut reader);
+        settings.validate(&mut reader);
         if reader.faults.is_empty() {
             Ok(settings)
         } else {
@@ -221,24 +224,18 @@ impl Settings {
     }
 
     /// What can't be true at once.
-    fn relate(&self, reader: &mut Reader) {
+    fn validate(&self, reader: &mut Reader) {
         let Self {
             gateway,
             engine,
             reconcile,
-            dunning,
             ..
         } = self;
         reader.require(
-            gateway.connect_timeout < gateway.timeout,
-            &["gateway.connect_timeout", "gateway.timeout"],
-            "must be shorter than gateway.timeout, which it is a part of",
-        );
-        reader.require(
-            gateway.timeout.saturating_add(engine.lease_margin) < engine.lease,
-            &["engine.lease", "gateway.timeout", "engine.lease_margin"],
-            "must be longer than gateway.timeout and engine.lease_margin together, or no charge \
-             could ever start",
+            self.call() < engine.lease,
+            &["engine.lease", "gateway.timeout"],
+            "must be longer than gateway.timeout and the time to write the outcome down (a sixth \
+             of the lease, at most 1s), or no charge could ever start",
         );
         reader.require(
             gateway.timeout < engine.drain,
@@ -246,15 +243,19 @@ impl Settings {
             "must be longer than gateway.timeout, or stopping would cut off charges in flight",
         );
         reader.require(
-            dunning.not_sent_first <= dunning.not_sent_max,
-            &["dunning.not_sent_first", "dunning.not_sent_max"],
-            "must not be longer than dunning.not_sent_max, up to which it grows",
-        );
-        reader.require(
             !reconcile.asks.is_empty(),
             &["reconcile.asks"],
             "must name at least one wait, for asking never ends",
         );
+    }
+
+    /// How much of a lease one call of the gateway may need: its time limit, and then the outcome
+    /// has to be written down.
+    pub fn call(&self) -> Duration {
+        let lease = self.engine.lease;
+        let margin = lease.checked_div(6).unwrap_or_default();
+        let margin = margin.min(RECORD_MARGIN_MAX);
+        self.gateway.timeout.saturating_add(margin)
     }
 
     /// How the store reaches the database; the missing URL if there is none.
@@ -279,7 +280,12 @@ impl Settings {
             imp_key: present("gateway.imp_key", self.gateway.imp_key.as_ref())?,
             imp_secret: present("gateway.imp_secret", self.gateway.imp_secret.as_ref())?,
             timeout: self.gateway.timeout,
-            connect_timeout: self.gateway.connect_timeout,
+            connect_timeout: self
+                .gateway
+                .timeout
+                .checked_div(2)
+                .unwrap_or_default()
+                .min(CONNECT_TIMEOUT_MAX),
             connections_max: usize::try_from(calls_max).unwrap_or(usize::MAX),
         })
     }
@@ -294,8 +300,7 @@ impl Settings {
             unspecified,
             hard,
             hold,
-            not_sent_first,
-            not_sent_max,
+            not_sent,
         } = self.dunning.clone();
         Policy {
             soft_funds,
@@ -306,8 +311,8 @@ impl Settings {
             hard,
             hold,
             not_sent: Backoff {
-                first: not_sent_first,
-                max: not_sent_max,
+                first: not_sent,
+                max: NOT_SENT_WAIT_MAX,
             },
             asks: self.reconcile.asks.clone(),
             settle: self.reconcile.settle,
@@ -339,7 +344,6 @@ fn gateway(reader: &mut Reader, needs: Needs) -> Gateway {
         imp_key: reader.secret("gateway.imp_key", needs.gateway),
         imp_secret: reader.secret("gateway.imp_secret", needs.gateway),
         timeout: reader.duration("gateway.timeout", "100ms", "5m"),
-        connect_timeout: reader.duration("gateway.connect_timeout", "10ms", "1m"),
         rate_per_second: reader.number("gateway.rate_per_second", 0..=10_000),
     }
 }
@@ -347,10 +351,8 @@ fn gateway(reader: &mut Reader, needs: Needs) -> Gateway {
 fn engine(reader: &mut Reader) -> Engine {
     Engine {
         concurrency: reader.number("engine.concurrency", 1..=4096),
-        batch: reader.number("engine.batch", 1..=1000),
         lease: reader.duration("engine.lease", "1s", "1h"),
-        lease_margin: reader.duration("engine.lease_margin", "100ms", "5m"),
-        catch_up_pace: reader.duration("engine.catch_up_pace", "1s", "90d"),
+        catch_up_interval: reader.duration("engine.catch_up_interval", "1s", "90d"),
         drain: reader.duration("engine.drain", "1s", "1h"),
     }
 }
@@ -375,8 +377,7 @@ fn dunning(reader: &mut Reader) -> Dunning {
         unspecified: reader.ladder("dunning.unspecified"),
         hard: reader.ladder("dunning.hard"),
         hold: reader.duration("dunning.hold", "1s", "90d"),
-        not_sent_first: reader.duration("dunning.not_sent_first", "1s", "1d"),
-        not_sent_max: reader.duration("dunning.not_sent_max", "1s", "1d"),
+        not_sent: reader.duration("dunning.not_sent", "1s", "1h"),
     }
 }
 

@@ -9,8 +9,9 @@ use crate::torture::plan::{Card, Injury, Plan, Planned};
 
 /// How long a daemon waits for the gateway.
 pub(super) const CALL: Duration = Duration::from_millis(600);
-const MARGIN: Duration = Duration::from_millis(200);
 const LEASE: Duration = Duration::from_millis(1_500);
+/// What a daemon keeps of its lease for writing the outcome down.
+const MARGIN: Duration = Duration::from_millis(250);
 const SETTLE: Duration = Duration::from_millis(1_500);
 const NOT_FOUND_MIN: u16 = 2;
 /// Rungs of the ladders that have any.
@@ -23,13 +24,11 @@ pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String
         ("DATABASE__CONNECTIONS_MAX", "2".to_owned()),
         ("DATABASE__TIMEOUT", "2s".to_owned()),
         ("GATEWAY__TIMEOUT", millis(CALL)),
-        ("GATEWAY__CONNECT_TIMEOUT", "200ms".to_owned()),
         ("GATEWAY__IMP_KEY", sandbox::IMP_KEY.to_owned()),
         ("GATEWAY__IMP_SECRET", sandbox::IMP_SECRET.to_owned()),
         ("GATEWAY__RATE_PER_SECOND", plan.rate_per_second.to_string()),
         ("ENGINE__LEASE", millis(LEASE)),
-        ("ENGINE__LEASE_MARGIN", millis(MARGIN)),
-        ("ENGINE__CATCH_UP_PACE", "1s".to_owned()),
+        ("ENGINE__CATCH_UP_INTERVAL", "1s".to_owned()),
         ("ENGINE__DRAIN", "2s".to_owned()),
         ("RECONCILE__SETTLE", millis(SETTLE)),
         ("RECONCILE__NOT_FOUND_MIN", NOT_FOUND_MIN.to_string()),
@@ -42,8 +41,7 @@ pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String
         ("DUNNING__UNSPECIFIED", "1h,1h".to_owned()),
         ("DUNNING__HARD", String::new()),
         ("DUNNING__HOLD", "30m".to_owned()),
-        ("DUNNING__NOT_SENT_FIRST", "1s".to_owned()),
-        ("DUNNING__NOT_SENT_MAX", "2s".to_owned()),
+        ("DUNNING__NOT_SENT", "1s".to_owned()),
         ("SCHEDULER__SWEEP_CRON", "*/2 * * * * *".to_owned()),
         ("AUDIT__CRON", String::new()),
         ("HTTP__LISTEN", String::new()),

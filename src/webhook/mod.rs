@@ -1,4 +1,4 @@
-//! `POST /webhooks/portone`: a hint that there is news about a payment.
+//! `POST /webhooks/portone`: there may be news about a payment.
 //!
 //! V1's webhooks are unsigned, sent once and in no order, so nothing in one is believed, its status
 //! least of all. It can do one thing: make billd ask the gateway now about an attempt whose fate is
@@ -7,7 +7,7 @@
 //! make PortOne send it again.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,9 +17,9 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use serde_json::Value;
+use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -39,66 +39,56 @@ const BODY_BYTES_MAX: usize = 16 << 10;
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bodies that are read at once.
 const READING_MAX: usize = 32;
-/// Hints that wait for the database.
-const WAITING_MAX: usize = 512;
-/// Hints taken in a second. More can only mean that most are about payments already known.
-const PER_SECOND_MAX: u32 = 200;
-/// Least time between two looks into the database on behalf of hints.
-const PACE: Duration = Duration::from_millis(200);
+/// Names that wait for the database. With [`PASS_ON_EVERY`] no more than 200 a second are taken; more
+/// can only mean that most are about payments already known.
+const WAITING_MAX: usize = 100;
+/// Least time between two looks into the database.
+const PASS_ON_EVERY: Duration = Duration::from_millis(500);
 
-type Heard = Family<WebhookLabels, Counter>;
+/// Payments that webhooks named, on their way to [`pass_on`].
+pub type Named = mpsc::Receiver<MerchantUid>;
 
-/// Takes webhooks in.
-#[derive(Debug)]
-pub struct Desk {
-    hints: mpsc::Sender<MerchantUid>,
+struct Intake {
+    queue: mpsc::Sender<MerchantUid>,
     sources: Sources,
     reading: Semaphore,
-    /// The second that is being counted, and what was taken in it.
-    second: Mutex<(Instant, u32)>,
-    heard: Heard,
+    received: Family<WebhookLabels, Counter>,
 }
 
-/// Passes hints on to the database, a batch at a time.
-#[derive(Debug)]
-pub struct Runner {
-    hints: mpsc::Receiver<MerchantUid>,
+/// The only thing that is read from a webhook.
+#[derive(Deserialize)]
+struct Webhook {
+    merchant_uid: String,
 }
 
-impl Desk {
-    /// A desk, and the runner that must be running for it.
-    pub fn new(sources: Sources, heard: Heard) -> (Arc<Self>, Runner) {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let desk = Self {
-            hints: sender,
-            sources,
-            reading: Semaphore::new(READING_MAX),
-            second: Mutex::new((Instant::now(), 0)),
-            heard,
-        };
-        (Arc::new(desk), Runner { hints: receiver })
-    }
+/// The route, and what comes in by it. Each webhook is counted in `received` with what became of it.
+pub fn router(sources: Sources, received: Family<WebhookLabels, Counter>) -> (Router, Named) {
+    let (queue, waiting) = mpsc::channel(WAITING_MAX);
+    let intake = Intake {
+        queue,
+        sources,
+        reading: Semaphore::new(READING_MAX),
+        received,
+    };
+    let router = Router::new()
+        .route("/webhooks/portone", post(take))
+        .with_state(Arc::new(intake));
+    (router, waiting)
+}
 
-    /// The route.
-    pub fn router(self: Arc<Self>) -> Router {
-        Router::new()
-            .route("/webhooks/portone", post(take))
-            .with_state(self)
-    }
+async fn take(
+    State(intake): State<Arc<Intake>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> StatusCode {
+    let (status, verdict) = intake.judge(peer, request).await;
+    let labels = WebhookLabels { verdict };
+    intake.received.get_or_create(&labels).inc();
+    debug!(%peer, verdict, "a webhook: {verdict}");
+    status
+}
 
-    fn count(&self, verdict: &'static str) {
-        self.heard.get_or_create(&WebhookLabels { verdict }).inc();
-    }
-
-    fn is_within_rate(&self) -> bool {
-        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
-        if second.0.elapsed() >= Duration::from_secs(1) {
-            *second = (Instant::now(), 0);
-        }
-        second.1 = second.1.saturating_add(1);
-        second.1 <= PER_SECOND_MAX
-    }
-
+impl Intake {
     async fn judge(&self, peer: SocketAddr, request: Request) -> (StatusCode, &'static str) {
         if !self.sources.admit(peer.ip()) {
             return (StatusCode::FORBIDDEN, "refused");
@@ -115,38 +105,17 @@ impl Desk {
         let Some(merchant_uid) = named(&body) else {
             return (StatusCode::OK, "ignored");
         };
-        if !self.is_within_rate() || self.hints.try_send(merchant_uid).is_err() {
-            return (StatusCode::OK, "dropped");
+        match self.queue.try_send(merchant_uid) {
+            Ok(()) => (StatusCode::OK, "taken"),
+            Err(_full_or_closed) => (StatusCode::OK, "dropped"),
         }
-        (StatusCode::OK, "taken")
     }
 }
 
-async fn take(
-    State(desk): State<Arc<Desk>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> StatusCode {
-    let (status, verdict) = desk.judge(peer, request).await;
-    desk.count(verdict);
-    debug!(%peer, verdict, "a webhook: {verdict}");
-    status
-}
-
-/// The only thing that is read from a webhook, JSON or form: which payment it speaks of.
+/// Which payment a webhook speaks of, in JSON or as a form.
 fn named(body: &[u8]) -> Option<MerchantUid> {
     let text = if body.trim_ascii_start().starts_with(b"{") {
-        match serde_json::from_slice::<Value>(body)
-            .ok()?
-            .get("merchant_uid")?
-        {
-            Value::String(text) => text.clone(),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::Array(_)
-            | Value::Object(_) => return None,
-        }
+        serde_json::from_slice::<Webhook>(body).ok()?.merchant_uid
     } else {
         url::form_urlencoded::parse(body)
             .find(|(name, _)| name == "merchant_uid")
@@ -155,44 +124,39 @@ fn named(body: &[u8]) -> Option<MerchantUid> {
     MerchantUid::parse(text).ok()
 }
 
-impl Runner {
-    /// Runs until `stop`. `call` is how long a question may take: see [`Store::hint`].
-    pub async fn run(
-        mut self,
-        store: Store,
-        doorbell: Arc<Doorbell>,
-        call: Duration,
-        stop: CancellationToken,
-    ) {
-        let mut batch = Vec::new();
-        loop {
-            let received = tokio::select! {
-                received = self.hints.recv_many(&mut batch, WAITING_MAX) => received,
-                () = stop.cancelled() => return,
-            };
-            if received == 0 {
-                return;
+/// Makes the attempts that webhooks named due to be asked about, a batch at a time, until `stop`.
+/// `call` is how long a question may take: see [`Store::request_lookups`].
+pub async fn pass_on(
+    mut waiting: Named,
+    store: Store,
+    doorbell: Arc<Doorbell>,
+    call: Duration,
+    stop: CancellationToken,
+) {
+    let mut batch = Vec::new();
+    while let Some(1..) = stop
+        .run_until_cancelled(waiting.recv_many(&mut batch, WAITING_MAX))
+        .await
+    {
+        let mut names: Vec<String> = batch
+            .drain(..)
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        match store.request_lookups(&names, call).await {
+            Ok(0) => {}
+            Ok(due) => {
+                info!(due, "webhooks: asking about {due} open attempts now");
+                doorbell.ring();
             }
-            let mut names: Vec<String> = batch
-                .drain(..)
-                .map(|name: MerchantUid| name.as_str().to_owned())
-                .collect();
-            names.sort_unstable();
-            names.dedup();
-            match store.request_lookups(&names, call).await {
-                Ok(0) => {}
-                Ok(hinted) => {
-                    info!(hinted, "webhooks: asking about {hinted} open attempts now");
-                    doorbell.ring();
-                }
-                Err(error) => warn!(
-                    error = chain(&error),
-                    "webhooks: {} hints are lost; their attempts are asked about at their time",
-                    names.len()
-                ),
-            }
-            sleep(PACE).await;
+            Err(error) => warn!(
+                error = chain(&error),
+                "webhooks: {} are lost; their attempts are asked about at their time",
+                names.len()
+            ),
         }
+        sleep(PASS_ON_EVERY).await;
     }
 }
 

@@ -1,87 +1,41 @@
 //! From which addresses webhooks are taken.
 
-use std::fmt;
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 /// Addresses and networks; none of them means any.
 ///
 /// The address is the one of the connection. Headers such as `X-Forwarded-For` are not read: anyone
 /// can write them, and a reverse proxy that could be trusted with them can hold the list itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sources {
-    networks: Vec<Network>,
-}
+pub struct Sources(Vec<IpNet>);
 
 /// What is wrong with a list of sources.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither an address nor a network such as 10.0.0.0/8")]
 pub struct SourceError(String);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    /// Leading bits that must agree.
-    bits: u8,
-}
-
 impl Sources {
     /// Reads addresses and networks between commas.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
-        let words = text
-            .split(',')
+        text.split(',')
             .map(str::trim)
-            .filter(|word| !word.is_empty());
-        let networks = words
-            .map(|word| Network::parse(word).ok_or_else(|| SourceError(word.to_owned())))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { networks })
+            .filter(|word| !word.is_empty())
+            .map(|word| {
+                let address = word.parse::<IpAddr>().map(IpNet::from);
+                address
+                    .or_else(|_not_one| word.parse())
+                    .map_err(|_neither| SourceError(word.to_owned()))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether a webhook from there is taken.
     pub fn admit(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.networks.is_empty() || self.networks.iter().any(|network| network.holds(address))
-    }
-}
-
-impl fmt::Display for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<String> = self
-            .networks
-            .iter()
-            .map(|network| format!("{}/{}", network.address, network.bits))
-            .collect();
-        f.write_str(&words.join(","))
-    }
-}
-
-impl Network {
-    fn parse(word: &str) -> Option<Self> {
-        let (address, bits) = match word.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (word, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            Some(bits) => bits.parse().ok()?,
-            None => bits_max,
-        };
-        (bits <= bits_max).then_some(Self { address, bits })
-    }
-
-    fn holds(self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => {
-                let differing = u32::from(net) ^ u32::from(address);
-                differing.leading_zeros() >= u32::from(self.bits)
-            }
-            (IpAddr::V6(net), IpAddr::V6(address)) => {
-                let differing = u128::from(net) ^ u128::from(address);
-                differing.leading_zeros() >= u32::from(self.bits)
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
+        self.0.is_empty() || self.0.iter().any(|network| network.contains(&address))
     }
 }
 

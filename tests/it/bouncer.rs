@@ -12,14 +12,12 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use tempfile::TempDir;
 use url::Url;
 
+use crate::programs::PGBOUNCER;
 use crate::support::connection;
 
 /// Servers that PgBouncer opens for one database. Fewer than any daemon's connections, so that the
 /// statements of two clients really meet on one of them.
 pub(crate) const SERVERS: u32 = 3;
-
-/// Where Debian's package puts it; elsewhere it is found along the path.
-const DEBIAN: &str = "/usr/sbin/pgbouncer";
 
 /// A running PgBouncer; dropping it ends it, and every connection through it.
 pub(crate) struct PgBouncer {
@@ -107,11 +105,7 @@ fn socket_or_host(url: &Url) -> String {
 
 /// Starts it and waits until it says that it is up.
 fn start(folder: &TempDir, file: &Path) -> Child {
-    let program = if Path::new(DEBIAN).exists() {
-        DEBIAN
-    } else {
-        "pgbouncer"
-    };
+    let program = (PGBOUNCER.find)().unwrap();
     let mut command = Command::new(program);
     // Like PostgreSQL it refuses to run as root.
     if rustix::process::geteuid().is_root() {
@@ -127,9 +121,7 @@ fn start(folder: &TempDir, file: &Path) -> Child {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| {
-            panic!("couldn't start pgbouncer: {error}; install the package `pgbouncer`")
-        });
+        .unwrap();
     let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
     let mut log = Vec::new();
     loop {

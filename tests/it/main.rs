@@ -4,6 +4,10 @@
     clippy::panic,
     reason = "a test's helper fails by panicking; clippy's own exception reaches test functions only"
 )]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "a sum that overflows fails its test"
+)]
 
 mod architecture;
 mod audit;
@@ -22,6 +26,8 @@ mod people;
 mod plans;
 mod pooler;
 mod process;
+#[path = "../programs/mod.rs"]
+mod programs;
 mod rate;
 mod schema;
 mod support;

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bouncer::{PgBouncer, SERVERS};
 use crate::process::{Daemon, billd, paid, run, sandbox_with, stderr, stdout, until};
+use crate::programs::needs;
 use crate::support::{Book, House, connection, limits, text};
 
 /// Hazard: a pooler hands the statements of many clients to few servers, so a name that one client
 /// gave, or a setting that it made, is another one's by the next statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_engines_behind_a_pooler_charge_every_row_once_while_a_person_looks_on() {
+    needs!(PGBOUNCER);
     let house = House::new().await;
     let pooler = PgBouncer::before(&house.book.url);
     house.book.subscribe_many(600, "cust_").await;
@@ -74,6 +76,7 @@ async fn assert_nothing_is_left_behind(person: &PgPool) {
 /// Hazard: a daemon dies between a statement and its commit, and its server is given to the next one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn daemons_behind_a_pooler_survive_a_kill_and_charge_every_row_once() {
+    needs!(PGBOUNCER);
     let book = Book::new().await;
     let gateway = sandbox_with(Latency::Fixed(60)).await;
     let pooler = PgBouncer::before(&book.url);
@@ -105,6 +108,7 @@ async fn daemons_behind_a_pooler_survive_a_kill_and_charge_every_row_once() {
 /// lock that somebody keeps stops everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limits_of_a_statement_hold_through_a_pooler() {
+    needs!(PGBOUNCER);
     let book = Book::new().await;
     let pooler = PgBouncer::before(&book.url);
     let store = Store::new(&Connection {
@@ -133,6 +137,7 @@ async fn the_limits_of_a_statement_hold_through_a_pooler() {
 /// every statement in the night.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_that_the_settings_do_not_speak_of_is_named_before_any_work() {
+    needs!(PGBOUNCER);
     let book = Book::new().await;
     let gateway = sandbox_with(Latency::None).await;
     let deaf = "ignore_startup_parameters = extra_float_digits, options";
@@ -170,6 +175,7 @@ async fn a_pooler_that_the_settings_do_not_speak_of_is_named_before_any_work() {
 /// intent is gone, and money that has moved is asked for again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_is_on_disk_when_it_is_confirmed_whatever_the_database_is_set_to() {
+    needs!(PGBOUNCER);
     let house = House::new().await;
     let book = &house.book;
     book.subscribe_many(2, "cust_").await;
@@ -202,6 +208,7 @@ async fn a_commit_is_on_disk_when_it_is_confirmed_whatever_the_database_is_set_t
 /// somebody else's by then, and every later migration waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrate_refuses_to_go_through_a_pooler_and_says_where_to_go() {
+    needs!(PGBOUNCER);
     let book = Book::new().await;
     let pooler = PgBouncer::before(&book.url);
     let output = run(pooled(&pooler.url(&book.url), "http://127.0.0.1:9").arg("migrate"));

@@ -22,7 +22,6 @@ pub(crate) fn billd(url: &str, gateway: &str) -> Command {
         .env("BILLD__GATEWAY__IMP_KEY", sandbox::IMP_KEY)
         .env("BILLD__GATEWAY__IMP_SECRET", sandbox::IMP_SECRET)
         .env("BILLD__GATEWAY__TIMEOUT", "2s")
-        .env("BILLD__GATEWAY__CONNECT_TIMEOUT", "1s")
         .env("BILLD__ENGINE__LEASE", "4s")
         .env("BILLD__RECONCILE__SETTLE", "1s")
         .env("BILLD__RECONCILE__ASKS", "1s,1s,1s,1m")
@@ -360,13 +359,13 @@ fn every_fault_of_the_settings_is_named_at_once() {
         .current_dir(std::env::temp_dir())
         .env("BILLD__GATEWAY__TIMEOOUT", "5s")
         .env("BILLD__GATEWAY__TIMEOUT", "100s")
-        .env("BILLD__ENGINE__BATCH", "many")
+        .env("BILLD__ENGINE__CONCURRENCY", "many")
         .arg("run"));
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
     for name in [
         "BILLD__GATEWAY__TIMEOOUT",
-        "BILLD__ENGINE__BATCH",
+        "BILLD__ENGINE__CONCURRENCY",
         "BILLD__GATEWAY__IMP_KEY",
         "BILLD__GATEWAY__IMP_SECRET",
         "BILLD__DATABASE__URL",

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::programs::needs;
+
 /// Enough to meet a good part of the catalogue, few enough for every run of the tests.
 const SEEDS: (u64, u64) = (1, 48);
 /// Every kind of injury once.
@@ -51,6 +53,7 @@ fn a_plan_is_a_pure_function_of_its_seed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_done_to_daemons_nobody_is_charged_twice_and_nothing_is_lost() {
+    needs!(PGBOUNCER, FAKETIME);
     // The hazard: a process dies, a gateway lies, a commit is lost or a person types, and money moves
     // twice or a due period is forgotten.
     let run = run(SEEDS, None).await;

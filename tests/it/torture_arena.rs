@@ -11,6 +11,8 @@ use billd::torture::arena::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::time::timeout;
 
+use crate::programs::needs;
+
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// Leaves a trace of who wrote, as the harness's own triggers do.
@@ -121,6 +123,7 @@ async fn others_pin_a_snapshot_cut_connections_and_take_all_that_are_free() {
 /// Hazard: a fail-over loses what was committed last, and answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fail_over_loses_the_tail_and_nothing_before_it() {
+    needs!(PGBOUNCER);
     let (mut lane, database) = lane().await;
     let proxy = Proxy::start(lane.socket()).await.unwrap();
     let bouncer = Bouncer::start(&lane, &database).await.unwrap();
@@ -243,6 +246,7 @@ async fn a_proxy_cuts_holds_and_refuses() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_a_bouncer_many_clients_share_three_connections() {
+    needs!(PGBOUNCER);
     let (lane, database) = lane().await;
     let bouncer = Bouncer::start(&lane, &database).await.unwrap();
     let proxy = Proxy::start(bouncer.socket()).await.unwrap();
@@ -368,6 +372,7 @@ async fn a_daemon_is_frozen_woken_killed_and_stopped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_with_a_clock_of_its_own_works_on_while_it_is_wrong_and_stepped() {
+    needs!(FAKETIME);
     let seat = Seat::new().await;
     let clock = Clock::new(seat.lane.guard().folder(), "daemon_1", 600).unwrap();
     let mut daemon = Daemon::start(&seat.spec(Some(clock.clone())), seat.lane.guard()).unwrap();

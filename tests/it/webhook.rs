@@ -8,7 +8,7 @@ use billd::engine::Doorbell;
 use billd::http::Server;
 use billd::metrics::Metrics;
 use billd::sandbox::{Fault, FaultKind, Route};
-use billd::webhook::{Desk, Sources};
+use billd::webhook::{self, Sources};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
@@ -32,11 +32,17 @@ impl Inlet {
         let url = format!("http://{}/webhooks/portone", server.addr().unwrap());
         let sources = Sources::parse(sources).unwrap();
         let metrics = Metrics::new();
-        let (desk, runner) = Desk::new(sources, metrics.webhooks.clone());
+        let (router, named) = webhook::router(sources, metrics.webhooks.clone());
         let (store, doorbell) = (house.book.store.clone(), Arc::new(Doorbell::default()));
-        tokio::spawn(runner.run(store, doorbell, Duration::from_secs(90), stop.clone()));
+        tokio::spawn(webhook::pass_on(
+            named,
+            store,
+            doorbell,
+            Duration::from_secs(90),
+            stop.clone(),
+        ));
         let (engine, figures) = (house.engine.clone(), Arc::clone(&metrics));
-        tokio::spawn(server.serve(engine, figures, desk.router(), stop.clone()));
+        tokio::spawn(server.serve(engine, figures, router, stop.clone()));
         Self {
             url,
             http: reqwest::Client::new(),

@@ -86,7 +86,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
     let folder = Folder::with(
         "order",
         "staging.toml",
-        "[engine]\nconcurrency = 10\nbatch = 20\n",
+        "[engine]\nconcurrency = 10\ncatch_up_interval = \"2h\"\n",
     );
     let source = Source {
         config_dir: Some(folder.0.clone()),
@@ -97,7 +97,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
     };
     let engine = Settings::load(&source, Needs::default()).unwrap().engine;
     assert_eq!(engine.concurrency, 11);
-    assert_eq!(engine.batch, 20);
+    assert_eq!(engine.catch_up_interval, Duration::from_hours(2));
     assert_eq!(engine.drain, Duration::from_secs(75));
 }
 
@@ -112,6 +112,26 @@ fn a_misspelt_key_in_a_file_is_named_with_what_was_meant() {
     assert!(error.contains("gatewy.timeout"), "{error}");
     assert!(error.contains("did you mean gateway.timeout?"), "{error}");
     assert!(error.contains("production.toml"), "{error}");
+}
+
+#[test]
+fn a_removed_or_renamed_key_in_a_file_is_refused_with_what_to_do_instead() {
+    let folder = Folder::with(
+        "removed",
+        "production.toml",
+        "[engine]\ncatch_up_pace = \"1h\"\n[gateway]\nconnect_timeout = \"5s\"\n",
+    );
+    let error = folder.load(None).unwrap_err();
+    assert_eq!(error.faults.len(), 2, "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains("write engine.catch_up_interval instead"),
+        "{error}"
+    );
+    assert!(
+        error.contains("remove it: it is half of gateway.timeout"),
+        "{error}"
+    );
 }
 
 #[test]
