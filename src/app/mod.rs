@@ -1,4 +1,4 @@
-//! The composition root: the only place that names every concrete type.
+//! The composition root: the only place that puts all together.
 
 mod audit;
 mod by_hand;
@@ -6,6 +6,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod figures;
+mod gateway;
 mod healthcheck;
 mod migrate;
 mod run;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
 use crate::engine::{Doorbell, Engine, Limits};
-use crate::gateway::portone::PortOne;
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::settings::{Needs, Settings, SettingsError, Source};
 use crate::store::{SchemaState, Store, StoreError};
@@ -143,19 +144,18 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
 }
 
 /// Everything a command that charges or asks needs.
-struct House {
+struct House<G> {
     store: Store,
-    engine: Engine<PortOne>,
+    engine: Engine<G>,
     metrics: Arc<Metrics>,
     doorbell: Arc<Doorbell>,
 }
 
 /// Puts the house together, once the database answers and has our schema.
-async fn open_house(settings: &Settings) -> Result<House, Failure> {
+async fn open_house(settings: &Settings) -> Result<House<impl Gateway + use<>>, Failure> {
     let store = open_store(settings).await?;
     require_schema(&store).await?;
-    let gateway =
-        PortOne::new(settings.endpoint()?).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let gateway = gateway::connect(settings)?;
     let metrics = Metrics::new();
     let doorbell = Arc::new(Doorbell::default());
     let engine = Engine::new(

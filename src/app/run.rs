@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use crate::app::{
     Exit, Failure, House, audit, figures, limits, open_house, settings_for_work, stop_signals,
 };
+use crate::gateway::Gateway;
 use crate::http::Server;
 use crate::scheduler::Schedule;
 use crate::settings::{Settings, Source};
@@ -79,7 +80,11 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
 }
 
 /// The route of the webhook, and in the background what passes its hints on.
-fn webhook(house: &House, settings: &Settings, stop: &CancellationToken) -> axum::Router {
+fn webhook(
+    house: &House<impl Gateway>,
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> axum::Router {
     let sources = settings.http.webhook_sources.clone();
     let (desk, runner) = Desk::new(sources, house.metrics.webhooks.clone());
     tokio::spawn(runner.run(

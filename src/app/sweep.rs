@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Exit, Failure, House, open_house, settings_for_work, stop_signals};
 use crate::cli::Output;
-use crate::engine::Swept;
+use crate::engine::{Engine, Swept};
+use crate::gateway::Gateway;
 use crate::settings::Source;
 use crate::store::StoreError;
 use crate::terminal;
@@ -50,7 +51,7 @@ pub(super) async fn reconcile(source: &Source, output: Output) -> Result<Exit, F
 }
 
 async fn finish(
-    house: House,
+    house: House<impl Gateway>,
     swept: Result<Swept, StoreError>,
     hurry: CancellationToken,
     started: Instant,
@@ -108,10 +109,7 @@ fn print(report: &Report, output: Output) -> Result<(), anyhow::Error> {
 }
 
 /// On a terminal, how far the sweep is; once a second.
-async fn show_progress<G: crate::gateway::Gateway>(
-    engine: crate::engine::Engine<G>,
-    started: Instant,
-) {
+async fn show_progress(engine: Engine<impl Gateway>, started: Instant) {
     loop {
         sleep(Duration::from_secs(1)).await;
         let counts = engine.progress();

@@ -21,7 +21,7 @@ const QUESTIONS_MAX: u32 = 8;
 
 type Asked = (Unseen, Result<Lookup, GatewayError>);
 
-impl Auditor {
+impl<G: Gateway> Auditor<G> {
     /// Asks about the next few, or goes on to the next window.
     pub(super) async fn attempts(&self, run: &Run) -> Result<Run, AuditError> {
         let end = window_end(run);

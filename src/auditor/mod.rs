@@ -20,9 +20,7 @@ use tracing::{error, info, warn};
 use crate::causes::chain;
 use crate::domain::audit::{BookEntry, BookStatus, Comparison, Kinship};
 use crate::engine::Doorbell;
-use crate::gateway::GatewayError;
-use crate::gateway::portone::PortOne;
-use crate::gateway::portone::books::Window;
+use crate::gateway::{Gateway, GatewayError, Window};
 use crate::store::{Run, Stage, Store, StoreError};
 
 /// Length of a window. PortOne takes 90 days; a day keeps the pages of one list few, so that
@@ -67,19 +65,18 @@ impl AuditError {
 }
 
 /// The auditor.
-#[derive(Clone)]
-pub struct Auditor {
+pub struct Auditor<G> {
     store: Store,
-    gateway: Arc<PortOne>,
+    gateway: Arc<G>,
     /// Rung when an open attempt was made due to be asked about; a command on its own has no one
     /// to wake.
     doorbell: Option<Arc<Doorbell>>,
 }
 
-impl Auditor {
+impl<G: Gateway> Auditor<G> {
     /// An auditor with a gateway client of its own, so that its long answers never take a
     /// connection from a charge.
-    pub fn new(store: Store, gateway: PortOne, doorbell: Option<Arc<Doorbell>>) -> Self {
+    pub fn new(store: Store, gateway: G, doorbell: Option<Arc<Doorbell>>) -> Self {
         Self {
             store,
             gateway: Arc::new(gateway),

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::auditor::{AuditError, Auditor, before, patiently, whole_seconds};
 use crate::domain::audit::{Comparison, Finding, FindingKind};
-use crate::gateway::portone::books::{Reservation, Window};
+use crate::gateway::{Gateway, Reservation, Window};
 use crate::store::Run;
 
 /// Length of a window: PortOne answers for three months, and the shortest three have 89 days.
@@ -14,7 +14,7 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 89);
 /// How far ahead is looked: past every yearly reservation.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 400);
 
-impl Auditor {
+impl<G: Gateway> Auditor<G> {
     /// Up to when reservations are looked for.
     pub(super) async fn reservations_until(&self) -> Result<Timestamp, AuditError> {
         let now = whole_seconds(self.store.now().await?);

@@ -28,7 +28,6 @@ The card is read as by `billd charge`: by prompt or from standard input.
 Examples:
   billd billing-key issue cust_1 --buyer-name 김민지
   billd billing-key show cust_1
-  billd billing-key list                      the cards of all subscriptions
   billd billing-key delete cust_1 --yes";
 
 /// Examples of `billd payment`.
@@ -187,15 +186,12 @@ pub enum BillingKey {
         #[command(flatten)]
         output: Output,
     },
-    /// Show several, or the cards of all subscriptions; names those that PortOne does not know
-    #[command(after_help = KEY_HELP)]
+    /// Removed: says what to do instead
+    #[command(hide = true)]
     List {
-        /// The names; without any, those of all subscriptions
-        #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
-        customer_uids: Vec<CustomerUid>,
-        /// How it is printed.
-        #[command(flatten)]
-        output: Output,
+        /// Whatever was given to it
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
     },
     /// Delete a billing key for good; asks first if subscriptions or reservations hang on it
     #[command(after_help = KEY_HELP)]

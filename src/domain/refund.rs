@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use crate::domain::attempt::{Lookup, NotSent, Payment, Unknown, bounded_message};
-use crate::domain::decline::{DeclineClass, classify};
 use crate::domain::dunning::{Ladder, Policy, Question};
 use crate::domain::ids::{ImpUid, MerchantUid};
 use crate::domain::money::Currency;
@@ -53,11 +52,29 @@ pub enum RefundOutcome {
     /// Given back: the payment shows it.
     Refunded,
     /// The gateway said no; the payment has to be looked at before that is believed.
-    Refused(String),
+    Refused {
+        /// What its words say about the balance.
+        meaning: RefusalMeaning,
+        /// Its words.
+        message: String,
+    },
     /// The request never left us.
     NotSent(NotSent),
     /// Nobody can tell yet.
     Unknown(Unknown),
+}
+
+/// What the words of a refusal say about the balance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalMeaning {
+    /// They do not exclude that money moved.
+    Doubtful,
+    /// No, for a reason that leaves the balance as it was.
+    Unchanged,
+    /// The balance is not the one that the request named.
+    AnotherBalance,
+    /// All of it had been given back before.
+    NothingLeft,
 }
 
 /// What a look at the payment says about a refund whose fate is open.
@@ -93,7 +110,11 @@ pub enum Refusal {
 }
 
 /// Decides whether a refusal may be believed at once: by its words, and only if the payment agrees.
-pub fn judge_refusal(request: &RefundRequest, message: &str, look: Result<&Lookup, ()>) -> Refusal {
+pub fn judge_refusal(
+    request: &RefundRequest,
+    meaning: RefusalMeaning,
+    look: Result<&Lookup, ()>,
+) -> Refusal {
     let Ok(Lookup::Paid(payment)) = look else {
         return Refusal::Unproved;
     };
@@ -101,11 +122,11 @@ pub fn judge_refusal(request: &RefundRequest, message: &str, look: Result<&Looku
         return Refusal::Unproved;
     }
     let cancelled = payment.cancelled_amount;
-    let agrees = match Words::of(message) {
-        Words::Doubtful => return Refusal::Unproved,
-        Words::Plain => cancelled == request.cancelled_before(),
-        Words::AnotherBalance => cancelled > request.cancelled_before(),
-        Words::NothingLeft => cancelled == request.payment_amount,
+    let agrees = match meaning {
+        RefusalMeaning::Doubtful => return Refusal::Unproved,
+        RefusalMeaning::Unchanged => cancelled == request.cancelled_before(),
+        RefusalMeaning::AnotherBalance => cancelled > request.cancelled_before(),
+        RefusalMeaning::NothingLeft => cancelled == request.payment_amount,
     };
     if cancelled == request.cancelled_after() {
         Refusal::Contradicted
@@ -113,46 +134,6 @@ pub fn judge_refusal(request: &RefundRequest, message: &str, look: Result<&Looku
         Refusal::Proved
     } else {
         Refusal::Unproved
-    }
-}
-
-/// What the words of a refusal say about the balance.
-enum Words {
-    /// They do not exclude that money moved.
-    Doubtful,
-    /// No, for a reason that leaves the balance as it was.
-    Plain,
-    /// The balance is not the one that the request named.
-    AnotherBalance,
-    /// All of it had been given back before.
-    NothingLeft,
-}
-
-impl Words {
-    fn of(message: &str) -> Self {
-        if message.contains("checksum") {
-            return Self::AnotherBalance;
-        }
-        if ["전액취소된", "전액 취소된"]
-            .iter()
-            .any(|it| message.contains(it))
-        {
-            return Self::NothingLeft;
-        }
-        let classified = classify(None, message);
-        match classified.class {
-            DeclineClass::Unclear => Self::Doubtful,
-            // Neither a provider's code nor a word that we know: it may be anything.
-            DeclineClass::Unspecified if classified.code.is_none() => Self::Doubtful,
-            DeclineClass::Unspecified
-            | DeclineClass::SoftFunds
-            | DeclineClass::SoftTemp
-            | DeclineClass::HardCard
-            | DeclineClass::HardAuth
-            | DeclineClass::IssuerCall
-            | DeclineClass::Config
-            | DeclineClass::Request => Self::Plain,
-        }
     }
 }
 
@@ -328,8 +309,8 @@ mod tests {
     /// the other one left is taken for the proof of ours.
     #[test]
     fn a_balance_after_a_plain_refusal_never_proves_the_refund() {
-        let checksum = "취소 가능 잔액이 checksum 값과 일치하지 않습니다.";
-        let judged = judge_refusal(&request(), checksum, Ok(&look("imp_1", 2_000)));
+        let seen = look("imp_1", 2_000);
+        let judged = judge_refusal(&request(), RefusalMeaning::AnotherBalance, Ok(&seen));
         assert_eq!(judged, Refusal::Contradicted);
         let doubt = RefundDoubt {
             is_contradicted: true,
@@ -359,26 +340,20 @@ mod tests {
     /// back.
     #[test]
     fn a_refusal_is_believed_at_once_only_by_its_words_and_the_balance() {
-        let judge = |message: &str, cancelled| {
-            judge_refusal(&request(), message, Ok(&look("imp_1", cancelled)))
-        };
-        for message in ["", "no", "카드사 응답 시간초과", "이미 처리된 거래입니다."]
-        {
-            assert_eq!(judge(message, 1_000), Refusal::Unproved, "{message}");
-        }
-        let checksum = "취소 가능 잔액이 checksum 값과 일치하지 않습니다.";
-        let wholly = "이미 전액취소된 주문입니다.";
-        for (message, cancelled, expected) in [
-            ("[7777]취소 불가 가맹점", 1_000, Refusal::Proved),
-            ("[7777]취소 불가 가맹점", 1_500, Refusal::Unproved),
-            (checksum, 3_000, Refusal::Proved),
-            (checksum, 1_000, Refusal::Unproved),
-            (wholly, 9_900, Refusal::Proved),
-            (wholly, 3_000, Refusal::Unproved),
+        use RefusalMeaning::{AnotherBalance, Doubtful, NothingLeft, Unchanged};
+        for (meaning, cancelled, expected) in [
+            (Doubtful, 1_000, Refusal::Unproved),
+            (Unchanged, 1_000, Refusal::Proved),
+            (Unchanged, 1_500, Refusal::Unproved),
+            (AnotherBalance, 3_000, Refusal::Proved),
+            (AnotherBalance, 1_000, Refusal::Unproved),
+            (NothingLeft, 9_900, Refusal::Proved),
+            (NothingLeft, 3_000, Refusal::Unproved),
         ] {
-            assert_eq!(judge(message, cancelled), expected, "{message} {cancelled}");
+            let judged = judge_refusal(&request(), meaning, Ok(&look("imp_1", cancelled)));
+            assert_eq!(judged, expected, "{meaning:?} {cancelled}");
         }
-        let silent = judge_refusal(&request(), "[7777]취소 불가 가맹점", Err(()));
+        let silent = judge_refusal(&request(), Unchanged, Err(()));
         assert_eq!(silent, Refusal::Unproved);
     }
 

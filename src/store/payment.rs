@@ -115,30 +115,6 @@ impl Store {
             .collect())
     }
 
-    /// Every card that a subscription which has not ended is charged to, in order, from the one
-    /// after `after`.
-    pub async fn customer_uids(
-        &self,
-        after: &str,
-        rows_max: u32,
-    ) -> Result<Vec<CustomerUid>, StoreError> {
-        let statement = sqlx::query_scalar!(
-            "-- store::customer_uids
-            select distinct customer_uid from billd.subscription
-            where customer_uid > $1 and state <> 'cancelled'
-            order by customer_uid
-            limit $2",
-            after,
-            i64::from(rows_max),
-        )
-        .fetch_all(&self.pool);
-        let names = self.within(statement).await?;
-        names
-            .into_iter()
-            .map(|name| CustomerUid::parse(name).map_err(super::hand::corrupt))
-            .collect()
-    }
-
     /// When the current period of a subscription is over, and whether it lives.
     pub async fn subscription_outlook(
         &self,

@@ -1,5 +1,7 @@
 //! `billd charge`: a charge outside a subscription.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -11,13 +13,12 @@ use crate::app::by_hand::result::Charged;
 use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::cli::Output;
 use crate::cli::by_hand::{Again, Charge, Onetime, Terms};
-use crate::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms};
-use crate::domain::hand::{HandCharge, HandKind, OnetimeRequest};
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms, Instrument};
+use crate::domain::hand::HandCharge;
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::Money;
 use crate::engine::HandCharged;
 use crate::gateway::Gateway;
-use crate::gateway::portone::PortOne;
 use crate::settings::Source;
 use crate::store::HandBegun;
 use crate::terminal;
@@ -39,7 +40,7 @@ pub(in crate::app) async fn charge(source: &Source, charge: Charge) -> Result<Ex
 }
 
 async fn finish(
-    house: House,
+    house: House<impl Gateway>,
     charged: Result<Charged, Failure>,
     output: Output,
 ) -> Result<Exit, Failure> {
@@ -50,70 +51,41 @@ async fn finish(
     Ok(charged.exit())
 }
 
-async fn by_key(house: &House, again: &Again) -> Result<Charged, Failure> {
-    let terms = &again.terms;
-    let charge = HandCharge {
-        merchant_uid: number(terms)?,
-        kind: HandKind::Again,
-        customer_uid: Some(again.customer_uid.clone()),
-        money: money(terms)?,
-        name: terms.name.clone(),
-        tax_free: terms.tax_free,
-        vat_amount: terms.vat_amount,
-    };
-    let request = ChargeRequest {
-        merchant_uid: charge.merchant_uid.clone(),
-        customer_uid: again.customer_uid.clone(),
-        money: charge.money,
-        name: terms.name.clone(),
-        terms: ChargeTerms {
-            channel_key: again.channel_key.clone(),
-            ..optional(terms)
-        },
-    };
-    announce(&charge);
-    let charged = house
-        .engine
-        .charge_by_hand(&charge, async |portone: &PortOne| {
-            portone.charge(&request).await
-        })
-        .await?;
-    judge(&charge, charged)
+async fn by_key(house: &House<impl Gateway>, again: &Again) -> Result<Charged, Failure> {
+    let instrument = Instrument::BillingKey(again.customer_uid.clone());
+    let mut request = request(&again.terms, instrument)?;
+    request.terms.channel_key.clone_from(&again.channel_key);
+    send(house, request).await
 }
 
-async fn by_card(house: &House, onetime: &Onetime) -> Result<Charged, Failure> {
-    let terms = &onetime.terms;
-    let charge = HandCharge {
-        merchant_uid: number(terms)?,
-        kind: HandKind::Onetime,
-        customer_uid: onetime.customer_uid.clone(),
-        money: money(terms)?,
-        name: terms.name.clone(),
-        tax_free: terms.tax_free,
-        vat_amount: terms.vat_amount,
-    };
+async fn by_card(house: &House<impl Gateway>, onetime: &Onetime) -> Result<Charged, Failure> {
     let before = key::before(house, onetime.customer_uid.as_ref()).await?;
-    let card = read_card()?;
-    let request = OnetimeRequest {
-        merchant_uid: charge.merchant_uid.clone(),
-        customer_uid: onetime.customer_uid.clone(),
-        money: charge.money,
-        name: terms.name.clone(),
-        pg: onetime.pg.clone(),
-        terms: optional(terms),
+    let instrument = Instrument::Card {
+        card: Arc::new(read_card()?),
+        store_as: onetime.customer_uid.clone(),
+        provider: onetime.pg.clone(),
     };
-    announce(&charge);
-    let charged = house
-        .engine
-        .charge_by_hand(&charge, async |portone: &PortOne| {
-            portone.onetime(&request, &card).await
-        })
-        .await?;
-    drop(card);
-    let mut charged = judge(&charge, charged)?;
+    let request = request(&onetime.terms, instrument)?;
+    let mut charged = send(house, request).await?;
     charged.warning =
         key::replaced_since(house, onetime.customer_uid.as_ref(), before.as_ref()).await;
     Ok(charged)
+}
+
+async fn send(house: &House<impl Gateway>, request: ChargeRequest) -> Result<Charged, Failure> {
+    announce(&request);
+    let charged = house.engine.charge_by_hand(&request).await?;
+    judge(&HandCharge::of(&request), charged)
+}
+
+fn request(terms: &Terms, instrument: Instrument) -> Result<ChargeRequest, Failure> {
+    Ok(ChargeRequest {
+        merchant_uid: number(terms)?,
+        instrument,
+        money: money(terms)?,
+        name: terms.name.clone(),
+        terms: optional(terms),
+    })
 }
 
 /// What was charged, or what stands against it.
@@ -159,10 +131,10 @@ fn judge(charge: &HandCharge, charged: HandCharged) -> Result<Charged, Failure> 
 }
 
 /// Before anything leaves: whoever loses this process must know what to ask for.
-fn announce(charge: &HandCharge) {
+fn announce(request: &ChargeRequest) {
     terminal::note(&format!(
         "charging {} as {}",
-        charge.money, charge.merchant_uid
+        request.money, request.merchant_uid
     ));
 }
 

@@ -1,5 +1,7 @@
 //! `billd charge onetime --subscribe`: a subscription that begins with the payment at hand.
 
+use std::sync::Arc;
+
 use crate::app::Failure;
 use crate::app::House;
 use crate::app::by_hand::charge::{money, optional};
@@ -8,16 +10,18 @@ use crate::app::by_hand::not_done;
 use crate::app::by_hand::read_card::read_card;
 use crate::app::by_hand::result::Charged;
 use crate::cli::by_hand::Onetime;
+use crate::domain::attempt::Instrument;
 use crate::domain::calendar::Interval;
-use crate::domain::claim::Claim;
-use crate::domain::hand::OnetimeRequest;
 use crate::domain::ids::SubscriptionId;
 use crate::engine::FirstPaid;
-use crate::gateway::portone::PortOne;
+use crate::gateway::Gateway;
 use crate::store::FirstPayment;
 use crate::terminal;
 
-pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charged, Failure> {
+pub(super) async fn subscribe(
+    house: &House<impl Gateway>,
+    onetime: &Onetime,
+) -> Result<Charged, Failure> {
     let Some(customer_uid) = onetime.customer_uid.clone() else {
         return Err(not_done("--subscribe needs --customer-uid"));
     };
@@ -30,7 +34,11 @@ pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charge
         return Err(exists(one.subscription));
     }
     let before = key::before(house, Some(&customer_uid)).await?;
-    let card = read_card()?;
+    let instrument = Instrument::Card {
+        card: Arc::new(read_card()?),
+        store_as: Some(customer_uid.clone()),
+        provider: onetime.pg.clone(),
+    };
     let first = FirstPayment {
         customer_uid: customer_uid.clone(),
         name: onetime.terms.name.clone(),
@@ -42,23 +50,10 @@ pub(super) async fn subscribe(house: &House, onetime: &Onetime) -> Result<Charge
     };
     let paid = house
         .engine
-        .pay_first(&first, async |portone: &PortOne, claim: &Claim| {
-            terminal::note(&format!(
-                "charging {} as {}",
-                first.money, claim.key.merchant_uid
-            ));
-            let request = OnetimeRequest {
-                merchant_uid: claim.key.merchant_uid.clone(),
-                customer_uid: Some(customer_uid.clone()),
-                money: first.money,
-                name: first.name.clone(),
-                pg: onetime.pg.clone(),
-                terms: first.terms.clone(),
-            };
-            portone.onetime(&request, &card).await
+        .pay_first(&first, instrument, |merchant_uid| {
+            terminal::note(&format!("charging {} as {merchant_uid}", first.money));
         })
         .await?;
-    drop(card);
     let (claim, outcome, is_recorded) = match paid {
         FirstPaid::Done {
             claim,

@@ -1,5 +1,6 @@
 //! `billd billing-key`: which card stands behind a name.
 
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::app::by_hand::ask::confirm;
@@ -10,22 +11,25 @@ use crate::causes::chain;
 use crate::cli::Output;
 use crate::cli::by_hand::BillingKey as Command;
 use crate::domain::ids::CustomerUid;
-use crate::gateway::Gateway;
-use crate::gateway::portone::{BillingKey, KeyOwner, Reservation};
+use crate::gateway::{BillingKey, Gateway, KeyOwner, Reservation, Window};
 use crate::settings::Source;
 use crate::store::KeyUse;
 use crate::terminal;
 
-/// Names per look at the book and at the gateway.
-const LIST_BATCH: u32 = 100;
 /// How far ahead reservations are looked for: windows of 90 days, about a year in all.
-const WINDOW_S: i64 = 90 * 24 * 60 * 60;
-const WINDOWS: i64 = 4;
+const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 90);
+const WINDOWS: u8 = 4;
 
 pub(in crate::app) async fn billing_key(
     source: &Source,
     command: Command,
 ) -> Result<Exit, Failure> {
+    if let Command::List { .. } = command {
+        return Err(not_done(
+            "`billd billing-key list` was removed: show each key with `billd billing-key show`; \
+             `select distinct customer_uid from billd.subscription` names those of all subscriptions",
+        ));
+    }
     let settings = settings_for_work(source)?;
     let house = open_house(&settings).await?;
     house.engine.gateway().prepare().await?;
@@ -52,10 +56,7 @@ pub(in crate::app) async fn billing_key(
             customer_uid,
             output,
         } => show(&house, &customer_uid, output).await,
-        Command::List {
-            customer_uids,
-            output,
-        } => list(&house, customer_uids, output).await,
+        Command::List { .. } => Ok(Exit::NotDone),
         Command::Delete {
             customer_uid,
             yes,
@@ -69,7 +70,7 @@ pub(in crate::app) async fn billing_key(
 
 /// The key that a card is about to be stored over.
 pub(super) async fn before(
-    house: &House,
+    house: &House<impl Gateway>,
     customer_uid: Option<&CustomerUid>,
 ) -> Result<Option<BillingKey>, Failure> {
     match customer_uid {
@@ -80,7 +81,7 @@ pub(super) async fn before(
 
 /// A word of warning if another card stands behind the name now.
 pub(super) async fn replaced_since(
-    house: &House,
+    house: &House<impl Gateway>,
     customer_uid: Option<&CustomerUid>,
     before: Option<&BillingKey>,
 ) -> Option<String> {
@@ -110,7 +111,7 @@ fn replaced(before: &BillingKey, after: &BillingKey) -> Option<String> {
 }
 
 async fn issue(
-    house: &House,
+    house: &House<impl Gateway>,
     customer_uid: &CustomerUid,
     owner: &KeyOwner,
     output: Output,
@@ -176,7 +177,11 @@ async fn issue(
     Ok(Exit::Done)
 }
 
-async fn show(house: &House, customer_uid: &CustomerUid, output: Output) -> Result<Exit, Failure> {
+async fn show(
+    house: &House<impl Gateway>,
+    customer_uid: &CustomerUid,
+    output: Output,
+) -> Result<Exit, Failure> {
     let key = house.engine.gateway().key(customer_uid).await?;
     let uses = house.store.key_uses(customer_uid).await?;
     if output.json {
@@ -199,43 +204,8 @@ async fn show(house: &House, customer_uid: &CustomerUid, output: Output) -> Resu
     }
 }
 
-async fn list(
-    house: &House,
-    customer_uids: Vec<CustomerUid>,
-    output: Output,
-) -> Result<Exit, Failure> {
-    let mut keys: Vec<BillingKey> = Vec::new();
-    let mut missing: Vec<String> = Vec::new();
-    let of_subscriptions = customer_uids.is_empty();
-    let mut batch = if of_subscriptions {
-        house.store.customer_uids("", LIST_BATCH).await?
-    } else {
-        customer_uids
-    };
-    while let Some(last) = batch.last().map(|uid| uid.as_str().to_owned()) {
-        let found = house.engine.gateway().keys(&batch).await?;
-        for customer_uid in &batch {
-            let name = customer_uid.as_str();
-            match found.iter().find(|key| key.customer_uid == name) {
-                Some(key) if output.json => keys.push(key.clone()),
-                Some(key) => terminal::line(&one_line(key)),
-                None if output.json => missing.push(name.to_owned()),
-                None => terminal::line(&format!("{name}  UNKNOWN at PortOne")),
-            }
-        }
-        if !of_subscriptions {
-            break;
-        }
-        batch = house.store.customer_uids(&last, LIST_BATCH).await?;
-    }
-    if output.json {
-        terminal::line(&json!({ "keys": keys, "missing": missing }).to_string());
-    }
-    Ok(Exit::Done)
-}
-
 async fn delete(
-    house: &House,
+    house: &House<impl Gateway>,
     customer_uid: &CustomerUid,
     yes: bool,
     reason: Option<&str>,
@@ -246,11 +216,8 @@ async fn delete(
     if !uses.is_empty() || !reservations.is_empty() {
         let mut hangs: Vec<String> = uses.iter().map(used_by).collect();
         hangs.extend(reservations.iter().map(|one| {
-            format!(
-                "reservation {} at PortOne for {}",
-                one.merchant_uid,
-                instant(one.schedule_at)
-            )
+            let at = one.at.map_or_else(|| "?".to_owned(), |at| at.to_string());
+            format!("reservation {} at PortOne for {at}", one.merchant_uid)
         }));
         let question = format!(
             "On the billing key {} hang:\n  {}\nDeleting it can't be undone, and their next charges \
@@ -271,7 +238,7 @@ async fn delete(
                 "customer_uid": customer_uid.as_str(),
                 "deleted": deleted.is_some(),
                 "subscriptions": subscriptions(&uses),
-                "reservations": reservations,
+                "reservations": in_json(&reservations),
             })
             .to_string(),
         );
@@ -285,21 +252,32 @@ async fn delete(
 }
 
 async fn reservations(
-    house: &House,
+    house: &House<impl Gateway>,
     customer_uid: &CustomerUid,
 ) -> Result<Vec<Reservation>, Failure> {
-    let now = house.store.server_clock().await?.server.as_second();
+    let mut from = house.store.server_clock().await?.server;
     let mut reservations = Vec::new();
-    for window in 0..WINDOWS {
-        let from = now.saturating_add(WINDOW_S.saturating_mul(window));
-        let to = from.saturating_add(WINDOW_S);
-        let found = house
-            .engine
-            .gateway()
-            .reservations_of(customer_uid, from, to);
+    for _ in 0..WINDOWS {
+        let to = from.saturating_add(WINDOW).unwrap_or(from);
+        let gateway = house.engine.gateway();
+        let found = gateway.reservations_of(customer_uid, Window { from, to });
         reservations.extend(found.await?);
+        from = to;
     }
     Ok(reservations)
+}
+
+fn in_json(reservations: &[Reservation]) -> Vec<serde_json::Value> {
+    reservations
+        .iter()
+        .map(|one| {
+            json!({
+                "merchant_uid": one.merchant_uid,
+                "schedule_at": one.at.map(jiff::Timestamp::as_second),
+                "schedule_status": "scheduled",
+            })
+        })
+        .collect()
 }
 
 fn subscriptions(uses: &[KeyUse]) -> Vec<serde_json::Value> {

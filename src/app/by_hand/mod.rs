@@ -19,8 +19,7 @@ pub(super) use payment::payment;
 pub(super) use refund::refund;
 
 use crate::app::{Exit, Failure};
-use crate::gateway::GatewayError;
-use crate::gateway::portone::CallError;
+use crate::gateway::{CallError, GatewayError};
 
 /// Something stands against it.
 fn not_done(complaint: impl Into<String>) -> Failure {

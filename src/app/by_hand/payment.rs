@@ -9,8 +9,7 @@ use crate::app::{Exit, Failure, House, open_house, settings_for_work};
 use crate::cli::Output;
 use crate::cli::by_hand::Payment;
 use crate::domain::ids::MerchantUid;
-use crate::gateway::Gateway;
-use crate::gateway::portone::PaymentRecord;
+use crate::gateway::{Gateway, PaymentRecord};
 use crate::settings::Source;
 use crate::store::BookPayment;
 use crate::terminal;
@@ -32,7 +31,11 @@ pub(in crate::app) async fn payment(source: &Source, command: Payment) -> Result
     }
 }
 
-async fn show(house: &House, name: &PaymentName, output: Output) -> Result<bool, Failure> {
+async fn show(
+    house: &House<impl Gateway>,
+    name: &PaymentName,
+    output: Output,
+) -> Result<bool, Failure> {
     let portone = house.engine.gateway();
     let (records, merchant_uid) = match name {
         PaymentName::Merchant(merchant_uid) => (

@@ -13,7 +13,6 @@ use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid};
 use crate::domain::money::{Currency, Money};
 use crate::domain::refund::RefundRequest;
 use crate::engine::Refunded;
-use crate::gateway::portone::PortOne;
 use crate::gateway::{Expected, Gateway};
 use crate::settings::Source;
 use crate::store::{BookPayment, BookRefund, RefundBegun, RefundState};
@@ -58,7 +57,11 @@ pub(in crate::app) async fn refund(source: &Source, refund: Refund) -> Result<Ex
     })
 }
 
-async fn give_back(house: &House, name: &PaymentName, refund: &Refund) -> Result<Told, Failure> {
+async fn give_back(
+    house: &House<impl Gateway>,
+    name: &PaymentName,
+    refund: &Refund,
+) -> Result<Told, Failure> {
     let payment = payment(house, name).await?;
     let key = refund.key.clone().unwrap_or_else(|| match refund.amount {
         Some(amount) => amount.to_string(),
@@ -85,9 +88,7 @@ async fn give_back(house: &House, name: &PaymentName, refund: &Refund) -> Result
     let customer_uid = payment.customer_uid.clone();
     let refunded = house
         .engine
-        .refund_by_hand(&request, customer_uid, &key, async |portone: &PortOne| {
-            portone.refund(&request).await
-        })
+        .refund_by_hand(&request, customer_uid, &key)
         .await?;
     match refunded {
         Refunded::Done {
@@ -117,7 +118,7 @@ async fn give_back(house: &House, name: &PaymentName, refund: &Refund) -> Result
 }
 
 /// Finds the payment in our book; what is not there is not ours to give back.
-async fn payment(house: &House, name: &PaymentName) -> Result<Payment, Failure> {
+async fn payment(house: &House<impl Gateway>, name: &PaymentName) -> Result<Payment, Failure> {
     let elsewhere = "is not in the book: billd gives back what it charged. Give other payments back \
                      in the PortOne console";
     let merchant_uid = match name {
@@ -171,7 +172,7 @@ async fn payment(house: &House, name: &PaymentName) -> Result<Payment, Failure> 
 
 /// The request, with the balance that the gateway shows now; or that nothing is left.
 async fn request(
-    house: &House,
+    house: &House<impl Gateway>,
     payment: &Payment,
     refund: &Refund,
 ) -> Result<Result<RefundRequest, String>, Failure> {

@@ -1,4 +1,4 @@
-//! Refusals and their classes.
+//! Reads a refusal: which class of decline a provider's code or words mean.
 //!
 //! PortOne passes on what the company behind it said, in that company's own codes and words, so a
 //! code means nothing without the provider's name. What can't be told is
@@ -14,78 +14,20 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What a refusal means for the same card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeclineClass {
-    /// Limit or balance: the same card may work on another day.
-    SoftFunds,
-    /// Maintenance or outage, but a definite "not approved": hours.
-    SoftTemp,
-    /// Does not exclude a charge: time-out behind the gateway, duplicate, "already processed".
-    Unclear,
-    /// Expired, lost, stopped, unknown key: a new card is needed.
-    HardCard,
-    /// Identity, password or certificate: the card must be registered again.
-    HardAuth,
-    /// "Call the card company", or refused without a reason.
-    IssuerCall,
-    /// Our contract, terminal, keys or merchant limit: no customer's fault, stops everything.
-    Config,
-    /// Our data: amount, instalments, a missing field.
-    Request,
-    /// None of the rules knows it.
-    Unspecified,
-}
-
-impl DeclineClass {
-    /// Every class.
-    pub const ALL: [Self; 9] = [
-        Self::SoftFunds,
-        Self::SoftTemp,
-        Self::Unclear,
-        Self::HardCard,
-        Self::HardAuth,
-        Self::IssuerCall,
-        Self::Config,
-        Self::Request,
-        Self::Unspecified,
-    ];
-
-    /// The word for rows, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SoftFunds => "soft_funds",
-            Self::SoftTemp => "soft_temp",
-            Self::Unclear => "unclear",
-            Self::HardCard => "hard_card",
-            Self::HardAuth => "hard_auth",
-            Self::IssuerCall => "issuer_call",
-            Self::Config => "config",
-            Self::Request => "request",
-            Self::Unspecified => "unspecified",
-        }
-    }
-
-    /// Reads the word that [`DeclineClass::as_str`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|class| class.as_str() == text)
-    }
-}
+use crate::domain::decline::DeclineClass;
 
 /// A refusal, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Classified {
+pub(super) struct Classified {
     /// What kind of refusal.
-    pub class: DeclineClass,
+    pub(super) class: DeclineClass,
     /// The provider's code, if the message held one.
-    pub code: Option<String>,
-    /// What the provider said, without PortOne's words around it; empty if it said nothing.
-    pub pg_message: String,
+    pub(super) code: Option<String>,
 }
 
 /// Reads the message of a refusal: by the provider's code, else by PortOne's own sentence, else
 /// by the provider's words.
-pub fn classify(pg_provider: Option<&str>, message: &str) -> Classified {
+pub(super) fn classify(pg_provider: Option<&str>, message: &str) -> Classified {
     let parts = Parts::of(message);
     let by_code = || {
         let family = codes::Family::of(pg_provider?)?;
@@ -99,26 +41,24 @@ pub fn classify(pg_provider: Option<&str>, message: &str) -> Classified {
     Classified {
         class,
         code: parts.code.map(str::to_owned),
-        pg_message: parts.pg_message.to_owned(),
     }
 }
 
 /// Whether a refusal says that this `merchant_uid` has been used for a payment before.
 ///
 /// PortOne has changed its sentences without notice, so each is known by its core only.
-pub fn names_duplicate(message: &str) -> bool {
+pub(super) fn names_duplicate(message: &str) -> bool {
     static DUPLICATE: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"이미 ?주문이 ?이루어진|(동일한|이미 ?등록된) ?merchant_uid"));
     DUPLICATE.is_match(message)
 }
 
-/// A message taken apart: PortOne's sentence, then the provider's code and message.
+/// A message taken apart: PortOne's sentence, then the provider's code and words.
 struct Parts<'a> {
     /// PortOne's own words, all of the message if there is no code in it.
     sentence: &'a str,
     code: Option<&'a str>,
-    pg_message: &'a str,
-    /// Where the keyword rules look.
+    /// What the provider said, without the words around it: where the keyword rules look.
     evidence: &'a str,
 }
 
@@ -139,23 +79,23 @@ impl<'a> Parts<'a> {
             Some((sentence, code, rest))
         });
         let Some((sentence, code, rest)) = found else {
-            let pg_message = without_portone_failure(message);
             return Self {
                 sentence: message,
                 code: None,
-                pg_message,
-                evidence: pg_message,
+                evidence: without_portone_failure(message),
             };
         };
-        let pg_message = without_inicis_heading(rest);
         // A word in brackets may be the whole message: `[TIMEOUT]`.
         let is_word = !code.as_str().bytes().any(|byte| byte.is_ascii_digit());
         let (_, from_code) = message.split_at(code.start());
         Self {
             sentence,
             code: Some(code.as_str()),
-            pg_message,
-            evidence: if is_word { from_code } else { pg_message },
+            evidence: if is_word {
+                from_code
+            } else {
+                without_inicis_heading(rest)
+            },
         }
     }
 }

@@ -14,10 +14,14 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::gateway::GatewayError;
-use crate::gateway::portone::wire::{Envelope, Outside, TokenRequest, TokenResponse};
+use crate::gateway::portone_v1::body::read_up_to;
+use crate::gateway::portone_v1::wire::{Envelope, Outside, TokenRequest, TokenResponse};
 
 /// Renewed this long before it ends: a call that starts with a token must not outlive it on its way.
 const MARGIN: Duration = Duration::from_secs(30);
+
+/// A token takes some hundred bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A token and until when it may be used.
 pub(super) struct Token {
@@ -120,11 +124,11 @@ impl Tokens {
             .json(&request)
             .send()
             .await
-            .map_err(super::unreachable)?;
+            .map_err(unreachable)?;
         let status = answer.status().as_u16();
-        let body = super::bounded_body(answer)
+        let body = read_up_to(answer, ANSWER_BYTES_MAX)
             .await
-            .map_err(super::unreachable)?;
+            .map_err(unreachable)?;
         let outside: Outside = serde_json::from_slice(&body).map_err(|_not_json| {
             GatewayError::Unreadable(format!("HTTP {status} to a request for a token"))
         })?;
@@ -154,4 +158,8 @@ impl Tokens {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&token));
         Ok(token)
     }
+}
+
+fn unreachable(error: reqwest::Error) -> GatewayError {
+    GatewayError::Unreachable(Box::new(error.without_url()))
 }

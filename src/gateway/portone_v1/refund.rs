@@ -5,24 +5,28 @@ use serde_json::{Map, Value};
 
 use crate::causes::chain;
 use crate::domain::attempt::{NotSent, Unknown, UnknownReason, bounded_message};
-use crate::domain::refund::{RefundOutcome, RefundRequest};
-use crate::gateway::portone::PortOne;
-use crate::gateway::portone::call::{Answer, CallError, NoAnswer, opened};
-use crate::gateway::portone::wire::{Envelope, PaymentAnnotation, major, minor};
+use crate::domain::decline::DeclineClass;
+use crate::domain::refund::{RefundOutcome, RefundRequest, RefusalMeaning};
+use crate::gateway::CallError;
+use crate::gateway::portone_v1::client::{Answer, NoAnswer, PortOne, opened};
+use crate::gateway::portone_v1::decline;
+use crate::gateway::portone_v1::wire::{Envelope, PaymentAnnotation, major, minor};
 
 impl PortOne {
-    /// Asks the gateway to give money back, once, with the balance we believe in. There is no
-    /// `Err`: what can't be proved is [`RefundOutcome::Unknown`].
-    pub async fn refund(&self, request: &RefundRequest) -> RefundOutcome {
-        let call = body(request).and_then(|body| {
+    /// The call leaves once more if its access token was refused.
+    pub(super) async fn cancel(&self, request: &RefundRequest) -> RefundOutcome {
+        let call = body(request).map(|body| {
             self.call(Method::POST, &["payments", "cancel"])
-                .with_body(&body)
+                .with_json(body)
         });
         let call = match call {
             Ok(call) => call,
             Err(fault) => return RefundOutcome::NotSent(NotSent::Unbuildable(fault)),
         };
         match self.send(&call).await {
+            Err(NoAnswer::NoToken(error)) => {
+                RefundOutcome::NotSent(NotSent::NoToken(chain(&error)))
+            }
             Err(NoAnswer::NotSent(why)) => RefundOutcome::NotSent(why),
             Err(NoAnswer::Lost(doubt)) => RefundOutcome::Unknown(doubt),
             Ok(answer) => classify(&answer, request),
@@ -31,7 +35,7 @@ impl PortOne {
 }
 
 /// Both numbers are sent, and the sum always: a request without one gives everything back.
-fn body(request: &RefundRequest) -> Result<Map<String, Value>, String> {
+fn body(request: &RefundRequest) -> Result<Vec<u8>, String> {
     let mut body = Map::new();
     let sums = [
         ("amount", Some(request.amount)),
@@ -55,7 +59,7 @@ fn body(request: &RefundRequest) -> Result<Map<String, Value>, String> {
             body.insert(field.to_owned(), Value::from(text));
         }
     }
-    Ok(body)
+    serde_json::to_vec(&body).map_err(|error| error.to_string())
 }
 
 /// What an answer proves: only the payment itself, with the new balance, says that it is done.
@@ -69,7 +73,8 @@ fn classify(answer: &Answer, request: &RefundRequest) -> RefundOutcome {
     let (status, body) = answer;
     match opened(answer) {
         Err(CallError::Refused { message, .. }) if *status == 200 || *status == 400 => {
-            return RefundOutcome::Refused(message);
+            let meaning = meaning(&message);
+            return RefundOutcome::Refused { meaning, message };
         }
         Err(error) if *status == 200 => {
             return unknown(UnknownReason::Unreadable, &chain(&error));
@@ -96,6 +101,33 @@ fn classify(answer: &Answer, request: &RefundRequest) -> RefundOutcome {
             request.cancelled_after()
         );
         unknown(UnknownReason::Mismatch, &detail)
+    }
+}
+
+/// What the words of a refusal say about the balance.
+fn meaning(message: &str) -> RefusalMeaning {
+    if message.contains("checksum") {
+        return RefusalMeaning::AnotherBalance;
+    }
+    if ["전액취소된", "전액 취소된"]
+        .iter()
+        .any(|it| message.contains(it))
+    {
+        return RefusalMeaning::NothingLeft;
+    }
+    let classified = decline::classify(None, message);
+    match classified.class {
+        DeclineClass::Unclear => RefusalMeaning::Doubtful,
+        // Neither a provider's code nor a word that we know: it may be anything.
+        DeclineClass::Unspecified if classified.code.is_none() => RefusalMeaning::Doubtful,
+        DeclineClass::Unspecified
+        | DeclineClass::SoftFunds
+        | DeclineClass::SoftTemp
+        | DeclineClass::HardCard
+        | DeclineClass::HardAuth
+        | DeclineClass::IssuerCall
+        | DeclineClass::Config
+        | DeclineClass::Request => RefusalMeaning::Unchanged,
     }
 }
 
@@ -147,16 +179,40 @@ mod tests {
             assert!(matches!(said, RefundOutcome::Unknown(_)), "{said:?}");
         }
         let refused = json!({"code": 1, "message": "no", "response": null});
-        assert_eq!(said(200, &refused), RefundOutcome::Refused("no".to_owned()));
+        let expected = RefundOutcome::Refused {
+            meaning: RefusalMeaning::Doubtful,
+            message: "no".to_owned(),
+        };
+        assert_eq!(said(200, &refused), expected);
         assert!(matches!(said(500, &refused), RefundOutcome::Unknown(_)));
     }
 
     #[test]
     fn the_sum_and_the_balance_are_always_sent() {
-        let body = Value::Object(body(&request()).unwrap());
+        let body: Value = serde_json::from_slice(&body(&request()).unwrap()).unwrap();
         assert_eq!(
             body,
             json!({"amount": 1000, "checksum": 8900, "imp_uid": "imp_1", "merchant_uid": "a1"})
         );
+    }
+
+    /// Hazard: "no answer from the card company" is taken for a refusal, and the money was given
+    /// back.
+    #[test]
+    fn words_that_nobody_knows_do_not_exclude_that_money_moved() {
+        for (message, expected) in [
+            ("", RefusalMeaning::Doubtful),
+            ("no", RefusalMeaning::Doubtful),
+            ("카드사 응답 시간초과", RefusalMeaning::Doubtful),
+            ("이미 처리된 거래입니다.", RefusalMeaning::Doubtful),
+            ("[7777]취소 불가 가맹점", RefusalMeaning::Unchanged),
+            (
+                "취소 가능 잔액이 checksum 값과 일치하지 않습니다.",
+                RefusalMeaning::AnotherBalance,
+            ),
+            ("이미 전액취소된 주문입니다.", RefusalMeaning::NothingLeft),
+        ] {
+            assert_eq!(meaning(message), expected, "{message}");
+        }
     }
 }

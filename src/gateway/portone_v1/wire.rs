@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Number, Value};
 
-use crate::domain::attempt::{ChargeRequest, ChargeTerms};
-use crate::domain::ids::MerchantUid;
+use crate::domain::attempt::ChargeRequest;
+use crate::domain::ids::CustomerUid;
 use crate::domain::money::{Currency, Money};
 
 /// The envelope of every answer.
@@ -89,28 +89,22 @@ pub(super) fn text_or_nothing<'de, D: Deserializer<'de>>(
 }
 
 /// The body of `POST /subscribe/payments/again`, or what is wrong with the row it comes from.
-pub(super) fn again(request: &ChargeRequest) -> Result<Vec<u8>, String> {
-    let mut body = order(
-        &request.merchant_uid,
-        request.money,
-        &request.name,
-        &request.terms,
-    )?;
+pub(super) fn again(
+    request: &ChargeRequest,
+    customer_uid: &CustomerUid,
+) -> Result<Vec<u8>, String> {
+    let mut body = order(request)?;
     body.insert(
         "customer_uid".to_owned(),
-        Value::from(request.customer_uid.as_str()),
+        Value::from(customer_uid.as_str()),
     );
     serde_json::to_vec(&body).map_err(|error| error.to_string())
 }
 
 /// What all requests for money have in common.
-pub(super) fn order(
-    merchant_uid: &MerchantUid,
-    money: Money,
-    name: &str,
-    terms: &ChargeTerms,
-) -> Result<Map<String, Value>, String> {
-    let currency = money.currency();
+pub(super) fn order(request: &ChargeRequest) -> Result<Map<String, Value>, String> {
+    let terms = &request.terms;
+    let currency = request.money.currency();
     // The rare fields come first, so that none of them can replace one that a decision rests on.
     let mut body: Map<String, Value> = serde_json::from_str(&terms.extra)
         .map_err(|error| format!("gateway_options is not a JSON object: {error}"))?;
@@ -143,13 +137,13 @@ pub(super) fn order(
     }
     body.insert(
         "merchant_uid".to_owned(),
-        Value::from(merchant_uid.as_str()),
+        Value::from(request.merchant_uid.as_str()),
     );
-    body.insert("name".to_owned(), Value::from(name));
+    body.insert("name".to_owned(), Value::from(request.name.as_str()));
     body.insert("currency".to_owned(), Value::from(currency.as_str()));
     body.insert(
         "amount".to_owned(),
-        Value::Number(major(money.amount(), currency)?),
+        Value::Number(major(request.money.amount(), currency)?),
     );
     Ok(body)
 }

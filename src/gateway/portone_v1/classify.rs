@@ -4,37 +4,27 @@
 //! [`ChargeOutcome::Unknown`]; nothing else in this program may guess.
 
 use crate::domain::attempt::{
-    ChargeOutcome, Decline, Lookup, Payment, Unknown, UnknownReason, bounded_message,
+    ChargeOutcome, Decline, Lookup, NotSent, Payment, Unknown, UnknownReason, bounded_message,
 };
 use crate::domain::card::blotted;
-use crate::domain::decline::{DeclineClass, classify as classify_decline, names_duplicate};
+use crate::domain::decline::DeclineClass;
 use crate::domain::ids::ImpUid;
-use crate::gateway::portone::wire::{Envelope, Outside, Page, PaymentAnnotation, is_sum, minor};
+use crate::gateway::portone_v1::decline::{classify as classify_decline, names_duplicate};
+use crate::gateway::portone_v1::wire::{Envelope, Outside, Page, PaymentAnnotation, is_sum, minor};
 use crate::gateway::{Expected, GatewayError};
 use crate::sabotage::{Bug, planted};
 
-/// What the answer to `again` says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum ChargeAnswer {
-    /// The access token was refused. PortOne checks it before it looks at the charge.
-    Unauthorized,
-    /// Everything else.
-    Outcome(ChargeOutcome),
-}
-
-/// Reads the answer to `again`.
-pub(super) fn charge(status: u16, body: &[u8], expected: &Expected) -> ChargeAnswer {
-    if status == 401 {
-        return ChargeAnswer::Unauthorized;
-    }
-    ChargeAnswer::Outcome(if status == 200 {
-        accepted(body, expected)
-    } else {
-        unknown(
+/// Reads the answer to a request for money.
+pub(super) fn charge(status: u16, body: &[u8], expected: &Expected) -> ChargeOutcome {
+    match status {
+        200 => accepted(body, expected),
+        // PortOne checks the access token before it reads the charge.
+        401 => ChargeOutcome::NotSent(NotSent::Unauthorized),
+        _ => unknown(
             UnknownReason::HttpStatus,
             &format!("HTTP {status}: {}", excerpt(body)),
-        )
-    })
+        ),
+    }
 }
 
 /// HTTP 200: PortOne speaks; now the envelope counts.
