@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::app::{
-    Exit, Failure, House, gateway, open_store, require_schema, settings_for_work, stop_signals,
-};
+use crate::app::exit::{Exit, Failure};
+use crate::app::gateway;
+use crate::app::services::{Services, open_store, require_schema, settings_for_work};
+use crate::app::signals::stop_signals;
 use crate::auditor::{AuditError, Auditor};
 use crate::causes::chain;
 use crate::cli;
@@ -219,15 +220,15 @@ fn print(report: &Report) {
 /// Runs the daemon's audits until `stop`; `None` if there is no hour for them.
 pub(super) async fn keep(
     settings: &Settings,
-    house: &House<impl Gateway>,
+    services: &Services<impl Gateway>,
     stop: CancellationToken,
 ) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(cron) = settings.audit.cron.as_deref() else {
         return Ok(None);
     };
     let gateway = gateway::connect(settings)?;
-    let doorbell = Some(Arc::clone(&house.doorbell));
-    let auditor = Auditor::new(house.store.clone(), gateway, doorbell);
+    let doorbell = Some(Arc::clone(&services.doorbell));
+    let auditor = Auditor::new(services.store.clone(), gateway, doorbell);
     let bell = Arc::new(Notify::new());
     let rung = Arc::clone(&bell);
     let schedule = Schedule::start_with(cron, move || bell.notify_one())

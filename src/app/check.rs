@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::app::{Exit, Failure, gateway, open_store, require_schema};
+use crate::app::exit::{Exit, Failure};
+use crate::app::gateway;
+use crate::app::services::{open_store, require_schema};
 use crate::causes::chain;
 use crate::cli::Output;
 use crate::gateway::Gateway;

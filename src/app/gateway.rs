@@ -1,6 +1,6 @@
 //! Which gateway: the only place that names a concrete one.
 
-use crate::app::{Exit, Failure};
+use crate::app::exit::{Exit, Failure};
 use crate::gateway::Gateway;
 use crate::gateway::portone_v1::{Endpoint, PortOne};
 use crate::settings::Settings;

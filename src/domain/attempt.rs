@@ -84,6 +84,47 @@ pub struct ChargeTerms {
     pub extra: String,
 }
 
+/// How far a request for money has come, as its row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptState {
+    /// Written down; it may be on its way.
+    Started,
+    /// Money moved.
+    Paid,
+    /// Refused; no money moved.
+    Declined,
+    /// It never left; no money moved.
+    NotSent,
+    /// Nobody can tell yet.
+    Unknown,
+}
+
+impl AttemptState {
+    /// The word of the schema.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Paid => "paid",
+            Self::Declined => "declined",
+            Self::NotSent => "not_sent",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Reads the word of the schema.
+    pub fn parse(word: &str) -> Option<Self> {
+        [
+            Self::Started,
+            Self::Paid,
+            Self::Declined,
+            Self::NotSent,
+            Self::Unknown,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == word)
+    }
+}
+
 /// What became of one request for money.
 ///
 /// There is no error beside it: whoever charges must handle all four. `Unknown` is the default;

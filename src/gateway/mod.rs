@@ -11,7 +11,7 @@ use crate::domain::money::Money;
 use crate::domain::refund::{RefundOutcome, RefundRequest};
 
 pub use records::{
-    BillingKey, BookPage, KeyOwner, PaymentRecord, Reservation, ReservationPage, Window,
+    BillingKey, BookPage, KeyChange, KeyOwner, PaymentRecord, Reservation, ReservationPage, Window,
 };
 
 /// What an attempt asked for, to hold an answer against.

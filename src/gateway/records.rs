@@ -114,6 +114,36 @@ pub struct BillingKey {
     pub updated: i64,
 }
 
+/// In which way a billing key has changed between two looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyChange {
+    /// It has not.
+    Same,
+    /// The same card was registered again.
+    RegisteredAgain,
+    /// Another card stands behind the name.
+    Replaced,
+}
+
+impl BillingKey {
+    /// Tells a new card from the one of an earlier look: by its masked number, and by the instant of
+    /// its registration.
+    pub fn change_since(&self, before: &Self) -> KeyChange {
+        if self.card_number != before.card_number {
+            KeyChange::Replaced
+        } else if self.updated != before.updated {
+            KeyChange::RegisteredAgain
+        } else {
+            KeyChange::Same
+        }
+    }
+
+    /// Whether this registration took the place of an earlier one.
+    pub fn is_replacement(&self) -> bool {
+        self.inserted != self.updated
+    }
+}
+
 /// Whose card it is, and where it is to be registered. `None` is not sent.
 #[derive(Default, Serialize)]
 pub struct KeyOwner {

@@ -31,7 +31,7 @@ pub use attempts::{ClaimLimits, Claimed, Watermark};
 pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};
-pub use payment::{BookPayment, KeyUse};
+pub use payment::KeyUse;
 pub use pulse::{Pulse, ServerClock};
 pub use recheck::Rechecked;
 pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};

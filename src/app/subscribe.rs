@@ -1,54 +1,44 @@
-//! `billd charge onetime --subscribe`: a subscription that begins with the payment at hand.
+//! `billd charge onetime --subscribe`: a subscription that begins with its first payment.
 
 use std::sync::Arc;
 
-use crate::app::Failure;
-use crate::app::House;
-use crate::app::by_hand::charge::{money, optional};
-use crate::app::by_hand::key;
-use crate::app::by_hand::not_done;
-use crate::app::by_hand::read_card::read_card;
-use crate::app::by_hand::result::Charged;
-use crate::cli::by_hand::Onetime;
+use crate::app::card_input::read_card;
+use crate::app::charge_request::{money, optional};
+use crate::app::charged::Charged;
+use crate::app::exit::{Failure, not_done};
+use crate::app::key_change::{key_before, warn_if_changed};
+use crate::app::services::Services;
+use crate::cli::Onetime;
 use crate::domain::attempt::Instrument;
 use crate::domain::calendar::Interval;
-use crate::domain::ids::SubscriptionId;
+use crate::domain::ids::{CustomerUid, SubscriptionId};
+use crate::domain::state::SubscriptionState;
 use crate::engine::FirstPaid;
 use crate::gateway::Gateway;
 use crate::store::FirstPayment;
 use crate::terminal;
 
 pub(super) async fn subscribe(
-    house: &House<impl Gateway>,
+    services: &Services<impl Gateway>,
     onetime: &Onetime,
 ) -> Result<Charged, Failure> {
     let Some(customer_uid) = onetime.customer_uid.clone() else {
         return Err(not_done("--subscribe needs --customer-uid"));
     };
-    let interval = Interval::new(onetime.every, onetime.interval)
-        .map_err(|error| not_done(error.to_string()))?;
+    let first = first_payment(onetime, customer_uid.clone())?;
     // The store looks again, in turn with others; this only spares a person the typing.
-    if let Some(one) = house.store.key_uses(&customer_uid).await?.first()
+    if let Some(one) = services.store.key_uses(&customer_uid).await?.first()
         && !onetime.another
     {
         return Err(exists(one.subscription));
     }
-    let before = key::before(house, Some(&customer_uid)).await?;
+    let before = key_before(services, Some(&customer_uid)).await?;
     let instrument = Instrument::Card {
         card: Arc::new(read_card()?),
         store_as: Some(customer_uid.clone()),
         provider: onetime.pg.clone(),
     };
-    let first = FirstPayment {
-        customer_uid: customer_uid.clone(),
-        name: onetime.terms.name.clone(),
-        money: money(&onetime.terms)?,
-        interval,
-        zone: onetime.time_zone.clone(),
-        terms: optional(&onetime.terms),
-        is_another: onetime.another,
-    };
-    let paid = house
+    let paid = services
         .engine
         .pay_first(&first, instrument, |merchant_uid| {
             terminal::note(&format!("charging {} as {merchant_uid}", first.money));
@@ -66,22 +56,37 @@ pub(super) async fn subscribe(
     let merchant_uid = &claim.key.merchant_uid;
     let mut charged = Charged::of(merchant_uid, first.money, Some(&customer_uid), &outcome);
     charged.subscription_id = Some(claim.key.subscription.to_string());
-    charged.warning = key::replaced_since(house, Some(&customer_uid), before.as_ref()).await;
+    charged.warning = warn_if_changed(services, before.as_ref(), Some(&customer_uid)).await;
     if !is_recorded {
         charged.warning = Some(format!(
             "this could not be written down; billd will ask the gateway about {merchant_uid}"
         ));
     }
     // What was paid is told even if the book can't be read any more.
-    if let Ok(Some((state, next))) = house
+    if let Ok(Some((state, next))) = services
         .store
         .subscription_outlook(claim.key.subscription)
         .await
     {
-        charged.next_charge_at = next.filter(|_| state == "active").map(|at| at.to_string());
-        charged.subscription_state = Some(state);
+        charged.next_charge_at = next
+            .filter(|_| state == SubscriptionState::Active)
+            .map(|at| at.to_string());
+        charged.subscription_state = Some(state.as_str());
     }
     Ok(charged)
+}
+
+fn first_payment(onetime: &Onetime, customer_uid: CustomerUid) -> Result<FirstPayment, Failure> {
+    Ok(FirstPayment {
+        customer_uid,
+        name: onetime.terms.name.clone(),
+        money: money(&onetime.terms)?,
+        interval: Interval::new(onetime.every, onetime.interval)
+            .map_err(|error| not_done(error.to_string()))?,
+        zone: onetime.time_zone.clone(),
+        terms: optional(&onetime.terms),
+        is_another: onetime.another,
+    })
 }
 
 fn is_open(id: SubscriptionId) -> Failure {

@@ -2,8 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use crate::app::Failure;
-use crate::app::by_hand::not_done;
+use crate::app::exit::{Failure, not_done};
 use crate::terminal;
 
 /// Waits for a yes on the terminal. Without one to ask on, nothing is done unless `--yes` said so.

@@ -14,8 +14,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::app::Failure;
-use crate::app::by_hand::not_done;
+use crate::app::exit::{Failure, not_done};
 use crate::domain::card::{Card, CardText};
 
 /// A card is some hundred bytes.

@@ -2,26 +2,23 @@
 
 use serde_json::json;
 
-use crate::app::by_hand::key::instant;
-use crate::app::by_hand::name::PaymentName;
-use crate::app::by_hand::not_done;
-use crate::app::{Exit, Failure, House, open_house, settings_for_work};
-use crate::cli::Output;
-use crate::cli::by_hand::Payment;
-use crate::domain::ids::MerchantUid;
+use crate::app::exit::{Exit, Failure, not_done};
+use crate::app::services::{self, Services, settings_for_work};
+use crate::cli::{Output, Payment};
+use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid, PaymentName};
+use crate::domain::payment::BookPayment;
 use crate::gateway::{Gateway, PaymentRecord};
 use crate::settings::Source;
-use crate::store::BookPayment;
-use crate::terminal;
+use crate::terminal::{self, instant};
 
-pub(in crate::app) async fn payment(source: &Source, command: Payment) -> Result<Exit, Failure> {
+pub(super) async fn payment(source: &Source, command: Payment) -> Result<Exit, Failure> {
     let Payment::Show { payment, output } = command;
     let name = PaymentName::parse(&payment).map_err(|error| not_done(error.to_string()))?;
     let settings = settings_for_work(source)?;
-    let house = open_house(&settings).await?;
-    house.engine.gateway().prepare().await?;
-    let shown = show(&house, &name, output).await;
-    house.store.close().await;
+    let services = services::open(&settings).await?;
+    services.engine.gateway().prepare().await?;
+    let shown = show(&services, &name, output).await;
+    services.store.close().await;
     if shown? {
         Ok(Exit::Done)
     } else {
@@ -32,11 +29,11 @@ pub(in crate::app) async fn payment(source: &Source, command: Payment) -> Result
 }
 
 async fn show(
-    house: &House<impl Gateway>,
+    services: &Services<impl Gateway>,
     name: &PaymentName,
     output: Output,
 ) -> Result<bool, Failure> {
-    let portone = house.engine.gateway();
+    let portone = services.engine.gateway();
     let (records, merchant_uid) = match name {
         PaymentName::Merchant(merchant_uid) => (
             portone.payments_of(merchant_uid).await?,
@@ -52,7 +49,7 @@ async fn show(
         }
     };
     let book = match &merchant_uid {
-        Some(merchant_uid) => house.store.payment(merchant_uid).await?,
+        Some(merchant_uid) => services.store.payment(merchant_uid).await?,
         None => None,
     };
     if output.json {
@@ -107,14 +104,14 @@ fn one_line(record: &PaymentRecord) -> String {
 
 fn in_json(book: &BookPayment) -> serde_json::Value {
     json!({
-        "kind": book.kind,
-        "state": book.state,
-        "amount": book.amount,
-        "currency": book.currency,
-        "customer_uid": book.customer_uid,
+        "kind": book.kind.as_str(),
+        "state": book.state.as_str(),
+        "amount": book.money.amount(),
+        "currency": book.money.currency().as_str(),
+        "customer_uid": book.customer_uid.as_ref().map(CustomerUid::as_str),
         "subscription_id": book.subscription.map(|id| id.to_string()),
         "period": book.period.map(|period| period.to_string()),
-        "imp_uid": book.imp_uid,
+        "imp_uid": book.imp_uid.as_ref().map(ImpUid::as_str),
         "reason": book.reason,
         "code": book.code,
         "message": book.message,
@@ -125,7 +122,7 @@ fn in_json(book: &BookPayment) -> serde_json::Value {
 fn in_words(book: &BookPayment) -> String {
     let whose = match (book.subscription, book.period) {
         (Some(id), Some(period)) => format!("subscription {id}, period {period}"),
-        (Some(_) | None, Some(_) | None) => format!("by hand, {}", book.kind),
+        (Some(_) | None, Some(_) | None) => format!("one-off, {}", book.kind.as_str()),
     };
     let reason = match (&book.reason, &book.message) {
         (Some(reason), Some(message)) => format!(" ({reason}: {message})"),
@@ -133,7 +130,9 @@ fn in_words(book: &BookPayment) -> String {
         (None, Some(_) | None) => String::new(),
     };
     format!(
-        "{}, {} {}, {} given back{reason}; {whose}",
-        book.state, book.amount, book.currency, book.cancelled_amount
+        "{}, {}, {} given back{reason}; {whose}",
+        book.state.as_str(),
+        book.money,
+        book.cancelled_amount
     )
 }

@@ -1,20 +1,42 @@
-//! What a charge by hand came to: for people, for scripts, and as an exit code.
+//! What a one-off charge came to: for people, for scripts, and as an exit code.
 
 use serde::Serialize;
 
-use crate::app::Exit;
+use crate::app::exit::Exit;
 use crate::cli::Output;
-use crate::domain::attempt::ChargeOutcome;
+use crate::domain::attempt::{AttemptState, ChargeOutcome};
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::Money;
-use crate::store::BookPayment;
+use crate::domain::payment::BookPayment;
 use crate::terminal;
+
+/// What is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Paid,
+    Declined,
+    NotSent,
+    Unknown,
+}
+
+impl From<AttemptState> for Outcome {
+    fn from(state: AttemptState) -> Self {
+        match state {
+            AttemptState::Paid => Self::Paid,
+            AttemptState::Declined => Self::Declined,
+            AttemptState::NotSent => Self::NotSent,
+            // A started one may be on its way: nobody can tell.
+            AttemptState::Started | AttemptState::Unknown => Self::Unknown,
+        }
+    }
+}
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Charged {
     pub(super) merchant_uid: String,
-    pub(super) outcome: String,
+    pub(super) outcome: Outcome,
     pub(super) amount: i64,
     pub(super) currency: String,
     /// Whether it had been charged before this command.
@@ -34,7 +56,7 @@ pub(super) struct Charged {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) subscription_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) subscription_state: Option<String>,
+    pub(super) subscription_state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_charge_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +72,7 @@ impl Charged {
     ) -> Self {
         let mut charged = Self {
             merchant_uid: merchant_uid.as_str().to_owned(),
-            outcome: String::new(),
+            outcome: Outcome::Unknown,
             amount: money.amount(),
             currency: money.currency().as_str().to_owned(),
             repeated: false,
@@ -67,24 +89,24 @@ impl Charged {
         };
         match outcome {
             ChargeOutcome::Paid(payment) => {
-                "paid".clone_into(&mut charged.outcome);
+                charged.outcome = Outcome::Paid;
                 charged.imp_uid = Some(payment.imp_uid.as_str().to_owned());
                 charged.receipt_url.clone_from(&payment.receipt_url);
             }
             ChargeOutcome::Declined(decline) => {
-                "declined".clone_into(&mut charged.outcome);
+                charged.outcome = Outcome::Declined;
                 charged.imp_uid = decline.imp_uid.as_ref().map(|uid| uid.as_str().to_owned());
                 charged.reason = Some(decline.class.as_str().to_owned());
                 charged.code.clone_from(&decline.code);
                 charged.message = Some(decline.message.clone());
             }
             ChargeOutcome::NotSent(why) => {
-                "not_sent".clone_into(&mut charged.outcome);
+                charged.outcome = Outcome::NotSent;
                 charged.reason = Some(why.as_str().to_owned());
                 charged.message = Some(why.to_string());
             }
             ChargeOutcome::Unknown(doubt) => {
-                "unknown".clone_into(&mut charged.outcome);
+                charged.outcome = Outcome::Unknown;
                 charged.reason = Some(doubt.reason.as_str().to_owned());
                 charged.message = Some(doubt.detail.clone());
             }
@@ -96,17 +118,15 @@ impl Charged {
     pub(super) fn known(merchant_uid: &MerchantUid, book: &BookPayment) -> Self {
         Self {
             merchant_uid: merchant_uid.as_str().to_owned(),
-            // A started one may be on its way: nobody can tell.
-            outcome: if book.state == "started" {
-                "unknown".to_owned()
-            } else {
-                book.state.clone()
-            },
-            amount: book.amount,
-            currency: book.currency.clone(),
+            outcome: book.state.into(),
+            amount: book.money.amount(),
+            currency: book.money.currency().as_str().to_owned(),
             repeated: true,
-            customer_uid: book.customer_uid.clone(),
-            imp_uid: book.imp_uid.clone(),
+            customer_uid: book
+                .customer_uid
+                .as_ref()
+                .map(|uid| uid.as_str().to_owned()),
+            imp_uid: book.imp_uid.as_ref().map(|uid| uid.as_str().to_owned()),
             reason: book.reason.clone(),
             code: book.code.clone(),
             message: book.message.clone(),
@@ -119,11 +139,11 @@ impl Charged {
     }
 
     pub(super) fn exit(&self) -> Exit {
-        match self.outcome.as_str() {
-            "paid" => Exit::Done,
-            "declined" => Exit::Declined,
-            "not_sent" => Exit::Gateway,
-            _ => Exit::WorkLeft,
+        match self.outcome {
+            Outcome::Paid => Exit::Done,
+            Outcome::Declined => Exit::Declined,
+            Outcome::NotSent => Exit::Gateway,
+            Outcome::Unknown => Exit::WorkLeft,
         }
     }
 
@@ -138,21 +158,21 @@ impl Charged {
         let before = if self.repeated { "before, " } else { "" };
         let what = format!("{} {} as {}", self.amount, self.currency, self.merchant_uid);
         let message = self.message.as_deref().unwrap_or_default();
-        terminal::line(&match self.outcome.as_str() {
-            "paid" => {
+        terminal::line(&match self.outcome {
+            Outcome::Paid => {
                 let imp_uid = self.imp_uid.as_deref().unwrap_or_default();
                 format!("{before}paid {what} ({imp_uid})")
             }
-            "declined" => format!("{before}declined {what}: {message}"),
-            "not_sent" => format!("{before}not sent {what}: {message}; no money moved"),
-            _ => format!(
+            Outcome::Declined => format!("{before}declined {what}: {message}"),
+            Outcome::NotSent => format!("{before}not sent {what}: {message}; no money moved"),
+            Outcome::Unknown => format!(
                 "nobody can tell yet what became of {what}: {message}\n\
                  the gateway is asked by the daemon, or now by `billd reconcile`; do not charge it \
                  under another number meanwhile"
             ),
         });
         if let Some(subscription) = &self.subscription_id {
-            let state = self.subscription_state.as_deref().unwrap_or_default();
+            let state = self.subscription_state.unwrap_or_default();
             let next = match &self.next_charge_at {
                 Some(at) => format!("; next charge at {at}"),
                 None => String::new(),

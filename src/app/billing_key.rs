@@ -3,27 +3,24 @@
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::app::by_hand::ask::confirm;
-use crate::app::by_hand::not_done;
-use crate::app::by_hand::read_card::read_card;
-use crate::app::{Exit, Failure, House, open_house, settings_for_work};
+use crate::app::card_input::read_card;
+use crate::app::confirm::confirm;
+use crate::app::exit::{Exit, Failure, not_done};
+use crate::app::key_change;
+use crate::app::services::{self, Services, settings_for_work};
 use crate::causes::chain;
-use crate::cli::Output;
-use crate::cli::by_hand::BillingKey as Command;
+use crate::cli::{BillingKey as Command, Output};
 use crate::domain::ids::CustomerUid;
-use crate::gateway::{BillingKey, Gateway, KeyOwner, Reservation, Window};
+use crate::gateway::{BillingKey, Gateway, KeyChange, KeyOwner, Reservation, Window};
 use crate::settings::Source;
 use crate::store::KeyUse;
-use crate::terminal;
+use crate::terminal::{self, instant};
 
 /// How far ahead reservations are looked for: windows of 90 days, about a year in all.
 const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 90);
 const WINDOWS: u8 = 4;
 
-pub(in crate::app) async fn billing_key(
-    source: &Source,
-    command: Command,
-) -> Result<Exit, Failure> {
+pub(super) async fn billing_key(source: &Source, command: Command) -> Result<Exit, Failure> {
     if let Command::List { .. } = command {
         return Err(not_done(
             "`billd billing-key list` was removed: show each key with `billd billing-key show`; \
@@ -31,8 +28,8 @@ pub(in crate::app) async fn billing_key(
         ));
     }
     let settings = settings_for_work(source)?;
-    let house = open_house(&settings).await?;
-    house.engine.gateway().prepare().await?;
+    let services = services::open(&settings).await?;
+    services.engine.gateway().prepare().await?;
     let done = match command {
         Command::Issue {
             customer_uid,
@@ -50,109 +47,42 @@ pub(in crate::app) async fn billing_key(
                 customer_tel: buyer_tel,
                 customer_email: buyer_email,
             };
-            issue(&house, &customer_uid, &owner, output).await
+            issue(&services, &customer_uid, &owner, output).await
         }
         Command::Show {
             customer_uid,
             output,
-        } => show(&house, &customer_uid, output).await,
+        } => show(&services, &customer_uid, output).await,
         Command::List { .. } => Ok(Exit::NotDone),
         Command::Delete {
             customer_uid,
             yes,
             reason,
             output,
-        } => delete(&house, &customer_uid, yes, reason.as_deref(), output).await,
+        } => delete(&services, &customer_uid, yes, reason.as_deref(), output).await,
     };
-    house.store.close().await;
+    services.store.close().await;
     done
 }
 
-/// The key that a card is about to be stored over.
-pub(super) async fn before(
-    house: &House<impl Gateway>,
-    customer_uid: Option<&CustomerUid>,
-) -> Result<Option<BillingKey>, Failure> {
-    match customer_uid {
-        Some(customer_uid) => Ok(house.engine.gateway().key(customer_uid).await?),
-        None => Ok(None),
-    }
-}
-
-/// A word of warning if another card stands behind the name now.
-pub(super) async fn replaced_since(
-    house: &House<impl Gateway>,
-    customer_uid: Option<&CustomerUid>,
-    before: Option<&BillingKey>,
-) -> Option<String> {
-    let (customer_uid, before) = (customer_uid?, before?);
-    let after = house.engine.gateway().key(customer_uid).await.ok()??;
-    replaced(before, &after)
-}
-
-/// Tells a new card from the old one: by its masked number, and by PortOne's two instants.
-fn replaced(before: &BillingKey, after: &BillingKey) -> Option<String> {
-    let number = |key: &BillingKey| key.card_number.clone().unwrap_or_else(|| "?".to_owned());
-    let uid = &after.customer_uid;
-    if number(before) != number(after) {
-        return Some(format!(
-            "WARNING: {uid} had card {}; that one was replaced by {}. The old key is not revoked at \
-             the provider",
-            number(before),
-            number(after)
-        ));
-    }
-    (before.updated != after.updated).then(|| {
-        format!(
-            "{uid} had card {} before; it was registered again",
-            number(before)
-        )
-    })
-}
-
 async fn issue(
-    house: &House<impl Gateway>,
+    services: &Services<impl Gateway>,
     customer_uid: &CustomerUid,
     owner: &KeyOwner,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let portone = house.engine.gateway();
-    let before = portone.key(customer_uid).await?;
-    let card = read_card()?;
-    let issued = portone.issue_key(customer_uid, &card, owner).await;
-    drop(card);
-    let after = match issued {
-        Ok(key) => key,
-        Err(error) => {
-            // A lost answer is looked for; what is found says whether the card changed.
-            let found = portone.key(customer_uid).await.ok().flatten();
-            let changed = found
-                .as_ref()
-                .map(|key| (key.updated, key.card_number.clone()))
-                != before
-                    .as_ref()
-                    .map(|key| (key.updated, key.card_number.clone()));
-            if changed && let Some(key) = found {
-                terminal::note(&format!(
-                    "the answer was lost ({}), but the key is there",
-                    chain(&error)
-                ));
-                key
-            } else {
-                return Err(error.into());
-            }
-        }
-    };
+    let before = services.engine.gateway().key(customer_uid).await?;
+    let after = register(services, customer_uid, owner, before.as_ref()).await?;
     let warning = match &before {
-        Some(before) => replaced(before, &after),
+        Some(before) => key_change::warning(before, &after),
         // Somebody else's registration between our look and our request.
-        None if after.inserted != after.updated => Some(format!(
+        None if after.is_replacement() => Some(format!(
             "WARNING: {} had a card already, which was replaced",
             after.customer_uid
         )),
         None => None,
     };
-    let uses = house.store.key_uses(customer_uid).await?;
+    let uses = services.store.key_uses(customer_uid).await?;
     if let Some(warning) = &warning {
         terminal::note(warning);
         for one in &uses {
@@ -177,13 +107,41 @@ async fn issue(
     Ok(Exit::Done)
 }
 
+async fn register(
+    services: &Services<impl Gateway>,
+    customer_uid: &CustomerUid,
+    owner: &KeyOwner,
+    before: Option<&BillingKey>,
+) -> Result<BillingKey, Failure> {
+    let gateway = services.engine.gateway();
+    let card = read_card()?;
+    let issued = gateway.issue_key(customer_uid, &card, owner).await;
+    drop(card);
+    let error = match issued {
+        Ok(key) => return Ok(key),
+        Err(error) => error,
+    };
+    // A lost answer is looked for; what is found says whether the card changed.
+    let found = gateway.key(customer_uid).await.ok().flatten();
+    let changed =
+        |key: &BillingKey| before.is_none_or(|before| key.change_since(before) != KeyChange::Same);
+    let Some(key) = found.filter(changed) else {
+        return Err(error.into());
+    };
+    terminal::note(&format!(
+        "the answer was lost ({}), but the key is there",
+        chain(&error)
+    ));
+    Ok(key)
+}
+
 async fn show(
-    house: &House<impl Gateway>,
+    services: &Services<impl Gateway>,
     customer_uid: &CustomerUid,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let key = house.engine.gateway().key(customer_uid).await?;
-    let uses = house.store.key_uses(customer_uid).await?;
+    let key = services.engine.gateway().key(customer_uid).await?;
+    let uses = services.store.key_uses(customer_uid).await?;
     if output.json {
         let subscriptions = subscriptions(&uses);
         terminal::line(&json!({ "key": key, "subscriptions": subscriptions }).to_string());
@@ -205,14 +163,14 @@ async fn show(
 }
 
 async fn delete(
-    house: &House<impl Gateway>,
+    services: &Services<impl Gateway>,
     customer_uid: &CustomerUid,
     yes: bool,
     reason: Option<&str>,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let uses = house.store.key_uses(customer_uid).await?;
-    let reservations = reservations(house, customer_uid).await?;
+    let uses = services.store.key_uses(customer_uid).await?;
+    let reservations = reservations(services, customer_uid).await?;
     if !uses.is_empty() || !reservations.is_empty() {
         let mut hangs: Vec<String> = uses.iter().map(used_by).collect();
         hangs.extend(reservations.iter().map(|one| {
@@ -227,7 +185,7 @@ async fn delete(
         );
         confirm(&question, yes)?;
     }
-    let deleted = house
+    let deleted = services
         .engine
         .gateway()
         .delete_key(customer_uid, reason)
@@ -252,14 +210,14 @@ async fn delete(
 }
 
 async fn reservations(
-    house: &House<impl Gateway>,
+    services: &Services<impl Gateway>,
     customer_uid: &CustomerUid,
 ) -> Result<Vec<Reservation>, Failure> {
-    let mut from = house.store.server_clock().await?.server;
+    let mut from = services.store.server_clock().await?.server;
     let mut reservations = Vec::new();
     for _ in 0..WINDOWS {
         let to = from.saturating_add(WINDOW).unwrap_or(from);
-        let gateway = house.engine.gateway();
+        let gateway = services.engine.gateway();
         let found = gateway.reservations_of(customer_uid, Window { from, to });
         reservations.extend(found.await?);
         from = to;
@@ -283,7 +241,7 @@ fn in_json(reservations: &[Reservation]) -> Vec<serde_json::Value> {
 fn subscriptions(uses: &[KeyUse]) -> Vec<serde_json::Value> {
     uses.iter()
         .map(|one| {
-            json!({ "id": one.subscription.to_string(), "name": one.name, "state": one.state })
+            json!({ "id": one.subscription.to_string(), "name": one.name, "state": one.state.as_str() })
         })
         .collect()
 }
@@ -291,7 +249,9 @@ fn subscriptions(uses: &[KeyUse]) -> Vec<serde_json::Value> {
 fn used_by(one: &KeyUse) -> String {
     format!(
         "subscription {} ({}), {}",
-        one.subscription, one.name, one.state
+        one.subscription,
+        one.name,
+        one.state.as_str()
     )
 }
 
@@ -303,15 +263,10 @@ fn one_line(key: &BillingKey) -> String {
         key.card_number.as_deref().unwrap_or("?"),
         key.pg_provider.as_deref().unwrap_or("?"),
         instant(key.inserted),
-        if key.inserted == key.updated {
-            String::new()
-        } else {
+        if key.is_replacement() {
             format!(", card of {}", instant(key.updated))
+        } else {
+            String::new()
         },
     )
-}
-
-/// Unix seconds for people.
-pub(super) fn instant(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
