@@ -60,7 +60,7 @@ impl From<FindingRow> for Line {
     fn from(row: FindingRow) -> Self {
         Self {
             id: row.id,
-            state: row.state,
+            state: row.state.as_str().to_owned(),
             kind: row.kind,
             merchant_uid: row.merchant_uid,
             imp_uid: row.imp_uid,

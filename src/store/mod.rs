@@ -28,7 +28,7 @@ use std::time::Duration;
 use crate::store::session::Pool;
 
 pub use attempts::{ClaimLimits, Claimed, Watermark};
-pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
+pub use audit::{FindingRow, MissingPayment, OpenFindings, Run, Stage};
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};
 pub use payment::KeyUse;
