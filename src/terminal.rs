@@ -25,3 +25,8 @@ pub fn progress(text: &str) {
 pub fn progress_done() {
     progress("");
 }
+
+/// Unix seconds for people.
+pub fn instant(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
+}

@@ -12,13 +12,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::app::{
-    Exit, Failure, House, open_store, require_schema, settings_for_work, stop_signals,
-};
+use crate::app::exit::{Exit, Failure};
+use crate::app::gateway;
+use crate::app::services::{Services, open_store, require_schema, settings_for_work};
+use crate::app::signals::stop_signals;
 use crate::auditor::{AuditError, Auditor};
 use crate::causes::chain;
 use crate::cli;
-use crate::gateway::portone::PortOne;
+use crate::gateway::Gateway;
 use crate::scheduler::Schedule;
 use crate::settings::{Settings, Source};
 use crate::store::{FindingRow, Run, Store};
@@ -59,7 +60,7 @@ impl From<FindingRow> for Line {
     fn from(row: FindingRow) -> Self {
         Self {
             id: row.id,
-            state: row.state,
+            state: row.state.as_str().to_owned(),
             kind: row.kind,
             merchant_uid: row.merchant_uid,
             imp_uid: row.imp_uid,
@@ -76,8 +77,7 @@ pub(super) async fn audit(source: &Source, options: cli::Audit) -> Result<Exit, 
     let (stop, _hurry) = stop_signals().context("couldn't listen for signals")?;
     let store = open_store(&settings).await?;
     require_schema(&store).await?;
-    let gateway =
-        PortOne::new(settings.endpoint()?).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let gateway = gateway::connect(&settings)?;
     let auditor = Auditor::new(store.clone(), gateway, None);
     let run = if options.resume {
         store.take_audit(false).await?
@@ -220,16 +220,15 @@ fn print(report: &Report) {
 /// Runs the daemon's audits until `stop`; `None` if there is no hour for them.
 pub(super) async fn keep(
     settings: &Settings,
-    house: &House,
+    services: &Services<impl Gateway>,
     stop: CancellationToken,
 ) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(cron) = settings.audit.cron.as_deref() else {
         return Ok(None);
     };
-    let gateway =
-        PortOne::new(settings.endpoint()?).map_err(|error| Failure::new(Exit::Failed, error))?;
-    let doorbell = Some(Arc::clone(&house.doorbell));
-    let auditor = Auditor::new(house.store.clone(), gateway, doorbell);
+    let gateway = gateway::connect(settings)?;
+    let doorbell = Some(Arc::clone(&services.doorbell));
+    let auditor = Auditor::new(services.store.clone(), gateway, doorbell);
     let bell = Arc::new(Notify::new());
     let rung = Arc::clone(&bell);
     let schedule = Schedule::start_with(cron, move || bell.notify_one())

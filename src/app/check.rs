@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::app::{Exit, Failure, open_store, require_schema};
+use crate::app::exit::{Exit, Failure};
+use crate::app::gateway;
+use crate::app::services::{open_store, require_schema};
 use crate::causes::chain;
 use crate::cli::Output;
 use crate::gateway::Gateway;
-use crate::gateway::portone::PortOne;
 use crate::settings::{Needs, Settings, Source};
 use crate::store::Store;
 use crate::terminal;
@@ -59,7 +60,7 @@ pub(super) async fn check(source: &Source, output: Output) -> Result<Exit, Failu
         Ok(settings) => {
             checks.push(Check::passed("settings", "complete and consistent"));
             database(&settings, &mut checks).await;
-            checks.push(gateway(&settings).await);
+            checks.push(access(&settings).await);
         }
         Err(error) => {
             for fault in &error.faults {
@@ -161,17 +162,16 @@ async fn clock(store: &Store) -> Check {
     Check::passed("clock", detail)
 }
 
-async fn gateway(settings: &Settings) -> Check {
+async fn access(settings: &Settings) -> Check {
     let url = settings.gateway.base_url.as_str();
-    let endpoint = match settings.endpoint() {
-        Ok(endpoint) => endpoint,
-        Err(error) => return Check::failed("gateway", Exit::Settings, error.to_string()),
+    let gateway = match gateway::connect(settings) {
+        Ok(gateway) => gateway,
+        Err(failure) => {
+            let detail = format!("{:#}", failure.error);
+            return Check::failed("gateway", failure.exit, detail);
+        }
     };
-    let portone = match PortOne::new(endpoint) {
-        Ok(portone) => portone,
-        Err(error) => return Check::failed("gateway", Exit::Failed, chain(&error)),
-    };
-    match portone.prepare().await {
+    match gateway.prepare().await {
         Ok(()) => Check::passed("gateway", format!("{url} accepts the key")),
         Err(error) => Check::failed(
             "gateway",

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::audit::FindingKind;
 use crate::engine::Engine;
-use crate::gateway::portone::PortOne;
+use crate::gateway::Gateway;
 use crate::metrics::{FindingLabels, Metrics};
 use crate::store::{Backlog, OpenFindings, Store};
 
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Takes the pulse of the book until `stop`.
 pub(super) async fn keep(
     store: Store,
-    engine: Engine<PortOne>,
+    engine: Engine<impl Gateway>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {

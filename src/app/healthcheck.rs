@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::app::{Exit, Failure};
+use crate::app::exit::{Exit, Failure};
 use crate::settings::{Needs, Settings, Source};
 use crate::terminal;
 

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::app::{Exit, Failure, open_store, require_schema};
+use crate::app::exit::{Exit, Failure};
+use crate::app::services::{open_store, require_schema};
 use crate::cli::Output;
 use crate::settings::{Needs, Settings, Source};
 use crate::store::SchemaState;

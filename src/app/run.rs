@@ -1,14 +1,18 @@
 //! `billd run`: the daemon.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::app::{
-    Exit, Failure, House, audit, figures, limits, open_house, settings_for_work, stop_signals,
-};
+use crate::app::exit::{Exit, Failure};
+use crate::app::services::{self, Services, limits, settings_for_work};
+use crate::app::signals::stop_signals;
+use crate::app::{audit, figures};
+use crate::gateway::Gateway;
 use crate::http::Server;
 use crate::scheduler::Schedule;
 use crate::settings::{Settings, Source};
@@ -23,41 +27,25 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
         "billd is starting"
     );
 
-    let house = open_house(&settings).await?;
+    let services = services::open(&settings).await?;
     let watched = CancellationToken::new();
-    let server = match settings.http.listen {
-        Some(listen) => {
-            let server = Server::bind(listen)
-                .await
-                .with_context(|| format!("couldn't listen on {listen}; set http.listen to a free address, or to \"\" for none"))?;
-            let address = server
-                .addr()
-                .context("couldn't read the address listened on")?;
-            info!(%address, "serving /livez, /readyz, /metrics and /webhooks/portone on {address}");
-            let (engine, metrics) = (house.engine.clone(), Arc::clone(&house.metrics));
-            let webhook = take_webhooks(&house, &settings, &watched);
-            Some(tokio::spawn(server.serve(
-                engine,
-                metrics,
-                webhook,
-                watched.clone(),
-            )))
-        }
-        None => None,
-    };
+    let server = serve(&services, &settings, &watched).await?;
     let figures = tokio::spawn(figures::keep(
-        house.store.clone(),
-        house.engine.clone(),
-        Arc::clone(&house.metrics),
+        services.store.clone(),
+        services.engine.clone(),
+        Arc::clone(&services.metrics),
         watched.clone(),
     ));
-    let schedule = Schedule::start(&settings.scheduler.sweep_cron, Arc::clone(&house.doorbell))
-        .await
-        .context("couldn't start the schedule")?;
-    let auditing = audit::keep(&settings, &house, stop.clone()).await?;
+    let schedule = Schedule::start(
+        &settings.scheduler.sweep_cron,
+        Arc::clone(&services.doorbell),
+    )
+    .await
+    .context("couldn't start the schedule")?;
+    let auditing = audit::keep(&settings, &services, stop.clone()).await?;
     info!("billd is running");
 
-    let quiet = house.engine.run(stop, hurry).await;
+    let quiet = services.engine.run(stop, hurry).await;
 
     schedule.stop().await;
     if let Some(auditing) = auditing {
@@ -68,7 +56,7 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     if let Some(server) = server {
         server.abort();
     }
-    house.store.close().await;
+    services.store.close().await;
     if quiet {
         info!("billd has stopped; nothing is under way");
         Ok(Exit::Done)
@@ -78,14 +66,45 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     }
 }
 
-/// The route of the webhook, and in the background what passes on what comes in by it.
-fn take_webhooks(house: &House, settings: &Settings, stop: &CancellationToken) -> axum::Router {
+/// Probes, metrics and the webhook, in the background; `None` if there is to be no port for them.
+async fn serve(
+    services: &Services<impl Gateway>,
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> Result<Option<JoinHandle<io::Result<()>>>, Failure> {
+    let Some(listen) = settings.http.listen else {
+        return Ok(None);
+    };
+    let server = Server::bind(listen).await.with_context(|| {
+        format!(
+            "couldn't listen on {listen}; set http.listen to a free address, or to \"\" for none"
+        )
+    })?;
+    let address = server
+        .addr()
+        .context("couldn't read the address listened on")?;
+    info!(%address, "serving /livez, /readyz, /metrics and /webhooks/portone on {address}");
+    let webhook = webhook(services, settings, stop);
+    Ok(Some(tokio::spawn(server.serve(
+        services.engine.clone(),
+        Arc::clone(&services.metrics),
+        webhook,
+        stop.clone(),
+    ))))
+}
+
+/// The route of the webhook, and in the background what passes its hints on.
+fn webhook(
+    services: &Services<impl Gateway>,
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> axum::Router {
     let sources = settings.http.webhook_sources.clone();
-    let (router, named) = webhook::router(sources, house.metrics.webhooks.clone());
+    let (router, named) = webhook::router(sources, services.metrics.webhooks.clone());
     tokio::spawn(webhook::pass_on(
         named,
-        house.store.clone(),
-        Arc::clone(&house.doorbell),
+        services.store.clone(),
+        Arc::clone(&services.doorbell),
         limits(settings).call,
         stop.clone(),
     ));

@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 
-use crate::app::{Exit, Failure, stop_signals};
+use crate::app::exit::{Exit, Failure};
+use crate::app::signals::stop_signals;
 use crate::cli;
 use crate::sandbox::{self, Latency, Options};
 use crate::terminal;

@@ -7,9 +7,12 @@ use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Exit, Failure, House, open_house, settings_for_work, stop_signals};
+use crate::app::exit::{Exit, Failure};
+use crate::app::services::{self, Services, settings_for_work};
+use crate::app::signals::stop_signals;
 use crate::cli::Output;
-use crate::engine::Swept;
+use crate::engine::{Engine, Swept};
+use crate::gateway::Gateway;
 use crate::settings::Source;
 use crate::store::StoreError;
 use crate::terminal;
@@ -32,39 +35,34 @@ struct Report {
 pub(super) async fn sweep(source: &Source, output: Output) -> Result<Exit, Failure> {
     let settings = settings_for_work(source)?;
     let (stop, hurry) = stop_signals().context("couldn't listen for signals")?;
-    let house = open_house(&settings).await?;
+    let services = services::open(&settings).await?;
     let started = Instant::now();
-    let showing = tokio::spawn(show_progress(house.engine.clone(), started));
-    let swept = house.engine.sweep(stop).await;
+    let showing = tokio::spawn(show_progress(services.engine.clone(), started));
+    let swept = services.engine.sweep(stop).await;
     showing.abort();
-    finish(house, swept, hurry, started, output).await
+    finish(services, swept, hurry, started, output).await
 }
 
 pub(super) async fn reconcile(source: &Source, output: Output) -> Result<Exit, Failure> {
     let settings = settings_for_work(source)?;
     let (stop, hurry) = stop_signals().context("couldn't listen for signals")?;
-    let house = open_house(&settings).await?;
+    let services = services::open(&settings).await?;
     let started = Instant::now();
-    let swept = house.engine.reconcile(stop).await;
-    finish(house, swept, hurry, started, output).await
+    let swept = services.engine.reconcile(stop).await;
+    finish(services, swept, hurry, started, output).await
 }
 
 async fn finish(
-    house: House,
+    services: Services<impl Gateway>,
     swept: Result<Swept, StoreError>,
     hurry: CancellationToken,
     started: Instant,
     output: Output,
 ) -> Result<Exit, Failure> {
     terminal::progress_done();
-    let stopped = house
-        .engine
-        .health()
-        .reasons
-        .into_iter()
-        .find(|one| one.contains("charging"));
-    let quiet = house.engine.drain(hurry).await;
-    house.store.close().await;
+    let stopped = services.engine.charging_stopped();
+    let quiet = services.engine.drain(hurry).await;
+    services.store.close().await;
     let swept = swept?;
     let complete = quiet && swept.unknown_left == 0 && swept.due_left == 0;
     let report = Report {
@@ -108,10 +106,7 @@ fn print(report: &Report, output: Output) -> Result<(), anyhow::Error> {
 }
 
 /// On a terminal, how far the sweep is; once a second.
-async fn show_progress<G: crate::gateway::Gateway>(
-    engine: crate::engine::Engine<G>,
-    started: Instant,
-) {
+async fn show_progress(engine: Engine<impl Gateway>, started: Instant) {
     loop {
         sleep(Duration::from_secs(1)).await;
         let counts = engine.progress();

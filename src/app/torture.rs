@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use crate::app::{Exit, Failure, stop_signals};
+use crate::app::exit::{Exit, Failure};
+use crate::app::signals::stop_signals;
 use crate::cli;
 use crate::sabotage::Bug;
 use crate::terminal;

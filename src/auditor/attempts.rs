@@ -8,24 +8,24 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::auditor::{AuditError, Auditor, patiently, whole_seconds, window_end};
+use crate::auditor::{AuditError, Auditor, whole_seconds, window_end, with_retries};
 use crate::domain::attempt::Lookup;
 use crate::domain::audit::{Comparison, Finding, FindingKind};
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::{Currency, Money};
 use crate::gateway::{Expected, Gateway, GatewayError};
-use crate::store::{Run, Stage, Unseen};
+use crate::store::{MissingPayment, Run, Stage};
 
 /// Payments per step, and so questions under way at once: few beside those of the engine.
 const QUESTIONS_MAX: u32 = 8;
 
-type Asked = (Unseen, Result<Lookup, GatewayError>);
+type Asked = (MissingPayment, Result<Lookup, GatewayError>);
 
-impl Auditor {
+impl<G: Gateway> Auditor<G> {
     /// Asks about the next few, or goes on to the next window.
     pub(super) async fn attempts(&self, run: &Run) -> Result<Run, AuditError> {
         let end = window_end(run);
-        let unseen = self.store.unseen(run, end, QUESTIONS_MAX).await?;
+        let unseen = self.store.missing_payments(run, end, QUESTIONS_MAX).await?;
         let mut next = run.clone();
         let Some(last) = unseen.last() else {
             next.walked_to = String::new();
@@ -50,13 +50,13 @@ impl Auditor {
         Ok(next)
     }
 
-    async fn ask_each(&self, unseen: Vec<Unseen>) -> Vec<Asked> {
+    async fn ask_each(&self, unseen: Vec<MissingPayment>) -> Vec<Asked> {
         let mut questions = JoinSet::new();
         for one in unseen {
             let gateway = Arc::clone(&self.gateway);
             questions.spawn(async move {
                 let answer = match expected(&one) {
-                    Some(expected) => patiently(|| gateway.look_up(&expected)).await,
+                    Some(expected) => with_retries(|| gateway.look_up(&expected)).await,
                     None => Ok(Lookup::NotFound),
                 };
                 (one, answer)
@@ -67,7 +67,7 @@ impl Auditor {
 }
 
 /// What the request asked for; `None` if our own row makes no sense, which is a finding as well.
-fn expected(one: &Unseen) -> Option<Expected> {
+fn expected(one: &MissingPayment) -> Option<Expected> {
     let currency = Currency::parse(&one.own.currency).ok();
     let expected = currency.and_then(|currency| {
         Some(Expected {
@@ -91,7 +91,7 @@ fn expected(one: &Unseen) -> Option<Expected> {
     expected
 }
 
-fn add(comparison: &mut Comparison, one: &Unseen, answer: Lookup) {
+fn add(comparison: &mut Comparison, one: &MissingPayment, answer: Lookup) {
     let finding = |kind, ours, theirs, note: &str| Finding {
         kind,
         merchant_uid: one.merchant_uid.clone(),
@@ -124,8 +124,8 @@ fn add(comparison: &mut Comparison, one: &Unseen, answer: Lookup) {
                 comparison.cancelled.push((name, theirs));
                 let note = "written down here; nothing to do";
                 let kind = FindingKind::CancelledThere;
-                let told = finding(kind, ours, Some(theirs), note);
-                comparison.findings.push(told);
+                let finding = finding(kind, ours, Some(theirs), note);
+                comparison.findings.push(finding);
             }
         }
         Lookup::NotFound => {
@@ -152,7 +152,7 @@ mod tests {
 
     /// What is added when the gateway shows a payment of which 900 were given back.
     fn added(ours: Option<&str>, theirs: &str) -> Comparison {
-        let one = Unseen {
+        let one = MissingPayment {
             merchant_uid: "order1".to_owned(),
             own: OwnEntry {
                 subscription: None,

@@ -1,12 +1,12 @@
 //! The auditor: holds the gateway's books against ours, page by page.
 //!
 //! PortOne V1 has no idempotency key, so this comparison is the last defence. It reads, writes down
-//! what is proved, and tells a person the rest; it never asks for money and never gives any back.
+//! what is proved, and notifies a person of the rest; it never asks for money and never gives any back.
 //! One page is in memory at a time. What a page means and how far the run has come are one commit,
 //! so a crash anywhere leaves a run that goes on at that page.
 
 mod attempts;
-mod report;
+mod notify;
 mod reservations;
 
 use std::sync::Arc;
@@ -18,11 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::causes::chain;
-use crate::domain::audit::{BookEntry, BookStatus, Comparison, Kinship};
+use crate::domain::audit::{BookEntry, BookStatus, Comparison, PartialMatch};
 use crate::engine::Doorbell;
-use crate::gateway::GatewayError;
-use crate::gateway::portone::PortOne;
-use crate::gateway::portone::books::Window;
+use crate::gateway::{Gateway, GatewayError, Window};
 use crate::store::{Run, Stage, Store, StoreError};
 
 /// Length of a window. PortOne takes 90 days; a day keeps the pages of one list few, so that
@@ -67,19 +65,18 @@ impl AuditError {
 }
 
 /// The auditor.
-#[derive(Clone)]
-pub struct Auditor {
+pub struct Auditor<G> {
     store: Store,
-    gateway: Arc<PortOne>,
+    gateway: Arc<G>,
     /// Rung when an open attempt was made due to be asked about; a command on its own has no one
     /// to wake.
     doorbell: Option<Arc<Doorbell>>,
 }
 
-impl Auditor {
+impl<G: Gateway> Auditor<G> {
     /// An auditor with a gateway client of its own, so that its long answers never take a
     /// connection from a charge.
-    pub fn new(store: Store, gateway: PortOne, doorbell: Option<Arc<Doorbell>>) -> Self {
+    pub fn new(store: Store, gateway: G, doorbell: Option<Arc<Doorbell>>) -> Self {
         Self {
             store,
             gateway: Arc::new(gateway),
@@ -123,7 +120,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// Carries a run to its end, and tells what is new. `show` is called after every page.
+    /// Carries a run to its end, and notifies of what is new. `show` is called after every page.
     pub async fn audit(
         &self,
         run: Run,
@@ -133,12 +130,12 @@ impl Auditor {
         info!(audit.id = run.id, from = %run.from, to = %run.to, "audit {}: from {} to {}", run.id, run.from, run.to);
         let last = run.clone();
         let ended = self.compare(run, stop, show).await;
-        // What was found before a stop or a fault is told all the same.
-        let told = report::tell(&self.store).await;
+        // A person is notified of what was found before a stop or a fault all the same.
+        let notified = notify::notify(&self.store).await;
         match ended {
             Ok(run) => {
-                told?;
-                report::ended(&run);
+                notified?;
+                notify::ended(&run);
                 Ok(run)
             }
             Err(error) => {
@@ -182,7 +179,7 @@ impl Auditor {
             from: run.window_from,
             to: before(window_end(run)),
         };
-        let page = patiently(|| self.gateway.payments(window, run.page)).await?;
+        let page = with_retries(|| self.gateway.payments(window, run.page)).await?;
         if page.unreadable > 0 {
             warn!(
                 audit.id = run.id,
@@ -193,7 +190,7 @@ impl Auditor {
                 run.page,
             );
         }
-        let comparison = self.held_against_ours(&page.entries).await?;
+        let comparison = self.compare_page(&page.entries).await?;
         let read = page.entries.len().saturating_add(page.unreadable);
         let mut next = run.clone();
         next.payments = run
@@ -210,7 +207,7 @@ impl Auditor {
         Ok(next)
     }
 
-    async fn held_against_ours(&self, entries: &[BookEntry]) -> Result<Comparison, AuditError> {
+    async fn compare_page(&self, entries: &[BookEntry]) -> Result<Comparison, AuditError> {
         let mut comparison = Comparison::default();
         let with_money: Vec<&BookEntry> = entries
             .iter()
@@ -221,22 +218,22 @@ impl Auditor {
             .map(|entry| entry.merchant_uid.clone())
             .collect();
         let own = self.store.own_entries(&names).await?;
-        let strangers: Vec<&BookEntry> = with_money
+        let unmatched: Vec<&BookEntry> = with_money
             .iter()
             .copied()
             .filter(|entry| !own.contains_key(&entry.merchant_uid))
             .collect();
-        let asked: Vec<_> = strangers
+        let asked: Vec<_> = unmatched
             .iter()
             .map(|entry| (entry.customer_uid.clone(), entry.merchant_uid.clone()))
             .collect();
-        let kinships = self.store.kinship(&asked).await?;
-        for (entry, kinship) in strangers.into_iter().zip(kinships) {
-            comparison.add(entry, None, kinship);
+        let matches = self.store.partial_matches(&asked).await?;
+        for (entry, partial) in unmatched.into_iter().zip(matches) {
+            comparison.add(entry, None, partial);
         }
         for entry in with_money {
             if let Some(own) = own.get(&entry.merchant_uid) {
-                comparison.add(entry, Some(own), Kinship::default());
+                comparison.add(entry, Some(own), PartialMatch::default());
             }
         }
         Ok(comparison)
@@ -276,7 +273,7 @@ impl Auditor {
 }
 
 /// Asks again after a while. A refused key is not asked about twice: it does not mend itself.
-async fn patiently<T, F: Future<Output = Result<T, GatewayError>>>(
+async fn with_retries<T, F: Future<Output = Result<T, GatewayError>>>(
     ask: impl Fn() -> F,
 ) -> Result<T, GatewayError> {
     for wait in WAITS {

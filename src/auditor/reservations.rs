@@ -4,9 +4,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::auditor::{AuditError, Auditor, before, patiently, whole_seconds};
+use crate::auditor::{AuditError, Auditor, before, whole_seconds, with_retries};
 use crate::domain::audit::{Comparison, Finding, FindingKind};
-use crate::gateway::portone::books::{Reservation, Window};
+use crate::gateway::{Gateway, Reservation, Window};
 use crate::store::Run;
 
 /// Length of a window: PortOne answers for three months, and the shortest three have 89 days.
@@ -14,7 +14,7 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 89);
 /// How far ahead is looked: past every yearly reservation.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24 * 400);
 
-impl Auditor {
+impl<G: Gateway> Auditor<G> {
     /// Up to when reservations are looked for.
     pub(super) async fn reservations_until(&self) -> Result<Timestamp, AuditError> {
         let now = whole_seconds(self.store.now().await?);
@@ -40,8 +40,8 @@ impl Auditor {
             from: run.window_from,
             to: end,
         };
-        let page = patiently(|| self.gateway.reservations(window, run.page)).await?;
-        let comparison = self.on_our_cards(&page.reservations).await?;
+        let page = with_retries(|| self.gateway.reservations(window, run.page)).await?;
+        let comparison = self.match_cards(&page.reservations).await?;
         let read = u64::try_from(page.reservations.len()).unwrap_or_default();
         let mut next = run.clone();
         next.schedules = run.schedules.saturating_add(read);
@@ -56,15 +56,15 @@ impl Auditor {
         Ok(Some(next))
     }
 
-    async fn on_our_cards(&self, list: &[Reservation]) -> Result<Comparison, AuditError> {
+    async fn match_cards(&self, list: &[Reservation]) -> Result<Comparison, AuditError> {
         let asked: Vec<_> = list
             .iter()
             .map(|one| (Some(one.customer_uid.clone()), one.merchant_uid.clone()))
             .collect();
-        let kinships = self.store.kinship(&asked).await?;
+        let matches = self.store.partial_matches(&asked).await?;
         let mut comparison = Comparison::default();
-        for (one, kinship) in list.iter().zip(kinships) {
-            let Some(subscription) = kinship.by_card else {
+        for (one, partial) in list.iter().zip(matches) {
+            let Some(subscription) = partial.by_card else {
                 continue;
             };
             let at = one.at.map(|at| format!(" at {at}")).unwrap_or_default();

@@ -1,12 +1,23 @@
 //! The command line.
 
-pub mod by_hand;
+mod billing_key;
+mod charge;
+mod output;
+mod payment;
+mod refund;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::civil::Date;
+
+pub use billing_key::BillingKey;
+pub use charge::{Again, Charge, Onetime, Terms};
+pub use output::Output;
+pub use payment::Payment;
+pub use refund::Refund;
 
 /// Recurring billing for merchants who charge through PortOne V1: never twice, never lost.
 #[derive(Debug, Parser)]
@@ -111,18 +122,18 @@ Examples:
         #[arg(long)]
         ready: bool,
     },
-    /// Charge by hand: a card that is typed in, or a billing key
-    #[command(subcommand, after_help = by_hand::CHARGE_HELP)]
-    Charge(by_hand::Charge),
+    /// Charge once, outside a subscription: a card that is typed in, or a billing key
+    #[command(subcommand, after_help = charge::HELP)]
+    Charge(Charge),
     /// Issue, show, list and delete billing keys
-    #[command(subcommand, after_help = by_hand::KEY_HELP)]
-    BillingKey(by_hand::BillingKey),
+    #[command(subcommand, after_help = billing_key::HELP)]
+    BillingKey(BillingKey),
     /// Look a payment up, in the gateway's books and in ours
-    #[command(subcommand, after_help = by_hand::PAYMENT_HELP)]
-    Payment(by_hand::Payment),
+    #[command(subcommand, after_help = payment::HELP)]
+    Payment(Payment),
     /// Give money back, all or a part, once
-    #[command(after_help = by_hand::REFUND_HELP)]
-    Refund(by_hand::Refund),
+    #[command(after_help = refund::HELP)]
+    Refund(Refund),
     /// See it work, in half a minute: a database, a gateway and a book of its own, and a crash
     #[cfg(feature = "demo")]
     #[command(after_help = "\
@@ -157,14 +168,6 @@ Examples:
   BILLD__GATEWAY__BASE_URL=http://127.0.0.1:18081 BILLD__GATEWAY__IMP_KEY=sandbox_key \\
     BILLD__GATEWAY__IMP_SECRET=sandbox_secret billd run")]
     Sandbox(Sandbox),
-}
-
-/// How results are printed.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct Output {
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Options of the audit. Days are counted in Korea, as PortOne's console counts them.

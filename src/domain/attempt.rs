@@ -1,27 +1,59 @@
 //! One request for money: what is asked, and what can become of it.
 
+use std::sync::Arc;
+
+use crate::domain::card::Card;
 use crate::domain::decline::DeclineClass;
 use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid};
 use crate::domain::money::Money;
 
-/// What the gateway is asked for: one `POST /subscribe/payments/again`.
+/// What the gateway is asked for: one request for money, whoever asks and whatever is charged.
 ///
 /// Carries the buyer's details, so it has no `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ChargeRequest {
     /// Our number for this attempt.
     pub merchant_uid: MerchantUid,
-    /// The card.
-    pub customer_uid: CustomerUid,
+    /// What is charged.
+    pub instrument: Instrument,
     /// The sum.
     pub money: Money,
     /// What the buyer's statement says, at most 40 characters.
     pub name: String,
-    /// Everything else `again` takes, most of it optional.
+    /// Everything else that the gateway takes, most of it optional.
     pub terms: ChargeTerms,
 }
 
-/// The optional fields of `again`, as the subscription holds them. `None` is not sent.
+/// What a request for money is charged to.
+#[derive(Clone)]
+pub enum Instrument {
+    /// A billing key.
+    BillingKey(CustomerUid),
+    /// The card itself. It is wiped from memory with the last clone of the request.
+    Card {
+        /// The card.
+        card: Arc<Card>,
+        /// Under which name the gateway stores it as a billing key; `None` does not store it.
+        store_as: Option<CustomerUid>,
+        /// `provider` or `provider.MID`, for a merchant with several.
+        provider: Option<String>,
+    },
+}
+
+impl Instrument {
+    /// The billing key that is charged, or that this request stores.
+    pub fn customer_uid(&self) -> Option<&CustomerUid> {
+        match self {
+            Self::BillingKey(customer_uid) => Some(customer_uid),
+            Self::Card { store_as, .. } => store_as.as_ref(),
+        }
+    }
+}
+
+/// The optional fields of a request for money, as the subscription holds them. `None` is not sent.
+///
+/// The store fills them and the gateway reads them. They are here, between the two, because neither
+/// may know the other; no rule looks at any but the two parts of tax.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ChargeTerms {
     /// The tax-free part of the amount, in minor units.
@@ -50,6 +82,47 @@ pub struct ChargeTerms {
     pub product_type: Option<String>,
     /// The rarely used fields, as the text of one JSON object.
     pub extra: String,
+}
+
+/// How far a request for money has come, as its row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptState {
+    /// Written down; it may be on its way.
+    Started,
+    /// Money moved.
+    Paid,
+    /// Refused; no money moved.
+    Declined,
+    /// It never left; no money moved.
+    NotSent,
+    /// Nobody can tell yet.
+    Unknown,
+}
+
+impl AttemptState {
+    /// The word of the schema.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Paid => "paid",
+            Self::Declined => "declined",
+            Self::NotSent => "not_sent",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Reads the word of the schema.
+    pub fn parse(word: &str) -> Option<Self> {
+        [
+            Self::Started,
+            Self::Paid,
+            Self::Declined,
+            Self::NotSent,
+            Self::Unknown,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == word)
+    }
 }
 
 /// What became of one request for money.

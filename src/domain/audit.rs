@@ -1,7 +1,7 @@
 //! What follows when the gateway's books are held against ours. Pure.
 //!
 //! The gateway's record is evidence, not an order: it can make an attempt due to be asked about,
-//! prove that money moved, and tell a person. It never makes anything unpaid.
+//! prove that money moved, and notify a person. It never makes anything unpaid.
 
 use std::fmt;
 
@@ -60,6 +60,35 @@ impl FindingKind {
 impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What became of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindingState {
+    /// A person must look.
+    Open,
+    /// A person has explained it: nobody is notified of it again.
+    Explained,
+    /// The books agree again. If they differ once more, it is open again.
+    Corrected,
+}
+
+impl FindingState {
+    /// The word of the schema.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Explained => "explained",
+            Self::Corrected => "mended",
+        }
+    }
+
+    /// Reads the word of the schema.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Open, Self::Explained, Self::Corrected]
+            .into_iter()
+            .find(|state| state.as_str() == word)
     }
 }
 
@@ -137,15 +166,15 @@ pub struct OwnEntry {
 
 impl OwnEntry {
     /// Whether somebody else gave some of it back. While a refund of ours is open it may well have
-    /// been that one, and its own question will tell.
+    /// been that one, and its own look at the payment will show.
     pub fn is_cancelled_there(&self, given_back: i64) -> bool {
         given_back > self.cancelled_amount && !self.is_being_refunded
     }
 }
 
-/// What our books say of a record that they don't hold.
+/// What ties a record that matches no row of ours to our subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Kinship {
+pub struct PartialMatch {
     /// A subscription that charges this card.
     pub by_card: Option<SubscriptionId>,
     /// The subscription that its `merchant_uid` is derived from.
@@ -195,27 +224,27 @@ pub struct Verdict {
     /// It is ours and moved money, so our payment has its counterpart.
     pub is_seen: bool,
     /// Everything was given back, so whatever was found about it before no longer holds.
-    pub is_settled: bool,
+    pub is_refunded: bool,
     /// What is to be done.
     pub act: Act,
-    /// What a person must be told.
+    /// What a person must be notified of.
     pub found: Option<FindingKind>,
 }
 
 /// Judges one record of the gateway's books.
-pub fn judge(entry: &BookEntry, own: Option<&OwnEntry>, kinship: Kinship) -> Verdict {
+pub fn judge(entry: &BookEntry, own: Option<&OwnEntry>, partial: PartialMatch) -> Verdict {
     let mut verdict = Verdict {
         is_seen: false,
-        is_settled: false,
+        is_refunded: false,
         act: Act::Nothing,
         found: None,
     };
     if entry.status == BookStatus::NoMoney {
         return verdict;
     }
-    verdict.is_settled = !entry.is_kept();
+    verdict.is_refunded = !entry.is_kept();
     let Some(own) = own else {
-        verdict.found = stranger(entry, kinship);
+        verdict.found = unmatched(entry, partial);
         return verdict;
     };
     verdict.is_seen = true;
@@ -243,14 +272,14 @@ pub fn judge(entry: &BookEntry, own: Option<&OwnEntry>, kinship: Kinship) -> Ver
 }
 
 /// Money that none of our requests asked for. Other sales of the same merchant are none of ours.
-fn stranger(entry: &BookEntry, kinship: Kinship) -> Option<FindingKind> {
+fn unmatched(entry: &BookEntry, partial: PartialMatch) -> Option<FindingKind> {
     if !entry.is_kept() {
         return None;
     }
-    if kinship.by_name.is_some() || kinship.is_named_like_ours {
+    if partial.by_name.is_some() || partial.is_named_like_ours {
         return Some(FindingKind::PaidThereNotHere);
     }
-    kinship.by_card.map(|_| FindingKind::ForeignPayment)
+    partial.by_card.map(|_| FindingKind::ForeignPayment)
 }
 
 fn mismatch(entry: &BookEntry, own: &OwnEntry) -> Option<FindingKind> {
@@ -292,28 +321,28 @@ pub struct Comparison {
     /// Requests of ours that the books hold.
     pub seen: Vec<String>,
     /// Payments, by `merchant_uid` and `imp_uid`, of which everything was given back.
-    pub settled: Vec<(String, String)>,
+    pub refunded: Vec<(String, String)>,
     /// Requests of ours to ask about now.
     pub ask_now: Vec<String>,
     /// Payments to write down for requests that count as unpaid.
     pub paid: Vec<(String, Payment)>,
     /// How much was given back in all, by `merchant_uid`.
     pub cancelled: Vec<(String, i64)>,
-    /// What a person must be told.
+    /// What a person must be notified of.
     pub findings: Vec<Finding>,
 }
 
 impl Comparison {
     /// Adds what one record of the books means.
-    pub fn add(&mut self, entry: &BookEntry, own: Option<&OwnEntry>, kinship: Kinship) {
-        let verdict = judge(entry, own, kinship);
+    pub fn add(&mut self, entry: &BookEntry, own: Option<&OwnEntry>, partial: PartialMatch) {
+        let verdict = judge(entry, own, partial);
         let name = &entry.merchant_uid;
         if verdict.is_seen {
             self.seen.push(name.clone());
         }
-        if verdict.is_settled {
+        if verdict.is_refunded {
             let imp_uid = entry.payment.imp_uid.as_str().to_owned();
-            self.settled.push((name.clone(), imp_uid));
+            self.refunded.push((name.clone(), imp_uid));
         }
         match verdict.act {
             Act::Nothing => {}
@@ -325,7 +354,7 @@ impl Comparison {
             }
         }
         if let Some(kind) = verdict.found {
-            self.findings.push(finding(kind, entry, own, kinship));
+            self.findings.push(finding(kind, entry, own, partial));
         }
     }
 }
@@ -334,7 +363,7 @@ fn finding(
     kind: FindingKind,
     entry: &BookEntry,
     own: Option<&OwnEntry>,
-    kinship: Kinship,
+    partial: PartialMatch,
 ) -> Finding {
     let (ours, theirs) = if kind == FindingKind::CancelledThere {
         let given_back = entry.payment.cancelled_amount;
@@ -348,22 +377,22 @@ fn finding(
         imp_uid: Some(entry.payment.imp_uid.as_str().to_owned()),
         subscription: own
             .and_then(|own| own.subscription)
-            .or(kinship.by_name)
-            .or(kinship.by_card),
+            .or(partial.by_name)
+            .or(partial.by_card),
         amount_ours: ours,
         amount_theirs: theirs,
         currency: Some(entry.currency.clone()),
-        note: note(kind, own, kinship).map(str::to_owned),
+        note: note(kind, own, partial).map(str::to_owned),
     }
 }
 
 /// What a person should know beside the figures. Cards are not named: the subscription is.
-fn note(kind: FindingKind, own: Option<&OwnEntry>, kinship: Kinship) -> Option<&'static str> {
+fn note(kind: FindingKind, own: Option<&OwnEntry>, partial: PartialMatch) -> Option<&'static str> {
     match (kind, own) {
         (FindingKind::PaidThereNotHere, Some(_)) => {
             Some("counted as unpaid here; now written down as paid, so it is not charged again")
         }
-        (FindingKind::PaidThereNotHere, None) if kinship.by_name.is_none() => Some(
+        (FindingKind::PaidThereNotHere, None) if partial.by_name.is_none() => Some(
             "bears a name such as billd makes, but the tables know nothing of it: lost by a \
              fail-over, or another billd's on this merchant account",
         ),

@@ -37,22 +37,22 @@ fn subscription() -> SubscriptionId {
 }
 
 fn check(entry: &BookEntry, own: Option<&OwnEntry>, act: Act, found: Option<FindingKind>) {
-    let verdict = judge(entry, own, Kinship::default());
+    let verdict = judge(entry, own, PartialMatch::default());
     assert_eq!((verdict.act, verdict.found), (act, found), "{entry:?}");
 }
 
 #[test]
-fn what_both_books_hold_alike_is_nothing_to_tell() {
+fn what_both_books_hold_alike_is_no_finding() {
     let paid = entry(BookStatus::Paid, 0);
     check(&paid, Some(&own(OwnState::Paid)), Act::Nothing, None);
-    assert!(judge(&paid, Some(&own(OwnState::Paid)), Kinship::default()).is_seen);
+    assert!(judge(&paid, Some(&own(OwnState::Paid)), PartialMatch::default()).is_seen);
 }
 
 #[test]
 fn a_record_without_money_says_nothing_about_anything() {
     for state in [OwnState::Open, OwnState::Paid, OwnState::Final] {
         let failed = entry(BookStatus::NoMoney, 0);
-        let verdict = judge(&failed, Some(&own(state)), Kinship::default());
+        let verdict = judge(&failed, Some(&own(state)), PartialMatch::default());
         assert_eq!((verdict.act, verdict.found), (Act::Nothing, None));
         assert!(
             !verdict.is_seen,
@@ -68,7 +68,7 @@ fn an_open_attempt_is_asked_about_and_not_written_down_from_a_list() {
 }
 
 #[test]
-fn money_for_a_declined_attempt_is_written_down_and_told() {
+fn money_for_a_declined_attempt_is_written_down_and_found() {
     let found = Some(FindingKind::PaidThereNotHere);
     for (status, cancelled) in [(BookStatus::Paid, 0), (BookStatus::Cancelled, 9900)] {
         let record = entry(status, cancelled);
@@ -112,20 +112,20 @@ fn a_second_receipt_under_one_name_is_paid_twice_until_it_is_given_back() {
     second.status = BookStatus::Cancelled;
     second.payment.cancelled_amount = 9900;
     check(&second, Some(&own(OwnState::Paid)), Act::Nothing, None);
-    assert!(judge(&second, Some(&own(OwnState::Paid)), Kinship::default()).is_settled);
+    assert!(judge(&second, Some(&own(OwnState::Paid)), PartialMatch::default()).is_refunded);
 }
 
 #[test]
-fn a_strangers_payment_matters_if_it_took_our_card_or_bears_our_name() {
+fn an_unmatched_payment_matters_if_it_took_our_card_or_bears_our_name() {
     let paid = entry(BookStatus::Paid, 0);
     check(&paid, None, Act::Nothing, None);
-    let by_card = Kinship {
+    let by_card = PartialMatch {
         by_card: Some(subscription()),
-        ..Kinship::default()
+        ..PartialMatch::default()
     };
     let found = judge(&paid, None, by_card).found;
     assert_eq!(found, Some(FindingKind::ForeignPayment));
-    let by_name = Kinship {
+    let by_name = PartialMatch {
         by_name: Some(subscription()),
         ..by_card
     };
@@ -136,16 +136,16 @@ fn a_strangers_payment_matters_if_it_took_our_card_or_bears_our_name() {
 }
 
 #[test]
-fn a_name_such_as_billd_makes_is_told_though_no_row_knows_of_it() {
-    let by_shape = Kinship {
+fn a_name_such_as_billd_makes_is_a_finding_though_no_row_knows_of_it() {
+    let by_shape = PartialMatch {
         is_named_like_ours: true,
-        ..Kinship::default()
+        ..PartialMatch::default()
     };
     let mut comparison = Comparison::default();
     comparison.add(&entry(BookStatus::Paid, 0), None, by_shape);
-    let told = &comparison.findings[0];
-    assert_eq!(told.kind, FindingKind::PaidThereNotHere);
-    let note = told.note.as_deref().unwrap();
+    let finding = &comparison.findings[0];
+    assert_eq!(finding.kind, FindingKind::PaidThereNotHere);
+    let note = finding.note.as_deref().unwrap();
     assert!(note.contains("another billd's"), "{note}");
 }
 
@@ -177,5 +177,5 @@ fn a_refund_of_ours_whose_fate_is_open_is_left_to_its_own_question() {
     let mut refunded = own(OwnState::Paid);
     refunded.is_being_refunded = true;
     check(&part, Some(&refunded), Act::Nothing, None);
-    assert!(judge(&part, Some(&refunded), Kinship::default()).is_seen);
+    assert!(judge(&part, Some(&refunded), PartialMatch::default()).is_seen);
 }

@@ -3,7 +3,7 @@
 //! The same laws as for a subscription's charges, with one difference: nothing is ever sent again
 //! by itself. The card of a `onetime` is gone, and for an `again` a person was there to decide.
 
-use crate::domain::attempt::{ChargeOutcome, ChargeTerms, Lookup};
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest, Instrument, Lookup};
 use crate::domain::dunning::{
     Decision, GiveUpReason, History, NotFoundPolicy, Policy, Question, decide, decide_lookup,
 };
@@ -48,24 +48,22 @@ pub struct HandCharge {
     pub vat_amount: Option<i64>,
 }
 
-/// What the gateway is asked for with the card itself: one `POST /subscribe/payments/onetime`.
-/// The card travels beside it.
-///
-/// Carries the buyer's details, so it has no `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct OnetimeRequest {
-    /// Our number for this attempt.
-    pub merchant_uid: MerchantUid,
-    /// Under which name the card is stored; `None` does not store it.
-    pub customer_uid: Option<CustomerUid>,
-    /// The sum.
-    pub money: Money,
-    /// What the buyer's statement says, at most 40 characters.
-    pub name: String,
-    /// `provider` or `provider.MID`, for a merchant with several.
-    pub pg: Option<String>,
-    /// Everything else.
-    pub terms: ChargeTerms,
+impl HandCharge {
+    /// What is written down of this request. The card itself is not.
+    pub fn of(request: &ChargeRequest) -> Self {
+        Self {
+            merchant_uid: request.merchant_uid.clone(),
+            kind: match &request.instrument {
+                Instrument::BillingKey(_) => HandKind::Again,
+                Instrument::Card { .. } => HandKind::Onetime,
+            },
+            customer_uid: request.instrument.customer_uid().cloned(),
+            money: request.money,
+            name: request.name.clone(),
+            tax_free: request.terms.tax_free,
+            vat_amount: request.terms.vat_amount,
+        }
+    }
 }
 
 /// The rules for what can't be sent again.

@@ -187,6 +187,26 @@ fn bounded(text: String, kind: &'static str, characters_max: usize) -> Result<St
     }
 }
 
+/// A payment by either of its numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentName {
+    /// The gateway's.
+    Imp(ImpUid),
+    /// Ours.
+    Merchant(MerchantUid),
+}
+
+impl PaymentName {
+    /// PortOne's numbers begin with `imp_`, which no number of ours can.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.starts_with("imp_") {
+            ImpUid::parse(text).map(Self::Imp)
+        } else {
+            MerchantUid::parse(text).map(Self::Merchant)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;

@@ -10,6 +10,7 @@ pub mod dunning;
 pub mod hand;
 pub mod ids;
 pub mod money;
+pub mod payment;
 pub mod rate_limit;
 pub mod recheck;
 pub mod refund;

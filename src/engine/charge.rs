@@ -108,8 +108,7 @@ impl<G: Gateway> Inner<G> {
     /// One attempt, from the request to the record.
     async fn charge(&self, claim: &Claim, lease: Lease, turn: Slot, slot: OwnedSemaphorePermit) {
         let call = self.calls.acquire().await;
-        // 2. Charge: the only call in this daemon that moves money. It has no `Err`, so nothing
-        //    can skip step 4.
+        // 2. Charge: from here on money may move. It has no `Err`, so nothing can skip step 4.
         let (outcome, took) = match self.rate_limiter.wait(turn, lease, self.limits.call).await {
             Ok(()) => {
                 crash_at(SendNext);

@@ -12,12 +12,11 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::causes::chain;
-use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent};
+use crate::domain::attempt::{ChargeOutcome, ChargeRequest, Instrument, Lookup, NotSent};
 use crate::domain::claim::{Answer, Claim, Recorded};
 use crate::domain::dunning::{Decision, History, Question, decide};
 use crate::domain::hand::{HandCharge, decide_by_card, decide_lookup_by_card};
-use crate::domain::ids::{AttemptNo, SubscriptionId};
-use crate::engine::charge::InFlight;
+use crate::domain::ids::{AttemptNo, MerchantUid, SubscriptionId};
 use crate::engine::lease::Lease;
 use crate::engine::{Engine, Inner, planted, report};
 use crate::gateway::{Expected, Gateway};
@@ -76,13 +75,10 @@ pub enum FirstPaid {
 }
 
 impl<G: Gateway> Engine<G> {
-    /// Writes a charge down, lets `send` send it, and records what became of it.
-    pub async fn charge_by_hand(
-        &self,
-        charge: &HandCharge,
-        send: impl AsyncFnOnce(&G) -> ChargeOutcome,
-    ) -> Result<HandCharged, StoreError> {
+    /// Writes a charge down, sends it, and records what became of it.
+    pub async fn charge_by_hand(&self, request: &ChargeRequest) -> Result<HandCharged, StoreError> {
         let inner = &self.inner;
+        let charge = &HandCharge::of(request);
         // 1. Begin: the intent is durable before any money can move.
         let lease = Lease::start(inner.limits.lease);
         let key = match inner.store.begin_hand(charge, inner.limits.lease).await? {
@@ -93,7 +89,7 @@ impl<G: Gateway> Engine<G> {
         };
         // 2. Charge.
         let started = Instant::now();
-        let outcome = inner.send_by_hand(lease, send).await;
+        let outcome = inner.send_by_hand(request, lease).await;
         inner
             .metrics
             .time_call(charge.kind.as_str(), started.elapsed());
@@ -115,12 +111,14 @@ impl<G: Gateway> Engine<G> {
         })
     }
 
-    /// Writes a subscription down together with its first attempt, lets `send` send the payment, and
-    /// records what became of it as for every attempt.
+    /// Writes a subscription down together with its first attempt, sends the payment by `instrument`,
+    /// and records what became of it as for every attempt. `announce` is told the number before
+    /// anything leaves.
     pub async fn pay_first(
         &self,
         first: &FirstPayment,
-        send: impl AsyncFnOnce(&G, &Claim) -> ChargeOutcome,
+        instrument: Instrument,
+        announce: impl FnOnce(&MerchantUid),
     ) -> Result<FirstPaid, StoreError> {
         let inner = &self.inner;
         let lease = Lease::start(inner.limits.lease);
@@ -133,10 +131,14 @@ impl<G: Gateway> Engine<G> {
             FirstBegun::Exists(id) => return Ok(FirstPaid::Exists(id)),
             FirstBegun::Open(id) => return Ok(FirstPaid::Open(id)),
         };
+        announce(&claim.key.merchant_uid);
+        let request = ChargeRequest {
+            instrument,
+            ..claim.request.clone()
+        };
         let started = Instant::now();
-        let outcome = inner
-            .send_by_hand(lease, async |gateway: &G| send(gateway, &claim).await)
-            .await;
+        let outcome = inner.send_by_hand(&request, lease).await;
+        drop(request);
         let took = started.elapsed();
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
@@ -194,16 +196,12 @@ impl Follow {
 }
 
 impl<G: Gateway> Inner<G> {
-    async fn send_by_hand(
-        &self,
-        lease: Lease,
-        send: impl AsyncFnOnce(&G) -> ChargeOutcome,
-    ) -> ChargeOutcome {
-        if !lease.outlives(self.limits.call) {
-            return ChargeOutcome::NotSent(NotSent::LeaseTooShort);
+    async fn send_by_hand(&self, request: &ChargeRequest, lease: Lease) -> ChargeOutcome {
+        if lease.outlives(self.limits.call) {
+            self.send(request, lease).await.0
+        } else {
+            ChargeOutcome::NotSent(NotSent::LeaseTooShort)
         }
-        let _in_flight = InFlight::count(&self.metrics.in_flight);
-        send(&self.gateway).await
     }
 
     /// Writes an outcome down, and tries again for a while if the database is away.

@@ -321,10 +321,14 @@ impl<G: Gateway> Engine<G> {
                 "the database server changed: nothing is begun for {left} s"
             ));
         }
-        if let Some(reason) = inner.breaker.reason() {
-            reasons.push(format!("charging is stopped: {reason}"));
-        }
+        reasons.extend(self.charging_stopped());
         Health { reasons }
+    }
+
+    /// Why nothing is charged, though the gateway and the database may answer; `None` if it is.
+    pub fn charging_stopped(&self) -> Option<String> {
+        let reason = self.inner.breaker.reason()?;
+        Some(format!("charging is stopped: {reason}"))
     }
 
     /// Charges and questions under way.

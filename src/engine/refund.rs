@@ -53,13 +53,12 @@ struct Known {
 }
 
 impl<G: Gateway> Engine<G> {
-    /// Writes a refund down, lets `send` send it, and records what became of it.
+    /// Writes a refund down, sends it, and records what became of it.
     pub async fn refund_by_hand(
         &self,
         request: &RefundRequest,
         customer_uid: Option<CustomerUid>,
         key: &str,
-        send: impl AsyncFnOnce(&G) -> RefundOutcome,
     ) -> Result<Refunded, StoreError> {
         let inner = &self.inner;
         // 1. Begin: the intent is durable before any money can move.
@@ -77,7 +76,7 @@ impl<G: Gateway> Engine<G> {
         // 2. Send.
         let started = Instant::now();
         let outcome = if lease.outlives(inner.limits.call) {
-            send(&inner.gateway).await
+            inner.gateway.refund(request).await
         } else {
             RefundOutcome::NotSent(NotSent::LeaseTooShort)
         };
@@ -109,7 +108,7 @@ impl<G: Gateway> Inner<G> {
             reason: Some(reason),
             message: Some(message),
         };
-        let message = match outcome {
+        let (meaning, message) = match outcome {
             RefundOutcome::Refunded => return Known::refunded(),
             RefundOutcome::NotSent(why) => {
                 return Known {
@@ -119,10 +118,10 @@ impl<G: Gateway> Inner<G> {
                 };
             }
             RefundOutcome::Unknown(doubt) => return unknown(doubt.reason.as_str(), doubt.detail),
-            RefundOutcome::Refused(message) => message,
+            RefundOutcome::Refused { meaning, message } => (meaning, message),
         };
         let look = self.look(request, customer_uid).await;
-        match judge_refusal(request, &message, look.as_ref().map_err(drop)) {
+        match judge_refusal(request, meaning, look.as_ref().map_err(drop)) {
             Refusal::Proved => Known {
                 state: RefundState::Refused,
                 reason: Some("refused"),

@@ -20,7 +20,6 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
-use crate::gateway::portone::Endpoint;
 use crate::settings::reader::Reader;
 use crate::store::{Connection, Pooler};
 use crate::telemetry::Format;
@@ -268,26 +267,27 @@ impl Settings {
         })
     }
 
-    /// Where PortOne is and who we are; the missing key or secret if there is none.
-    pub fn endpoint(&self) -> Result<Endpoint, SettingsError> {
-        // Charges and questions share the connections.
+    /// The gateway's key and secret, in this order; the missing one if there is none.
+    pub fn credentials(&self) -> Result<(SecretString, SecretString), SettingsError> {
+        Ok((
+            present("gateway.imp_key", self.gateway.imp_key.as_ref())?,
+            present("gateway.imp_secret", self.gateway.imp_secret.as_ref())?,
+        ))
+    }
+
+    /// Most calls to the gateway at once. Charges and questions share the connections.
+    pub fn calls_max(&self) -> usize {
         let calls_max = self
             .engine
             .concurrency
             .saturating_add(self.reconcile.concurrency);
-        Ok(Endpoint {
-            base_url: self.gateway.base_url.clone(),
-            imp_key: present("gateway.imp_key", self.gateway.imp_key.as_ref())?,
-            imp_secret: present("gateway.imp_secret", self.gateway.imp_secret.as_ref())?,
-            timeout: self.gateway.timeout,
-            connect_timeout: self
-                .gateway
-                .timeout
-                .checked_div(2)
-                .unwrap_or_default()
-                .min(CONNECT_TIMEOUT_MAX),
-            connections_max: usize::try_from(calls_max).unwrap_or(usize::MAX),
-        })
+        usize::try_from(calls_max).unwrap_or(usize::MAX)
+    }
+
+    /// How long a connection to the gateway may take.
+    pub fn connect_timeout(&self) -> Duration {
+        let half = self.gateway.timeout.checked_div(2).unwrap_or_default();
+        half.min(CONNECT_TIMEOUT_MAX)
     }
 
     /// The merchant's rules for what follows an outcome.

@@ -1,4 +1,4 @@
-//! The rest after the server has changed: see `billd.at_rest`, which every claim asks.
+//! The hold after a fail-over: see `billd_internal.may_charge`, which every claim asks.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct FailoverHold {
 }
 
 impl Store {
-    /// Whether claims rest, as the last one of them found. Asks nothing of the server itself.
+    /// Whether there is one, as the last one of them found. Asks nothing of the server itself.
     pub async fn failover_hold(&self) -> Result<Option<FailoverHold>, StoreError> {
         let statement = sqlx::query!(
             r#"-- store::failover_hold
@@ -38,7 +38,7 @@ impl Store {
     /// Why something was not begun though nothing in the book stands against it.
     pub(super) async fn not_begun(&self, otherwise: &str) -> StoreError {
         match self.failover_hold().await {
-            Ok(Some(rest)) => StoreError::OnHold(rest.left),
+            Ok(Some(hold)) => StoreError::OnHold(hold.left),
             Ok(None) => StoreError::Corrupt(otherwise.to_owned()),
             Err(error) => error,
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::types::Uuid;
 
-use crate::domain::attempt::{ChargeRequest, ChargeTerms};
+use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
 use crate::domain::calendar::{Interval, Zone};
 use crate::domain::claim::{AttemptKey, Claim};
 use crate::domain::dunning::History;
@@ -239,7 +239,7 @@ fn claim(first: &FirstPayment, born: &Born, name: &str, fence: i64) -> Result<Cl
         },
         request: ChargeRequest {
             merchant_uid,
-            customer_uid: first.customer_uid.clone(),
+            instrument: Instrument::BillingKey(first.customer_uid.clone()),
             money: first.money,
             name: first.name.clone(),
             terms: first.terms.clone(),

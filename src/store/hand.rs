@@ -7,8 +7,8 @@ use crate::domain::dunning::Question;
 use crate::domain::hand::{HandCharge, HandKind};
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::{Currency, Money};
+use crate::domain::payment::BookPayment;
 use crate::store::answers::Evidence;
-use crate::store::payment::BookPayment;
 use crate::store::rows::seconds;
 use crate::store::{Store, StoreError};
 
@@ -241,7 +241,7 @@ impl Store {
             return Ok(true);
         }
         let now = self.payment(&record.key.merchant_uid).await?;
-        Ok(now.is_some_and(|now| now.state == evidence.state))
+        Ok(now.is_some_and(|now| now.state.as_str() == evidence.state))
     }
 
     /// Makes every charge by hand and every refund whose fate is unknown due to be asked about now.

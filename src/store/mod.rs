@@ -29,12 +29,12 @@ use std::time::Duration;
 use crate::store::session::Pool;
 
 pub use attempts::{ClaimLimits, Claimed, Position};
-pub use audit::{FindingRow, OpenFindings, Run, Stage, Unseen};
+pub use audit::{FindingRow, MissingPayment, OpenFindings, Run, Stage};
 pub use backlog::{Backlog, ServerClock};
 pub use failover_hold::FailoverHold;
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use hand::{HandBegun, HandKey, HandRecord, OpenHand};
-pub use payment::{BookPayment, KeyUse};
+pub use payment::KeyUse;
 pub use rate_limit::Slots;
 pub use recheck::Rechecked;
 pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};

@@ -1,44 +1,15 @@
 //! One request for money under its `merchant_uid`, whichever table it stands in; and who uses a
 //! billing key.
 
-use jiff::civil::Date;
 use sqlx::types::Uuid;
 
-use crate::domain::ids::{CustomerUid, MerchantUid, SubscriptionId};
+use crate::domain::attempt::AttemptState;
+use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid, SubscriptionId};
+use crate::domain::money::{Currency, Money};
+use crate::domain::payment::{BookPayment, PaymentKind};
+use crate::domain::state::SubscriptionState;
+use crate::store::hand::corrupt;
 use crate::store::{Store, StoreError};
-
-/// What our book says of one `merchant_uid`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BookPayment {
-    /// `attempt` of a subscription, or by hand: `onetime` or `again`.
-    pub kind: String,
-    /// `started`, `paid`, `declined`, `not_sent` or `unknown`.
-    pub state: String,
-    /// The sum in minor units.
-    pub amount: i64,
-    /// Three letters.
-    pub currency: String,
-    /// The card, if it is stored.
-    pub customer_uid: Option<String>,
-    /// Whose debt it was.
-    pub subscription: Option<SubscriptionId>,
-    /// Which period's.
-    pub period: Option<Date>,
-    /// PortOne's number.
-    pub imp_uid: Option<String>,
-    /// Class of the decline, or kind of doubt.
-    pub reason: Option<String>,
-    /// The provider's code.
-    pub code: Option<String>,
-    /// What the gateway said.
-    pub message: Option<String>,
-    /// How much was given back, as far as we know.
-    pub cancelled_amount: i64,
-    /// The tax-free part of the amount, if it has one.
-    pub tax_free: Option<i64>,
-    /// The value-added tax of the amount, if it is given.
-    pub vat_amount: Option<i64>,
-}
 
 /// A subscription that charges a billing key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +18,8 @@ pub struct KeyUse {
     pub subscription: SubscriptionId,
     /// What the buyer's statement says.
     pub name: String,
-    /// `active`, `past_due` or `paused`.
-    pub state: String,
+    /// Where it stands.
+    pub state: SubscriptionState,
 }
 
 impl Store {
@@ -76,22 +47,27 @@ impl Store {
         )
         .fetch_optional(&self.pool);
         let row = self.within(statement).await?;
-        Ok(row.map(|row| BookPayment {
-            kind: row.kind,
-            state: row.state,
-            amount: row.amount,
-            currency: row.currency,
-            customer_uid: row.customer_uid,
-            subscription: row.subscription_id.map(SubscriptionId),
-            period: row.period.map(jiff_sqlx::Date::to_jiff),
-            imp_uid: row.imp_uid,
-            reason: row.reason,
-            code: row.code,
-            message: row.message,
-            cancelled_amount: row.cancelled_amount,
-            tax_free: row.tax_free,
-            vat_amount: row.vat_amount,
-        }))
+        row.map(|row| {
+            let currency = Currency::parse(&row.currency).map_err(corrupt)?;
+            let customer_uid = row.customer_uid.map(CustomerUid::parse).transpose();
+            let imp_uid = row.imp_uid.map(ImpUid::parse).transpose();
+            Ok(BookPayment {
+                kind: word(PaymentKind::parse, &row.kind)?,
+                state: word(AttemptState::parse, &row.state)?,
+                money: Money::new(row.amount, currency).map_err(corrupt)?,
+                customer_uid: customer_uid.map_err(corrupt)?,
+                subscription: row.subscription_id.map(SubscriptionId),
+                period: row.period.map(jiff_sqlx::Date::to_jiff),
+                imp_uid: imp_uid.map_err(corrupt)?,
+                reason: row.reason,
+                code: row.code,
+                message: row.message,
+                cancelled_amount: row.cancelled_amount,
+                tax_free: row.tax_free,
+                vat_amount: row.vat_amount,
+            })
+        })
+        .transpose()
     }
 
     /// The subscriptions that charge a billing key and have not ended.
@@ -105,37 +81,14 @@ impl Store {
         )
         .fetch_all(&self.pool);
         let rows = self.within(statement).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| KeyUse {
-                subscription: SubscriptionId(row.id),
-                name: row.name,
-                state: row.state,
+        rows.into_iter()
+            .map(|row| {
+                Ok(KeyUse {
+                    subscription: SubscriptionId(row.id),
+                    name: row.name,
+                    state: word(SubscriptionState::parse, &row.state)?,
+                })
             })
-            .collect())
-    }
-
-    /// Every card that a subscription which has not ended is charged to, in order, from the one
-    /// after `after`.
-    pub async fn customer_uids(
-        &self,
-        after: &str,
-        rows_max: u32,
-    ) -> Result<Vec<CustomerUid>, StoreError> {
-        let statement = sqlx::query_scalar!(
-            "-- store::customer_uids
-            select distinct customer_uid from billd.subscription
-            where customer_uid > $1 and state <> 'cancelled'
-            order by customer_uid
-            limit $2",
-            after,
-            i64::from(rows_max),
-        )
-        .fetch_all(&self.pool);
-        let names = self.within(statement).await?;
-        names
-            .into_iter()
-            .map(|name| CustomerUid::parse(name).map_err(super::hand::corrupt))
             .collect()
     }
 
@@ -143,7 +96,7 @@ impl Store {
     pub async fn subscription_outlook(
         &self,
         subscription: SubscriptionId,
-    ) -> Result<Option<(String, Option<jiff::Timestamp>)>, StoreError> {
+    ) -> Result<Option<(SubscriptionState, Option<jiff::Timestamp>)>, StoreError> {
         let id: Uuid = subscription.0;
         let statement = sqlx::query!(
             r#"-- store::subscription_outlook
@@ -153,9 +106,15 @@ impl Store {
         )
         .fetch_optional(&self.pool);
         let row = self.within(statement).await?;
-        Ok(row.map(|row| {
+        row.map(|row| {
             let next = row.next_charge_at.map(jiff_sqlx::Timestamp::to_jiff);
-            (row.state, next)
-        }))
+            Ok((word(SubscriptionState::parse, &row.state)?, next))
+        })
+        .transpose()
     }
+}
+
+/// Reads a word of the schema.
+pub(super) fn word<T>(parse: fn(&str) -> Option<T>, word: &str) -> Result<T, StoreError> {
+    parse(word).ok_or_else(|| StoreError::Corrupt(format!("{word:?} where a state should be")))
 }

@@ -7,8 +7,9 @@ use sqlx::types::Uuid;
 use crate::domain::dunning::Question;
 use crate::domain::ids::{CustomerUid, ImpUid};
 use crate::domain::money::Currency;
-use crate::domain::refund::RefundRequest;
+use crate::domain::refund::{RefundRequest, RefundStatus};
 use crate::store::hand::{BEGIN_TRIES, corrupt, merchant_uid};
+use crate::store::payment::word;
 use crate::store::rows::seconds;
 use crate::store::{Store, StoreError};
 
@@ -37,10 +38,26 @@ pub struct RefundKey {
 pub struct BookRefund {
     /// Its name within the payment.
     pub key: String,
-    /// `started`, `refunded` or `unknown`.
-    pub state: String,
+    /// `Started`, `Refunded` or `Unknown`.
+    pub state: RefundStatus,
     /// The sum in minor units.
     pub amount: i64,
+}
+
+struct BookRow {
+    key: String,
+    state: String,
+    amount: i64,
+}
+
+impl BookRow {
+    fn into_refund(self) -> Result<BookRefund, StoreError> {
+        Ok(BookRefund {
+            key: self.key,
+            state: word(RefundStatus::parse, &self.state)?,
+            amount: self.amount,
+        })
+    }
 }
 
 /// A refund whose fate is open and which is leased to us to look at.
@@ -80,14 +97,19 @@ pub enum RefundState {
 }
 
 impl RefundState {
+    /// The same without what goes with it.
+    pub fn status(self) -> RefundStatus {
+        match self {
+            Self::Refunded => RefundStatus::Refunded,
+            Self::Refused => RefundStatus::Refused,
+            Self::NotSent => RefundStatus::NotSent,
+            Self::Unknown { .. } => RefundStatus::Unknown,
+        }
+    }
+
     /// The word for rows and results.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refunded => "refunded",
-            Self::Refused => "refused",
-            Self::NotSent => "not_sent",
-            Self::Unknown { .. } => "unknown",
-        }
+        self.status().as_str()
     }
 }
 
@@ -168,14 +190,15 @@ impl Store {
             return Ok(Some(RefundBegun::Known(known)));
         }
         let open = sqlx::query_as!(
-            BookRefund,
+            BookRow,
             "-- store::begin_refund, the one that is open
             select key, state, amount from billd.refund
             where imp_uid = $1 and state in ('started', 'unknown')",
             request.imp_uid.as_str(),
         )
         .fetch_optional(&self.pool);
-        Ok(self.within(open).await?.map(RefundBegun::Open))
+        let open = self.within(open).await?.map(BookRow::into_refund);
+        Ok(open.transpose()?.map(RefundBegun::Open))
     }
 
     /// The refund of this name, if it is done or open.
@@ -185,7 +208,7 @@ impl Store {
         key: &str,
     ) -> Result<Option<BookRefund>, StoreError> {
         let statement = sqlx::query_as!(
-            BookRefund,
+            BookRow,
             "-- store::refund_of_key
             select key, state, amount from billd.refund
             where imp_uid = $1 and key = $2
@@ -196,7 +219,8 @@ impl Store {
             key,
         )
         .fetch_optional(&self.pool);
-        self.within(statement).await
+        let known = self.within(statement).await?;
+        known.map(BookRow::into_refund).transpose()
     }
 
     /// Takes over refunds whose lease or waiting time has ended, to look at their payments.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sqlx::types::Uuid;
 
-use crate::domain::attempt::{ChargeRequest, ChargeTerms};
+use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
 use crate::domain::calendar::{Interval, IntervalUnit, Period, Schedule, Zone};
 use crate::domain::claim::{AttemptKey, BadRow, Claim, OpenAttempt};
 use crate::domain::dunning::{History, Question};
@@ -117,10 +117,11 @@ impl AttemptRow {
         };
         let due_at = self.due_at.to_jiff();
         let late = self.now.to_jiff().duration_since(due_at);
+        let customer_uid = CustomerUid::parse(self.customer_uid).map_err(text)?;
         Ok(Claim {
             request: ChargeRequest {
                 merchant_uid: key.merchant_uid.clone(),
-                customer_uid: CustomerUid::parse(self.customer_uid).map_err(text)?,
+                instrument: Instrument::BillingKey(customer_uid),
                 money,
                 name: self.name,
                 terms: ChargeTerms {

@@ -178,6 +178,17 @@ fn each_thing_is_known_only_where_it_belongs() {
     }
 }
 
+/// A second gateway is a folder beside the first and one line in one file.
+#[test]
+fn one_file_outside_the_gateways_names_one_of_them() {
+    let naming: Vec<_> = sources()
+        .into_iter()
+        .filter(|(module, _, code)| module != "gateway" && code.contains("portone_v1"))
+        .map(|(_, path, _)| path.display().to_string())
+        .collect();
+    assert_eq!(naming, ["src/app/gateway.rs"]);
+}
+
 #[test]
 fn a_file_can_be_read_in_one_sitting() {
     for (_, path, code) in sources() {

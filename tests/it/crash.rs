@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billd::domain::attempt::{ChargeOutcome, ChargeRequest, Lookup, Payment};
+use billd::domain::card::Card;
 use billd::domain::claim::{Answer, Claim, Recorded};
 use billd::domain::dunning::Decision;
-use billd::domain::ids::ImpUid;
+use billd::domain::ids::{CustomerUid, ImpUid, MerchantUid};
+use billd::domain::refund::{RefundOutcome, RefundRequest};
 use billd::engine::{Doorbell, Engine};
-use billd::gateway::portone::PortOne;
-use billd::gateway::{Expected, Gateway, GatewayError};
+use billd::gateway::portone_v1::PortOne;
+use billd::gateway::{
+    BillingKey, BookPage, CallError, Expected, Gateway, GatewayError, KeyOwner, PaymentRecord,
+    Reservation, ReservationPage, Window,
+};
 use billd::metrics::Metrics;
 use billd::sandbox::{Fault, FaultKind, Route};
 use billd::store::ClaimLimits;
@@ -91,6 +96,63 @@ impl Gateway for AuditingGateway {
 
     async fn look_up(&self, expected: &Expected) -> Result<Lookup, GatewayError> {
         self.inner.look_up(expected).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> RefundOutcome {
+        self.inner.refund(request).await
+    }
+
+    async fn payment(&self, imp_uid: &ImpUid) -> Result<Option<PaymentRecord>, CallError> {
+        self.inner.payment(imp_uid).await
+    }
+
+    async fn payments_of(&self, name: &MerchantUid) -> Result<Vec<PaymentRecord>, CallError> {
+        self.inner.payments_of(name).await
+    }
+
+    async fn payments(&self, window: Window, page: u32) -> Result<BookPage, GatewayError> {
+        self.inner.payments(window, page).await
+    }
+
+    async fn reservations(
+        &self,
+        window: Window,
+        page: u32,
+    ) -> Result<ReservationPage, GatewayError> {
+        self.inner.reservations(window, page).await
+    }
+
+    async fn reservations_of(
+        &self,
+        name: &CustomerUid,
+        window: Window,
+    ) -> Result<Vec<Reservation>, CallError> {
+        self.inner.reservations_of(name, window).await
+    }
+
+    async fn issue_key(
+        &self,
+        name: &CustomerUid,
+        card: &Card,
+        owner: &KeyOwner,
+    ) -> Result<BillingKey, CallError> {
+        self.inner.issue_key(name, card, owner).await
+    }
+
+    async fn key(&self, name: &CustomerUid) -> Result<Option<BillingKey>, CallError> {
+        self.inner.key(name).await
+    }
+
+    async fn delete_key(
+        &self,
+        name: &CustomerUid,
+        reason: Option<&str>,
+    ) -> Result<Option<BillingKey>, CallError> {
+        self.inner.delete_key(name, reason).await
+    }
+
+    fn token_refreshes(&self) -> u64 {
+        self.inner.token_refreshes()
     }
 }
 

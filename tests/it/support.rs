@@ -10,7 +10,7 @@ use billd::domain::claim::{BadRow, OpenAttempt};
 use billd::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
 use billd::embedded::{Embedded, Options};
 use billd::engine::{Doorbell, Engine, Limits, Swept};
-use billd::gateway::portone::{Endpoint, PortOne};
+use billd::gateway::portone_v1::{Endpoint, PortOne};
 use billd::metrics::Metrics;
 use billd::sandbox::{self, Running};
 use billd::store::{Connection, Pooler, Store};

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use billd::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms, Payment};
+use billd::domain::attempt::{ChargeOutcome, ChargeRequest, ChargeTerms, Instrument, Payment};
 use billd::domain::claim::{Answer, Claim};
 use billd::domain::dunning::Decision;
 use billd::domain::ids::{CustomerUid, ImpUid, MerchantUid};
 use billd::domain::money::{Currency, Money};
 use billd::engine::Cursor;
 use billd::gateway::Gateway;
-use billd::gateway::portone::{Endpoint, PortOne};
+use billd::gateway::portone_v1::{Endpoint, PortOne};
 use billd::sandbox::{IMP_KEY, IMP_SECRET};
 use billd::store::{ClaimLimits, Claimed, Store};
 use secrecy::SecretString;
@@ -114,7 +114,7 @@ pub(super) async fn calls(sandbox: &Sandbox, scale: Scale) -> anyhow::Result<Lim
 fn request(number: u64) -> anyhow::Result<ChargeRequest> {
     Ok(ChargeRequest {
         merchant_uid: MerchantUid::parse(format!("{number:040}"))?,
-        customer_uid: CustomerUid::parse(format!("cust_{number}"))?,
+        instrument: Instrument::BillingKey(CustomerUid::parse(format!("cust_{number}"))?),
         money: Money::new(9900, Currency::KRW)?,
         name: "프리미엄 월간".to_owned(),
         terms: ChargeTerms {

@@ -53,7 +53,7 @@ fn the_defaults_are_what_the_documents_say() {
     assert_eq!(settings.audit.days, 3);
     assert_eq!(settings.log.format, Format::Pretty);
     assert_eq!(settings.policy().not_sent.first, Duration::from_secs(30));
-    assert_eq!(settings.endpoint().unwrap().connections_max, 64 + 16);
+    assert_eq!(settings.calls_max(), 64 + 16);
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn an_audit_without_an_hour_is_off() {
 #[test]
 fn a_key_of_digits_keeps_its_zeros() {
     let settings = load(&[]).unwrap();
-    let endpoint = settings.endpoint().unwrap();
-    assert_eq!(endpoint.imp_key.expose_secret(), "0012345678901234");
+    let (imp_key, _) = settings.credentials().unwrap();
+    assert_eq!(imp_key.expose_secret(), "0012345678901234");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn no_secret_is_ever_printed() {
     let printed = format!(
         "{settings:?} {:#?} {:?}",
         settings.database,
-        settings.endpoint()
+        settings.credentials()
     );
     for secret in ["hunter2", "0012345678901234", "s3cret"] {
         assert!(!printed.contains(secret), "{printed}");
@@ -113,7 +113,7 @@ fn each_missing_secret_is_named_if_it_is_needed_and_not_otherwise() {
     );
 
     let settings = Settings::load(&source(&[]), Needs::default()).unwrap();
-    assert!(settings.endpoint().is_err());
+    assert!(settings.credentials().is_err());
     assert!(settings.connection().is_err());
 }
 

@@ -1,12 +1,13 @@
-//! Findings: once each, told once, and counted.
+//! Findings: each once, with one notification, and counted.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sqlx::types::Uuid;
 
-use crate::domain::audit::Finding;
+use crate::domain::audit::{Finding, FindingState};
 use crate::domain::ids::SubscriptionId;
+use crate::store::payment::word;
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
@@ -15,9 +16,9 @@ use crate::store::{Store, StoreError};
 pub struct FindingRow {
     /// Its number.
     pub id: i64,
-    /// `open`, `explained` or `mended`.
-    pub state: String,
-    /// The kind's word.
+    /// What became of it.
+    pub state: FindingState,
+    /// The kind's word; text, so that a kind of a newer billd can be shown.
     pub kind: String,
     /// Under which number.
     pub merchant_uid: String,
@@ -54,28 +55,28 @@ struct Row {
     note: Option<String>,
 }
 
-impl From<Row> for FindingRow {
-    fn from(row: Row) -> Self {
-        Self {
-            id: row.id,
-            state: row.state,
-            kind: row.kind,
-            merchant_uid: row.merchant_uid,
-            imp_uid: row.imp_uid,
-            subscription: row.subscription_id.map(SubscriptionId),
-            amount_ours: row.amount_ours,
-            amount_theirs: row.amount_theirs,
-            note: row.note,
-        }
+impl Row {
+    fn into_finding(self) -> Result<FindingRow, StoreError> {
+        Ok(FindingRow {
+            id: self.id,
+            state: word(FindingState::parse, &self.state)?,
+            kind: self.kind,
+            merchant_uid: self.merchant_uid,
+            imp_uid: self.imp_uid,
+            subscription: self.subscription_id.map(SubscriptionId),
+            amount_ours: self.amount_ours,
+            amount_theirs: self.amount_theirs,
+            note: self.note,
+        })
     }
 }
 
 impl Store {
-    /// Findings that have not been told yet, oldest first.
-    pub async fn untold_findings(&self, rows_max: u32) -> Result<Vec<FindingRow>, StoreError> {
+    /// Findings that nobody was notified of yet, oldest first.
+    pub async fn findings_to_notify(&self, rows_max: u32) -> Result<Vec<FindingRow>, StoreError> {
         let statement = sqlx::query_as!(
             Row,
-            "-- store::untold_findings
+            "-- store::findings_to_notify
             select id, state, kind, merchant_uid, imp_uid, subscription_id, amount_ours,
                 amount_theirs, note
             from billd.finding
@@ -86,14 +87,14 @@ impl Store {
         )
         .fetch_all(&self.pool);
         let rows = self.within(statement).await?;
-        Ok(rows.into_iter().map(FindingRow::from).collect())
+        rows.into_iter().map(Row::into_finding).collect()
     }
 
-    /// Notes that everything up to this finding was told; returns how many that are. Only after the
-    /// telling: one that is told twice is better than one that is never told.
-    pub async fn told_findings(&self, last_id: i64) -> Result<u64, StoreError> {
+    /// Notes that somebody was notified of everything up to this finding; returns how many that are. Only
+    /// afterwards: twice is better than never.
+    pub async fn mark_notified(&self, last_id: i64) -> Result<u64, StoreError> {
         let statement = sqlx::query!(
-            "-- store::told_findings
+            "-- store::mark_notified
             update billd.finding set told_at = billd.now() where told_at is null and id <= $1",
             last_id,
         )
@@ -122,7 +123,7 @@ impl Store {
         )
         .fetch_all(&self.pool);
         let rows = self.within(statement).await?;
-        Ok(rows.into_iter().map(FindingRow::from).collect())
+        rows.into_iter().map(Row::into_finding).collect()
     }
 
     /// Counts what is open, and says when an audit last ended.
@@ -153,8 +154,8 @@ impl Store {
     }
 }
 
-/// Writes findings down, each once. What a person has explained stays explained; what was mended
-/// and is there again is open again, and told again.
+/// Writes findings down, each once. What a person has explained stays explained; what was corrected
+/// and is there again is open again, with a new notification.
 pub(super) async fn upsert(
     tx: &mut Tx,
     run_id: i64,

@@ -7,7 +7,8 @@
 mod findings;
 mod page;
 mod runs;
+mod write;
 
 pub use findings::{FindingRow, OpenFindings};
-pub use page::Unseen;
+pub use page::MissingPayment;
 pub use runs::{Run, Stage};

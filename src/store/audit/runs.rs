@@ -218,7 +218,7 @@ impl Store {
         Ok(is_ours)
     }
 
-    /// Ends a run: what it could have seen again and did not is mended.
+    /// Ends a run: what it could have seen again and did not is corrected.
     pub async fn finish_audit(&self, run: &Run) -> Result<bool, StoreError> {
         let mut tx = self.within(self.pool.begin()).await?;
         let is_ours = self.within(progress(&mut tx, run)).await?;

@@ -1,0 +1,121 @@
+//! How a command ends.
+
+use crate::gateway::{CallError, GatewayError};
+use crate::settings::SettingsError;
+use crate::store::StoreError;
+
+/// How a command ended, for whoever called it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Something unexpected failed.
+    Failed = 1,
+    /// Settings are missing or wrong.
+    Settings = 3,
+    /// The database can't be reached.
+    Database = 4,
+    /// The schema is not this program's.
+    Schema = 5,
+    /// The gateway can't be reached, or refuses the key.
+    Gateway = 6,
+    /// Something is still due or unknown, or a stop cut calls short.
+    WorkLeft = 7,
+    /// Declined or refused: no money moved.
+    Declined = 8,
+    /// Something stands against it, or a person did not say yes.
+    NotDone = 9,
+    /// The gateway's books and ours differ, and a person must look.
+    Findings = 10,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Settings => 3,
+            Self::Database => 4,
+            Self::Schema => 5,
+            Self::Gateway => 6,
+            Self::WorkLeft => 7,
+            Self::Declined => 8,
+            Self::NotDone => 9,
+            Self::Findings => 10,
+        }
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which class of trouble.
+    pub exit: Exit,
+    /// What happened; its chain is printed.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            exit: Exit::Failed,
+            error,
+        }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::new(Exit::Settings, error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::Unavailable(_)
+            | StoreError::Busy(_)
+            | StoreError::TooSlow(_)
+            | StoreError::OnHold(_) => Exit::Database,
+            StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
+            StoreError::Migration(_) => Exit::Schema,
+            StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<GatewayError> for Failure {
+    fn from(error: GatewayError) -> Self {
+        Self::new(Exit::Gateway, error)
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let exit = match &error {
+            CallError::Gateway(_) => Exit::Gateway,
+            CallError::Refused { .. } => Exit::Declined,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// Something stands against it.
+pub(super) fn not_done(complaint: impl Into<String>) -> Failure {
+    Failure {
+        exit: Exit::NotDone,
+        error: anyhow::Error::msg(complaint.into()),
+    }
+}

@@ -1,0 +1,20 @@
+//! Which gateway: the only place that names a concrete one.
+
+use crate::app::exit::{Exit, Failure};
+use crate::gateway::Gateway;
+use crate::gateway::portone_v1::{Endpoint, PortOne};
+use crate::settings::Settings;
+
+/// A client of the gateway of the settings; nothing is sent yet.
+pub(super) fn connect(settings: &Settings) -> Result<impl Gateway + use<>, Failure> {
+    let (imp_key, imp_secret) = settings.credentials()?;
+    PortOne::new(Endpoint {
+        base_url: settings.gateway.base_url.clone(),
+        imp_key,
+        imp_secret,
+        timeout: settings.gateway.timeout,
+        connect_timeout: settings.connect_timeout(),
+        connections_max: settings.calls_max(),
+    })
+    .map_err(|error| Failure::new(Exit::Failed, error))
+}

@@ -1,0 +1,109 @@
+//! What the commands work with, put together: settings, store, gateway, engine.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::app::exit::{Exit, Failure};
+use crate::app::gateway;
+use crate::engine::{Doorbell, Engine, Limits};
+use crate::gateway::Gateway;
+use crate::metrics::Metrics;
+use crate::settings::{Needs, Settings, Source};
+use crate::store::{SchemaState, Store};
+
+/// Everything a command that charges or asks needs.
+pub(super) struct Services<G> {
+    pub(super) store: Store,
+    pub(super) engine: Engine<G>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) doorbell: Arc<Doorbell>,
+}
+
+/// Puts them together, once the database answers and has our schema.
+pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + use<>>, Failure> {
+    let store = open_store(settings).await?;
+    require_schema(&store).await?;
+    let gateway = gateway::connect(settings)?;
+    let metrics = Metrics::new();
+    let doorbell = Arc::new(Doorbell::default());
+    let engine = Engine::new(
+        store.clone(),
+        gateway,
+        settings.policy(),
+        limits(settings),
+        Arc::clone(&metrics),
+        Arc::clone(&doorbell),
+    );
+    Ok(Services {
+        store,
+        engine,
+        metrics,
+        doorbell,
+    })
+}
+
+/// Connects once for real, so that a wrong address or password is named as such.
+pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
+    let store = Store::new(&settings.connection()?)?;
+    store.server_version().await?;
+    Ok(store)
+}
+
+pub(super) async fn require_schema(store: &Store) -> Result<(), Failure> {
+    let complaint = match store.schema_state().await? {
+        SchemaState::Current => return Ok(()),
+        SchemaState::Older { missing } => format!(
+            "the database lacks {missing} migration(s) of this billd; run `billd migrate`, then start again"
+        ),
+        SchemaState::OtherRoutines => {
+            "the functions, triggers and views of the database are of another billd; run `billd migrate`, then \
+             start again"
+                .to_owned()
+        }
+        SchemaState::Newer => {
+            "the database was migrated by a newer billd; run that version here too".to_owned()
+        }
+        SchemaState::Broken => {
+            "a migration was changed after it had been applied, or was left half done; compare \
+             billd.schema_migration with this version's migrations"
+                .to_owned()
+        }
+    };
+    Err(Failure {
+        exit: Exit::Schema,
+        error: anyhow::Error::msg(complaint),
+    })
+}
+
+/// Loads the settings for a command that charges or asks, and starts the log.
+pub(super) fn settings_for_work(source: &Source) -> Result<Settings, Failure> {
+    let settings = Settings::load(
+        source,
+        Needs {
+            database: true,
+            gateway: true,
+        },
+    )?;
+    crate::telemetry::init(settings.log.format, &settings.log.filter)
+        .context("couldn't start the log")?;
+    Ok(settings)
+}
+
+/// Most attempts in one claim. Larger batches make nothing faster, and a claim would hold its row locks
+/// longer.
+const BATCH: u32 = 500;
+
+pub(super) fn limits(settings: &Settings) -> Limits {
+    let count = |number: u32| usize::try_from(number).unwrap_or(1);
+    Limits {
+        charges_max: count(settings.engine.concurrency),
+        questions_max: count(settings.reconcile.concurrency),
+        batch: BATCH,
+        lease: settings.engine.lease,
+        call: settings.call(),
+        rate_per_second: settings.gateway.rate_per_second,
+        catch_up_pace: settings.engine.catch_up_interval,
+        drain: settings.engine.drain,
+    }
+}

@@ -1,0 +1,296 @@
+//! What is to be asked for when a person wants money given back: how much is left, and how much of
+//! it is tax.
+
+use crate::domain::attempt::{AttemptState, Lookup};
+use crate::domain::ids::{ImpUid, MerchantUid, PaymentName};
+use crate::domain::money::Currency;
+use crate::domain::payment::BookPayment;
+use crate::domain::refund::RefundRequest;
+
+/// What a person wants given back of a payment.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RefundWish {
+    /// How much, in minor units; `None` is all that is left.
+    pub amount: Option<i64>,
+    /// The tax-free part of it.
+    pub tax_free: Option<i64>,
+    /// The value-added tax within it.
+    pub vat_amount: Option<i64>,
+    /// What the gateway is told as the reason.
+    pub note: Option<String>,
+}
+
+impl RefundWish {
+    /// The name of this refund within its payment, if the person gives none: the same wish twice is
+    /// the same refund.
+    pub fn key(&self) -> String {
+        match self.amount {
+            Some(amount) => amount.to_string(),
+            None => "full".to_owned(),
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefundPlan {
+    /// Ask for this.
+    Send(RefundRequest),
+    /// All of it had been given back before.
+    NothingLeft,
+}
+
+/// A part of a sum that is named for the tax office.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaxPart {
+    /// The tax-free part.
+    TaxFree,
+    /// The value-added tax.
+    VatAmount,
+}
+
+/// What stands against giving money back. Nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefundFault {
+    /// The payment's own fate is open.
+    #[error("it is not known yet whether it was paid")]
+    Open,
+    /// No money moved.
+    #[error("the payment is {}", .0.as_str())]
+    NotPaid(AttemptState),
+    /// The person named another payment under the same number.
+    #[error("the payment in the book is {booked}")]
+    AnotherPayment {
+        /// The one in the book.
+        booked: ImpUid,
+    },
+    /// The gateway does not show the payment as the book does.
+    #[error("the gateway does not show the payment as the book does")]
+    NotShown,
+    /// The look-up is behind.
+    #[error("the gateway shows {shown} given back, the book knows of {booked}")]
+    LookUpBehind {
+        /// What the gateway shows.
+        shown: i64,
+        /// What the book knows of.
+        booked: i64,
+    },
+    /// More than is left.
+    #[error("{balance} {currency} are left, not {amount}")]
+    TooMuch {
+        /// What is left.
+        balance: i64,
+        /// What was wanted.
+        amount: i64,
+        /// The currency of both.
+        currency: Currency,
+    },
+    /// The payment had such a part, so the refund must say how much of it is one.
+    #[error("the payment had a part of {whole}")]
+    PartMissing {
+        /// Which.
+        part: TaxPart,
+        /// How much of the payment it was.
+        whole: i64,
+        /// How much is to be given back.
+        amount: i64,
+    },
+}
+
+/// The receipt of a payment that can be given back.
+pub fn refundable<'a>(
+    payment: &'a BookPayment,
+    name: &PaymentName,
+) -> Result<&'a ImpUid, RefundFault> {
+    match (payment.state, &payment.imp_uid, name) {
+        (AttemptState::Paid, Some(booked), PaymentName::Imp(named)) if named != booked => {
+            Err(RefundFault::AnotherPayment {
+                booked: booked.clone(),
+            })
+        }
+        (AttemptState::Paid, Some(booked), _) => Ok(booked),
+        (AttemptState::Started | AttemptState::Unknown, _, _) => Err(RefundFault::Open),
+        (state, _, _) => Err(RefundFault::NotPaid(state)),
+    }
+}
+
+/// Plans a refund by the balance that the gateway shows now, which must not be behind the book.
+pub fn plan_refund(
+    merchant_uid: &MerchantUid,
+    imp_uid: &ImpUid,
+    payment: &BookPayment,
+    found: &Lookup,
+    wish: RefundWish,
+) -> Result<RefundPlan, RefundFault> {
+    let found = match found {
+        Lookup::Paid(found) if found.imp_uid == *imp_uid => found,
+        Lookup::Paid(_) | Lookup::Failed { .. } | Lookup::NotFound | Lookup::Unclear(_) => {
+            return Err(RefundFault::NotShown);
+        }
+    };
+    let booked = payment.cancelled_amount;
+    if found.cancelled_amount < booked {
+        return Err(RefundFault::LookUpBehind {
+            shown: found.cancelled_amount.max(0),
+            booked,
+        });
+    }
+    let paid = payment.money.amount();
+    let balance = paid.saturating_sub(found.cancelled_amount);
+    if balance <= 0 && wish.amount.is_none() {
+        return Ok(RefundPlan::NothingLeft);
+    }
+    let amount = wish.amount.unwrap_or(balance);
+    if amount > balance {
+        return Err(RefundFault::TooMuch {
+            balance,
+            amount,
+            currency: payment.money.currency(),
+        });
+    }
+    let part = |part, given: Option<i64>, whole: Option<i64>| match (given, whole) {
+        (Some(given), _) => Ok(Some(given)),
+        (None, Some(whole)) if amount == paid => Ok(Some(whole)),
+        (None, Some(whole)) if whole > 0 => Err(RefundFault::PartMissing {
+            part,
+            whole,
+            amount,
+        }),
+        (None, Some(_) | None) => Ok(None),
+    };
+    Ok(RefundPlan::Send(RefundRequest {
+        merchant_uid: merchant_uid.clone(),
+        imp_uid: imp_uid.clone(),
+        amount,
+        checksum: balance,
+        payment_amount: paid,
+        currency: payment.money.currency(),
+        tax_free: part(TaxPart::TaxFree, wish.tax_free, payment.tax_free)?,
+        vat_amount: part(TaxPart::VatAmount, wish.vat_amount, payment.vat_amount)?,
+        note: wish.note,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::Payment;
+    use crate::domain::money::Money;
+    use crate::domain::payment::PaymentKind;
+
+    fn imp_uid(text: &str) -> ImpUid {
+        ImpUid::parse(text).unwrap()
+    }
+
+    /// A payment of 9,900, of which the book knows 1,000 to have been given back.
+    fn payment() -> BookPayment {
+        BookPayment {
+            kind: PaymentKind::Attempt,
+            state: AttemptState::Paid,
+            money: Money::new(9_900, Currency::KRW).unwrap(),
+            customer_uid: None,
+            subscription: None,
+            period: None,
+            imp_uid: Some(imp_uid("imp_1")),
+            reason: None,
+            code: None,
+            message: None,
+            cancelled_amount: 1_000,
+            tax_free: None,
+            vat_amount: None,
+        }
+    }
+
+    fn planned(
+        payment: &BookPayment,
+        shown: i64,
+        amount: Option<i64>,
+    ) -> Result<RefundPlan, RefundFault> {
+        let found = Lookup::Paid(Payment {
+            imp_uid: imp_uid("imp_1"),
+            pg_provider: None,
+            pg_tid: None,
+            receipt_url: None,
+            cancelled_amount: shown,
+        });
+        let wish = RefundWish {
+            amount,
+            ..RefundWish::default()
+        };
+        let name = MerchantUid::parse("a1").unwrap();
+        plan_refund(&name, &imp_uid("imp_1"), payment, &found, wish)
+    }
+
+    fn sums(plan: Result<RefundPlan, RefundFault>) -> (i64, i64) {
+        match plan.unwrap() {
+            RefundPlan::Send(request) => (request.amount, request.checksum),
+            RefundPlan::NothingLeft => (0, 0),
+        }
+    }
+
+    #[test]
+    fn what_is_left_by_the_gateways_figure_is_given_back() {
+        assert_eq!(sums(planned(&payment(), 1_000, None)), (8_900, 8_900));
+        assert_eq!(sums(planned(&payment(), 2_000, Some(900))), (900, 7_900));
+        assert_eq!(sums(planned(&payment(), 9_900, None)), (0, 0));
+    }
+
+    /// Hazard: a look-up that is behind shows a balance that is too high, and more is given back than
+    /// was paid.
+    #[test]
+    fn a_balance_that_is_behind_the_book_or_too_small_plans_nothing() {
+        let behind = RefundFault::LookUpBehind {
+            shown: 0,
+            booked: 1_000,
+        };
+        assert_eq!(planned(&payment(), 0, None), Err(behind));
+        let too_much = RefundFault::TooMuch {
+            balance: 8_900,
+            amount: 9_000,
+            currency: Currency::KRW,
+        };
+        assert_eq!(planned(&payment(), 1_000, Some(9_000)), Err(too_much));
+    }
+
+    /// Hazard: the whole of a mixed-tax charge is given back as taxable.
+    #[test]
+    fn a_part_of_a_mixed_tax_payment_must_say_how_much_of_it_is_tax_free() {
+        let mut mixed = payment();
+        mixed.cancelled_amount = 0;
+        mixed.tax_free = Some(4_000);
+        let RefundPlan::Send(whole) = planned(&mixed, 0, None).unwrap() else {
+            panic!("nothing is left");
+        };
+        assert_eq!(whole.tax_free, Some(4_000));
+        let missing = RefundFault::PartMissing {
+            part: TaxPart::TaxFree,
+            whole: 4_000,
+            amount: 900,
+        };
+        assert_eq!(planned(&mixed, 0, Some(900)), Err(missing));
+    }
+
+    #[test]
+    fn only_a_payment_whose_money_moved_can_be_given_back() {
+        let name = PaymentName::parse("a1").unwrap();
+        let mut book = payment();
+        assert_eq!(refundable(&book, &name), Ok(&imp_uid("imp_1")));
+        let other = PaymentName::parse("imp_2").unwrap();
+        let booked = imp_uid("imp_1");
+        assert_eq!(
+            refundable(&book, &other),
+            Err(RefundFault::AnotherPayment { booked })
+        );
+        for (state, fault) in [
+            (AttemptState::Started, RefundFault::Open),
+            (AttemptState::Unknown, RefundFault::Open),
+            (
+                AttemptState::Declined,
+                RefundFault::NotPaid(AttemptState::Declined),
+            ),
+        ] {
+            book.state = state;
+            assert_eq!(refundable(&book, &name), Err(fault));
+        }
+    }
+}
