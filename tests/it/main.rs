@@ -34,4 +34,5 @@ mod support;
 mod tail;
 mod torture;
 mod torture_arena;
+mod upgrade;
 mod webhook;

@@ -1,0 +1,239 @@
+//! A book of billd 0.1, in mid-run, comes through the migrations, also while a daemon of that version runs on.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+use crate::crash::claim;
+use crate::support::{Book, server, text};
+
+const LEASE: Duration = Duration::from_secs(90);
+
+/// The statements of billd 0.1, as its daemon sends them.
+const CLAIM_OF_0_1: &str = include_str!("../fixtures/billd-0.1/claim_due.sql");
+const RECORD_OF_0_1: &str = include_str!("../fixtures/billd-0.1/record.sql");
+
+/// Migrations up to this one made the schema of billd 0.1.
+const LAST_OF_0_1: i64 = 3;
+
+/// Everything that a schema says: columns, constraints, indexes, routines, triggers, views, comments.
+const DEFINITIONS: &str = "
+    select string_agg(line, E'\\n' order by line) from (
+        select format('%s.%s %s %s %s %s', a.attrelid::regclass, a.attname, format_type(a.atttypid, a.atttypmod),
+            a.attnotnull, pg_get_expr(d.adbin, d.adrelid), col_description(a.attrelid, a.attnum)) as line
+        from pg_attribute a
+        join pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'v')
+        left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        where c.relnamespace::regnamespace::text in ('billd', 'billd_internal') and a.attnum > 0
+          and not a.attisdropped and c.relname <> 'schema_migration'
+        union all
+        select format('%s %s', conrelid::regclass, pg_get_constraintdef(oid)) from pg_constraint
+        where connamespace::regnamespace::text in ('billd', 'billd_internal')
+        union all
+        select indexdef from pg_indexes where schemaname in ('billd', 'billd_internal')
+        union all
+        select pg_get_functiondef(oid) || coalesce(obj_description(oid, 'pg_proc'), '') from pg_proc
+        where pronamespace::regnamespace::text in ('billd', 'billd_internal')
+        union all
+        select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
+        where c.relnamespace::regnamespace::text = 'billd' and not t.tgisinternal
+        union all
+        select c.relname || coalesce(pg_get_viewdef(c.oid), '') || coalesce(obj_description(c.oid, 'pg_class'), '')
+        from pg_class c
+        where c.relnamespace::regnamespace::text in ('billd', 'billd_internal') and c.relkind in ('r', 'v', 'i')
+    ) definitions";
+
+/// A book as billd 0.1 made it.
+async fn book_of_0_1(name: &str) -> Book {
+    let server = server().await;
+    server.create_database(name).await.unwrap();
+    let all = sqlx::migrate!();
+    let old = Migrator {
+        migrations: Cow::Owned(
+            all.iter()
+                .filter(|one| one.version <= LAST_OF_0_1)
+                .cloned()
+                .collect(),
+        ),
+        ..all
+    };
+    let mut connection = PgConnection::connect(&server.url(name)).await.unwrap();
+    old.run(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    Book::on(server.url(name))
+}
+
+/// A session of a daemon of billd 0.1.
+async fn daemon_of_0_1(book: &Book) -> PgConnection {
+    let mut session = PgConnection::connect(&book.url).await.unwrap();
+    sqlx::raw_sql("set application_name = 'billd'")
+        .execute(&mut session)
+        .await
+        .unwrap();
+    session
+}
+
+/// Runs a statement of billd 0.1 and returns the first column of its rows.
+async fn run(daemon: &mut PgConnection, types: &str, statement: &str, values: &str) -> Vec<String> {
+    let prepare = AssertSqlSafe(format!(
+        "deallocate all; prepare old ({types}) as {statement}"
+    ));
+    sqlx::raw_sql(prepare).execute(&mut *daemon).await.unwrap();
+    let execute = AssertSqlSafe(format!("execute old ({values})"));
+    let rows = sqlx::raw_sql(execute).fetch_all(&mut *daemon).await;
+    rows.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+async fn claim_one(daemon: &mut PgConnection) -> String {
+    let types = "int, float8, float8, timestamptz, uuid";
+    run(daemon, types, CLAIM_OF_0_1, "1, 90, 0, null, null")
+        .await
+        .remove(0)
+}
+
+/// The old daemon's answer comes in: paid, and the next period lies a month ahead.
+async fn record_paid(daemon: &mut PgConnection, book: &Book, merchant_uid: &str) {
+    let types = "text[], uuid[], date[], int8[], text[], text[], text[], text[], text[], int8[], text[],
+        text[], text[], text[], float8[], bool[], date[], timestamptz[], text[], int2[], float8, float8";
+    let key = format!(
+        "select concat_ws(''', ''', array[merchant_uid], array[subscription_id], array[period], array[fence])
+         from billd.charge_attempt where merchant_uid = '{merchant_uid}'"
+    );
+    let values = format!(
+        "'{}', '{{paid}}', '{{imp_{merchant_uid}}}', '{{null}}', '{{null}}', '{{null}}', '{{0}}', '{{null}}', '{{null}}',
+         '{{null}}', '{{advance}}', '{{0}}', '{{f}}', array[(billd.now() + interval '1 month')::date],
+         array[billd.now() + interval '1 month'], '{{null}}', '{{0}}', 3600, 90",
+        book.text(&key).await
+    );
+    run(daemon, types, RECORD_OF_0_1, &values).await;
+}
+
+/// Hazard: the old daemon has requests under way while the tables change beneath it, and goes on claiming
+/// while the new one does. One of them charges what the other is charging.
+#[tokio::test]
+async fn a_daemon_of_the_version_before_and_a_new_one_share_a_book_that_was_migrated_in_mid_run() {
+    let book = book_of_0_1("upgrade_in_mid_run").await;
+    let mut daemon = daemon_of_0_1(&book).await;
+    book.subscribe_many(4, "cust_").await;
+    let before = claim_one(&mut daemon).await;
+
+    let migrated = book.store.migrate().await.unwrap();
+    assert_eq!(migrated.sessions_before.len(), 1, "{migrated:?}");
+    let mark = format!("select count(*) from billd.subscription where open_attempt = '{before}'");
+    assert_eq!(book.text(&mark).await, "1", "what was under way is noted");
+    let during = claim_one(&mut daemon).await;
+
+    assert_eq!(claim(&book).await.len(), 2, "what the old one left");
+    record_paid(&mut daemon, &book, &before).await;
+    record_paid(&mut daemon, &book, &during).await;
+    let states =
+        "select string_agg(state, ' ' order by state) || ' ' || count(distinct subscription_id)
+         from billd.charge_attempt";
+    assert_eq!(book.text(states).await, "paid paid started started 4");
+    let moved = "select count(*) from billd.subscription
+         where open_attempt is null and not recheck and next_charge_at > billd.now()";
+    assert_eq!(book.text(moved).await, "2");
+    book.assert_sound().await;
+}
+
+/// Hazard: an attempt that the old daemon left behind bears no mark, and nobody would ask what became of it.
+#[tokio::test]
+async fn whatever_was_open_in_an_old_book_is_asked_about_in_the_new_one() {
+    let book = book_of_0_1("upgrade_open").await;
+    let mut daemon = daemon_of_0_1(&book).await;
+    book.subscribe_many(3, "cust_").await;
+    let paused = claim_one(&mut daemon).await;
+    let unknown = claim_one(&mut daemon).await;
+    claim_one(&mut daemon).await;
+    book.run(&format!(
+        "update billd.subscription set state = 'paused'
+         where id = (select subscription_id from billd.charge_attempt where merchant_uid = '{paused}');
+         update billd.subscription s set open_attempt = a.merchant_uid, fence = a.fence, next_charge_at = null,
+             attempts = 1, last_result = 'unknown'
+         from billd.charge_attempt a where a.merchant_uid = '{unknown}' and s.id = a.subscription_id;
+         update billd.charge_attempt set state = 'unknown', ask_at = billd.now() where merchant_uid = '{unknown}'"
+    ))
+    .await;
+    daemon.close().await.unwrap();
+
+    book.store.migrate().await.unwrap();
+    book.advance("91 seconds").await;
+    assert_eq!(book.claim_open(10, LEASE).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_migrated_book_and_a_fresh_one_have_equal_definitions() {
+    let migrated = book_of_0_1("upgrade_definitions").await;
+    let daemon = daemon_of_0_1(&migrated).await;
+    migrated.store.migrate().await.unwrap();
+    assert_eq!(
+        migrated
+            .text("select to_regprocedure('billd.at_rest(interval)') is not null")
+            .await,
+        "true",
+        "the old daemon still calls it"
+    );
+    daemon.close().await.unwrap();
+    // A session that was closed is listed for a moment longer.
+    while !migrated
+        .store
+        .migrate()
+        .await
+        .unwrap()
+        .sessions_before
+        .is_empty()
+    {
+        tokio::task::yield_now().await;
+    }
+    let fresh = Book::new().await;
+    let (migrated, fresh) = (
+        text(&migrated.sql, DEFINITIONS).await,
+        text(&fresh.sql, DEFINITIONS).await,
+    );
+    let differ = |a: &str, b: &str| {
+        let known: std::collections::HashSet<&str> = b.lines().collect();
+        let lines = a.lines().filter(|line| !known.contains(line));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(differ(&migrated, &fresh), "", "only in the migrated one");
+    assert_eq!(differ(&fresh, &migrated), "", "only in the fresh one");
+}
+
+/// Hazard: functions change without a numbered migration, and the daemon runs with those of another version.
+#[tokio::test]
+async fn other_routines_are_told_apart_and_replaced() {
+    use billd::store::SchemaState;
+    let book = Book::new().await;
+    book.run("update billd_internal.routines set hash = 'other'")
+        .await;
+    let state = book.store.schema_state().await.unwrap();
+    assert_eq!(state, SchemaState::OtherRoutines);
+    let migrated = book.store.migrate().await.unwrap();
+    assert!(migrated.routines && migrated.versions.is_empty());
+    assert!(!book.store.migrate().await.unwrap().routines, "once");
+    let state = book.store.schema_state().await.unwrap();
+    assert_eq!(state, SchemaState::Current);
+}
+
+/// Hazard: somebody deletes the row of control, or its old tables' rows; nothing is due any more.
+#[tokio::test]
+async fn the_row_of_control_is_kept() {
+    let book = Book::new().await;
+    for statement in ["delete from billd.control", "truncate billd.control"] {
+        let refused = book.try_run(statement).await.unwrap_err();
+        assert!(refused.contains("is kept"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_operators_schema_holds_what_people_call_and_no_helper() {
+    let book = Book::new().await;
+    let called = "select string_agg(proname, ' ' order by proname) from pg_proc
+        where pronamespace = 'billd'::regnamespace";
+    assert_eq!(
+        book.text(called).await,
+        "attempts_of forget_before merchant_uid now"
+    );
+}
