@@ -9,10 +9,9 @@ mod figures;
 mod healthcheck;
 mod migrate;
 mod run;
+#[cfg(feature = "sandbox")]
 mod sandbox;
 mod sweep;
-#[cfg(feature = "torture")]
-mod torture;
 
 use std::sync::Arc;
 
@@ -136,8 +135,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Refund(refund) => by_hand::refund(&source, refund).await,
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::demo(options).await,
-        #[cfg(feature = "torture")]
-        Command::Torture(options) => torture::torture(options).await,
+        #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => sandbox::sandbox(options).await,
     }
 }

@@ -11,8 +11,8 @@ use billd::engine::{Doorbell, Engine};
 use billd::gateway::portone::PortOne;
 use billd::gateway::{Expected, Gateway, GatewayError};
 use billd::metrics::Metrics;
-use billd::sandbox::{Fault, FaultKind, Route};
 use billd::store::ClaimLimits;
+use portone_sandbox::{Fault, FaultKind, Route};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 

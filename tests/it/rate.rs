@@ -5,9 +5,9 @@ use std::time::Duration;
 use billd::domain::dunning::Policy;
 use billd::domain::rate::spacing;
 use billd::engine::Limits;
-use billd::sandbox::{Fault, FaultKind, Route};
 use billd::store::ClaimLimits;
 use jiff::{SignedDuration, Timestamp};
+use portone_sandbox::{Fault, FaultKind, Route};
 use tokio_util::sync::CancellationToken;
 
 use crate::crash::claim;
