@@ -2,19 +2,25 @@
 
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /build
-# The dependencies are compiled with an empty crate first, so that this layer is made anew only
-# when they change. A tool such as cargo-chef does the same for a workspace; one crate needs none.
+# The dependencies are compiled with empty crates first, so that this layer is made anew only when
+# they change.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
-    && touch src/lib.rs \
-    && echo 'fn main() {}' > src/main.rs \
-    && cargo build --release --locked --no-default-features --features mimalloc
+COPY crates/embedded-postgres/Cargo.toml crates/embedded-postgres/
+COPY crates/portone-sandbox/Cargo.toml crates/portone-sandbox/
+COPY crates/proof/Cargo.toml crates/proof/
+RUN for crate in . crates/*; do \
+        mkdir "$crate/src" \
+        && touch "$crate/src/lib.rs" \
+        && echo 'fn main() {}' > "$crate/src/main.rs" \
+        || exit; \
+    done \
+    && cargo build --release --locked --package billd --no-default-features --features sandbox,mimalloc
 COPY . .
 # The queries are checked against the metadata in .sqlx: the build needs no database. Cargo goes by
-# time stamps, and a file of the repository may be older than the empty crate.
+# time stamps, and a file of the repository may be older than the empty crates.
 ENV SQLX_OFFLINE=true
-RUN touch src/lib.rs src/main.rs \
-    && cargo build --release --locked --no-default-features --features mimalloc
+RUN find src crates -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --package billd --no-default-features --features sandbox,mimalloc
 
 FROM docker.io/library/debian:bookworm-slim
 # Time zones are part of the program; the authorities that vouch for PortOne's certificate are not.

@@ -1,6 +1,6 @@
 //! What a torture build can be made to do wrong: to die at a named point, and to have a planted bug.
 //!
-//! Both exist so that the proof in `docs/PROOF.md` can be repeated. Without the feature `torture`
+//! Both exist so that the proof in `docs/PROOF.md` can be repeated. Without the feature `failpoints`
 //! every function here is empty or constant, and nothing of it is left in the program.
 
 /// A place on the way of a charge at which the process may die. A name says what was done last.
@@ -75,7 +75,7 @@ pub enum Bug {
     NotFoundBelieved,
 }
 
-#[cfg(not(feature = "torture"))]
+#[cfg(not(feature = "failpoints"))]
 mod harmless {
     use super::{Bug, CrashPoint};
 
@@ -93,10 +93,10 @@ mod harmless {
         false
     }
 }
-#[cfg(not(feature = "torture"))]
+#[cfg(not(feature = "failpoints"))]
 pub(crate) use harmless::{crash_at, crash_soon, planted};
 
-#[cfg(feature = "torture")]
+#[cfg(feature = "failpoints")]
 mod harmful {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -106,9 +106,9 @@ mod harmful {
     use super::{Bug, CrashPoint};
 
     /// At which point to die, and the how-manieth time it is reached: `flush_next:3`.
-    pub const CRASH_VARIABLE: &str = "BILLD_TORTURE_CRASH";
+    pub const CRASH_VARIABLE: &str = "BILLD_FAILPOINT";
     /// Which bug to have: `rescue_by_sending`.
-    pub const BUG_VARIABLE: &str = "BILLD_TORTURE_BUG";
+    pub const BUG_VARIABLE: &str = "BILLD_MUTATION";
     /// Long enough for a request to be on its way, shorter than the answer takes.
     const SOON: Duration = Duration::from_millis(3);
 
@@ -257,7 +257,7 @@ mod harmful {
         *BUG.get_or_init(read) == Some(bug)
     }
 }
-#[cfg(feature = "torture")]
+#[cfg(feature = "failpoints")]
 pub use harmful::{BUG_VARIABLE, CRASH_VARIABLE};
-#[cfg(feature = "torture")]
+#[cfg(feature = "failpoints")]
 pub(crate) use harmful::{crash_at, crash_soon, planted};

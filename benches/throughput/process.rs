@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use billd::sandbox::{IMP_KEY, IMP_SECRET, LedgerEntry};
+use portone_sandbox::{IMP_KEY, IMP_SECRET, LedgerEntry};
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -117,7 +117,7 @@ impl Sandbox {
     }
 
     /// What it counted itself.
-    pub(crate) async fn summary(&self) -> anyhow::Result<billd::sandbox::Summary> {
+    pub(crate) async fn summary(&self) -> anyhow::Result<portone_sandbox::Summary> {
         let answer = self
             .http
             .get(format!("{}/sandbox/summary", self.url))

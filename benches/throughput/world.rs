@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use billd::embedded::{Embedded, Listen, Options, StopMode};
 use billd::store::{Connection, Pooler, Store};
 use billd::terminal;
+use embedded_postgres::{Embedded, Listen, Options, StopMode};
 use secrecy::SecretString;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Row};

@@ -20,13 +20,12 @@ mod migrate;
 mod payment;
 mod refund;
 mod run;
+#[cfg(feature = "sandbox")]
 mod sandbox;
 mod services;
 mod signals;
 mod subscribe;
 mod sweep;
-#[cfg(feature = "torture")]
-mod torture;
 
 use crate::cli::{Cli, Command};
 use crate::settings::Source;
@@ -50,8 +49,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Refund(refund) => refund::refund(&source, refund).await,
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::demo(options).await,
-        #[cfg(feature = "torture")]
-        Command::Torture(options) => torture::torture(options).await,
+        #[cfg(feature = "sandbox")]
         Command::Sandbox(options) => sandbox::sandbox(options).await,
     }
 }

@@ -7,7 +7,6 @@ mod payment;
 mod refund;
 mod values;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -145,29 +144,15 @@ Examples:
   billd demo
   billd demo --serve           then look around with psql, until Ctrl-C")]
     Demo(Demo),
-    /// Injure real daemons by seeded plans, then compare the gateway's ledger with the book
-    #[cfg(feature = "torture")]
-    #[command(after_help = "\
-Each seed starts daemons on a database and a gateway of its own, does to them what its plan says
-(kills, freezes, lying gateways, lost commits, people who type), lets all come to rest, and judges.
-The plan depends on the seed alone. Exits with 1 if any seed fails; what a failed seed left behind
-is kept.
-
-Examples:
-  billd torture --seeds 1..100
-  billd torture --seeds 1..10000 --lanes 24 --json > proof.json
-  billd torture --seed 4711                      again, with all it says
-  billd torture --seeds 1..500 --bug rescue_by_sending    until it is caught
-  billd torture --judge torture-kept/4711        judge kept ledgers once more")]
-    Torture(Torture),
     /// Run a stateful PortOne V1 server that moves no money
-    #[command(long_about = crate::sandbox::HELP, after_help = "\
+    #[cfg(feature = "sandbox")]
+    #[command(long_about = portone_sandbox::HELP, after_help = "\
 Examples:
   billd sandbox --listen 127.0.0.1:18081
   billd sandbox --latency-ms 200 --data sandbox.jsonl
   BILLD__GATEWAY__BASE_URL=http://127.0.0.1:18081 BILLD__GATEWAY__IMP_KEY=sandbox_key \\
     BILLD__GATEWAY__IMP_SECRET=sandbox_secret billd run")]
-    Sandbox(Sandbox),
+    Sandbox(portone_sandbox::Arguments),
 }
 
 /// Options of the audit. Days are counted in Korea, as PortOne's console counts them.
@@ -194,70 +179,6 @@ pub struct Demo {
     /// Stay up at the end, to be looked at with psql
     #[arg(long)]
     pub serve: bool,
-}
-
-/// Options of the torture.
-#[cfg(feature = "torture")]
-#[derive(Debug, Clone, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["seeds", "seed", "judge"]))]
-pub struct Torture {
-    /// Which seeds: FIRST..LAST, both included
-    #[arg(long, value_name = "FIRST..LAST", value_parser = seeds)]
-    pub seeds: Option<(u64, u64)>,
-    /// One seed; its plan and what was found are printed
-    #[arg(long, value_name = "SEED")]
-    pub seed: Option<u64>,
-    /// Judge the ledgers of a kept seed once more
-    #[arg(long, value_name = "DIR")]
-    pub judge: Option<PathBuf>,
-    /// How many seeds run side by side, each on a PostgreSQL of its own [default: 6 per core]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=200))]
-    pub lanes: Option<u16>,
-    /// Plant a bug, and stop at the first seed that catches it; exits with 1 if none does
-    #[arg(long, value_name = "NAME", conflicts_with = "judge")]
-    pub bug: Option<String>,
-    /// Where the plan, the ledgers and the logs of failed seeds are kept
-    #[arg(long, value_name = "DIR", default_value = "torture-kept")]
-    pub keep: PathBuf,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[cfg(feature = "torture")]
-fn seeds(text: &str) -> Result<(u64, u64), String> {
-    let whole = |text: &str| {
-        text.trim()
-            .parse::<u64>()
-            .map_err(|error| error.to_string())
-    };
-    let (first, last) = text
-        .split_once("..")
-        .ok_or("FIRST..LAST is wanted, as in 1..100")?;
-    match (whole(first)?, whole(last)?) {
-        (first, last) if first <= last => Ok((first, last)),
-        (first, last) => Err(format!("{first} comes after {last}")),
-    }
-}
-
-/// Options of the sandbox.
-#[derive(Debug, Clone, Args)]
-pub struct Sandbox {
-    /// Where to listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18081")]
-    pub listen: SocketAddr,
-    /// How long every answer takes, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    pub latency_ms: u64,
-    /// Remember payments, keys and reservations in this file [default: forget them at the end]
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
-    /// Where webhooks go if a charge names no address of its own [default: nowhere]
-    #[arg(long, value_name = "URL")]
-    pub notice_url: Option<String>,
-    /// Send webhooks as forms instead of JSON
-    #[arg(long)]
-    pub webhooks_as_form: bool,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use sqlx::Row;
 use crate::demo::book::BOOK;
 use crate::demo::page::{Ink, Side, Voice, gap, grouped, heading, paint, remark, say, table};
 use crate::demo::stage::Stage;
-use crate::sandbox::Running;
+use portone_sandbox::Running;
 
 /// The card whose first approval stays unheard.
 const LOST: &str = "drop-after-approval-once-junseo";
@@ -76,9 +76,9 @@ pub(super) async fn the_lost_answer(stage: &mut Stage) -> anyhow::Result<()> {
     heading("3 · The lost answer");
     stage.book.set_clock("2027-01-31 10:10:01").await?;
     say(Voice::Clock, "31 January 2027, 10:10");
-    let teller = Arc::clone(&stage.teller);
+    let log = Arc::clone(&stage.log);
     stage
-        .wait_for("the answer to get lost", async || Ok(teller.has_doubted()))
+        .wait_for("the answer to get lost", async || Ok(log.has_doubted()))
         .await?;
     say(
         Voice::Gateway,
@@ -153,9 +153,9 @@ pub(super) async fn the_calendar(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// Moves the clock, and tells of the payments in one line.
 async fn in_brief(stage: &mut Stage, clock: &str, words: &str) -> anyhow::Result<()> {
-    stage.teller.be_brief();
+    stage.log.be_brief();
     stage.set_clock(clock, words).await?;
-    let (count, sum) = stage.teller.be_long();
+    let (count, sum) = stage.log.be_long();
     let words = format!("{count} paid, {} KRW in all", grouped(sum));
     say(Voice::Daemon, &paint(Ink::Green, &words));
     Ok(())

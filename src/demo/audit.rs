@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::demo::book::Attempt;
-use crate::sandbox::LedgerEntry;
+use portone_sandbox::LedgerEntry;
 
 /// What the comparison found. Only a book without any fault may be called right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::demo::book::RUSH;
 use crate::demo::page::{Ink, Voice, gap, heading, paint, remark, say};
 use crate::demo::seconds;
 use crate::demo::stage::Stage;
-use crate::sandbox::{Fault, FaultKind, Latency, Route, Running};
+use portone_sandbox::{Fault, FaultKind, Latency, Route, Running};
 
 /// Subscriptions of [`RUSH`].
 const RUSH_COUNT: usize = 12;

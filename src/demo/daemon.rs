@@ -11,8 +11,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
-use crate::demo::teller::Teller;
-use crate::sandbox;
+use crate::demo::log_view::LogView;
+use portone_sandbox as sandbox;
 
 /// Waits of seconds, so that a crash is mended while one looks on. All else is as in production.
 const SETTINGS: [(&str, &str); 11] = [
@@ -56,7 +56,7 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    pub(super) async fn start(around: Around<'_>, teller: &Arc<Teller>) -> anyhow::Result<Self> {
+    pub(super) async fn start(around: Around<'_>, view: &Arc<LogView>) -> anyhow::Result<Self> {
         let program = env::current_exe().context("couldn't find the program that runs")?;
         let mut guard =
             start_guard(around.folder).context("couldn't start a shell that watches the daemon")?;
@@ -80,8 +80,8 @@ impl Daemon {
         let process = child.id().context("the daemon ended at once")?;
         guard.write_all(format!("{process}\n").as_bytes()).await?;
         let stderr = child.stderr.take().context("the daemon has no log")?;
-        teller.new_daemon(process);
-        let log = tokio::spawn(listen(stderr, Arc::clone(teller)));
+        view.new_daemon(process);
+        let log = tokio::spawn(listen(stderr, Arc::clone(view)));
         Ok(Self {
             child,
             log,
@@ -137,9 +137,9 @@ fn start_guard(folder: &Path) -> io::Result<ChildStdin> {
     shell.stdin.take().ok_or_else(io::Error::last_os_error)
 }
 
-async fn listen(stderr: ChildStderr, teller: Arc<Teller>) {
+async fn listen(stderr: ChildStderr, view: Arc<LogView>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        teller.hear(&line).await;
+        view.hear(&line).await;
     }
 }

@@ -10,9 +10,9 @@ mod audit;
 mod book;
 mod crash;
 mod daemon;
+mod log_view;
 mod page;
 mod stage;
-mod teller;
 mod verdict;
 
 use std::time::Duration;

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::demo::book::Book;
 use crate::demo::daemon::{Around, Daemon};
+use crate::demo::log_view::LogView;
 use crate::demo::page::{Voice, say, text};
-use crate::demo::teller::Teller;
-use crate::embedded::{Embedded, Listen, Options, StopMode};
-use crate::sandbox::{self, Latency, Running};
 use crate::store::{Connection, Pooler, Store};
 use crate::terminal;
+use embedded_postgres::{Embedded, Listen, Options, StopMode};
+use portone_sandbox::{self as sandbox, Latency, Running};
 
 /// The name of the database.
 const DATABASE: &str = "billd";
@@ -37,7 +37,7 @@ pub(super) struct Stage {
     daemon: Option<Daemon>,
     pub(super) gateway: Arc<Running>,
     pub(super) book: Book,
-    pub(super) teller: Arc<Teller>,
+    pub(super) log: Arc<LogView>,
     /// The daemon's working folder, which stays empty.
     folder: TempDir,
     postgres: Embedded,
@@ -77,7 +77,7 @@ impl Stage {
         Ok(Self {
             daemon: None,
             gateway: Arc::new(gateway),
-            teller: Arc::new(Teller::new(book.clone())),
+            log: Arc::new(LogView::new(book.clone())),
             book,
             folder: TempDir::with_prefix("billd-demo-").context("couldn't create a folder")?,
             postgres,
@@ -96,9 +96,9 @@ impl Stage {
             gateway_url: &self.gateway.base_url(),
             folder: Path::new(self.folder.path()),
         };
-        self.daemon = Some(Daemon::start(around, &self.teller).await?);
-        let teller = Arc::clone(&self.teller);
-        self.wait_for("the daemon to start", async || Ok(teller.is_running()))
+        self.daemon = Some(Daemon::start(around, &self.log).await?);
+        let log = Arc::clone(&self.log);
+        self.wait_for("the daemon to start", async || Ok(log.is_running()))
             .await
     }
 
@@ -112,7 +112,7 @@ impl Stage {
         if let Some(daemon) = self.daemon.take() {
             daemon.kill().await?;
         }
-        self.teller.count_as_told(self.book.finished().await?);
+        self.log.count_as_told(self.book.finished().await?);
         Ok(())
     }
 
@@ -128,9 +128,9 @@ impl Stage {
         if self.daemon.is_none() {
             return Ok(());
         }
-        let (book, teller) = (self.book.clone(), Arc::clone(&self.teller));
+        let (book, log) = (self.book.clone(), Arc::clone(&self.log));
         self.wait_for("the daemon to do what is due", async || {
-            Ok(book.under_way().await? == 0 && teller.has_told(&book.finished().await?))
+            Ok(book.under_way().await? == 0 && log.has_told(&book.finished().await?))
         })
         .await
     }
@@ -146,12 +146,12 @@ impl Stage {
             if let Some(daemon) = self.daemon.as_mut()
                 && daemon.has_ended()?
             {
-                bail!("the daemon has ended; it said\n{}", self.teller.tail());
+                bail!("the daemon has ended; it said\n{}", self.log.tail());
             }
             if started.elapsed() > WAIT_MAX {
                 bail!(
                     "waited {WAIT_MAX:?} in vain for {what}; the daemon's last words are\n{}",
-                    self.teller.tail()
+                    self.log.tail()
                 );
             }
             sleep(LOOK_EVERY).await;
@@ -163,7 +163,7 @@ impl Stage {
     pub(super) async fn wait_for_ever(&mut self) -> anyhow::Result<()> {
         while let Some(daemon) = self.daemon.as_mut() {
             if daemon.has_ended()? {
-                bail!("the daemon has ended; it said\n{}", self.teller.tail());
+                bail!("the daemon has ended; it said\n{}", self.log.tail());
             }
             sleep(LOOK_EVERY).await;
         }

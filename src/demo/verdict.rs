@@ -148,10 +148,7 @@ async fn compare(stage: &Stage) -> anyhow::Result<()> {
 /// Says how to look around, while everything stays up.
 pub(super) fn invite(stage: &Stage) -> anyhow::Result<()> {
     let url = stage.url();
-    let address = stage
-        .teller
-        .address()
-        .context("the daemon serves nothing")?;
+    let address = stage.log.address().context("the daemon serves nothing")?;
     let gateway = stage.gateway.base_url();
     heading("All stays up until Ctrl-C");
     let rows = [

@@ -1,6 +1,6 @@
 //! Where the planted bugs of the engine sit: see [`crate::sabotage`].
 //!
-//! Without the feature `torture` each function gives back what it is given.
+//! Without the feature `failpoints` each function gives back what it is given.
 
 use std::time::Duration;
 

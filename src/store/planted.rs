@@ -9,7 +9,7 @@ use crate::store::{Store, StoreError};
 /// Time enough for a request to arrive, and for a process to die.
 const LATE: Duration = Duration::from_millis(150);
 
-#[cfg(not(feature = "torture"))]
+#[cfg(not(feature = "failpoints"))]
 #[expect(
     clippy::unused_async,
     reason = "a torture build has something to do here"
@@ -44,7 +44,7 @@ impl LateCommit {
     }
 }
 
-#[cfg(feature = "torture")]
+#[cfg(feature = "failpoints")]
 mod torture {
     use super::{Columns, LateCommit, Store, StoreError};
     use crate::sabotage::{Bug, planted};

@@ -167,7 +167,7 @@ async fn what_the_gateway_never_saw_is_sent_again_under_the_same_number() {
     house.book.advance("6 seconds").await;
     house.sweep().await;
     assert_eq!(
-        house.sandbox.summary().requests[&billd::sandbox::Route::Again],
+        house.sandbox.summary().requests[&portone_sandbox::Route::Again],
         1,
         "not before the settle time"
     );

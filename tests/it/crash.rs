@@ -16,8 +16,8 @@ use billd::gateway::{
     Reservation, ReservationPage, Window,
 };
 use billd::metrics::Metrics;
-use billd::sandbox::{Fault, FaultKind, Route};
 use billd::store::ClaimLimits;
+use portone_sandbox::{Fault, FaultKind, Route};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 

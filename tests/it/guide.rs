@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use billd::sandbox::{self, Running};
+use portone_sandbox::{self as sandbox, Running};
 use serde_json::{Value, json};
 
 use crate::process::{billd, stderr, stdout};

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-use billd::sandbox::{Fault, FaultKind, Route};
+use portone_sandbox::{Fault, FaultKind, Route};
 use serde_json::{Value, json};
 
 use crate::guide::{CARD, NUMBER, Shop, ended};
@@ -564,7 +564,7 @@ async fn looks_at_refunds_do_not_wait_for_each_other() {
     }
     shop.gateway.clear_faults();
     shop.gateway.fault(Fault {
-        latency_ms: Some(billd::sandbox::Latency::Fixed(1500)),
+        latency_ms: Some(portone_sandbox::Latency::Fixed(1500)),
         ..Fault::new(FaultKind::LatencyMs, Route::FindAll)
     });
     let started = std::time::Instant::now();

@@ -1,10 +1,10 @@
-//! The judge of `billd torture` on a real database: what its triggers keep, and what it sees in it.
+//! The judge of the proof on a real database: what its triggers keep, and what it sees in it.
 
 use std::time::Duration;
 
-use billd::sandbox::{self, Decided, Ended, Route};
-use billd::torture::checker::{Property, Terms, check};
-use billd::torture::ledger::{self, JOURNAL};
+use billd_proof::checker::{Property, Terms, check};
+use billd_proof::ledger::{self, JOURNAL};
+use portone_sandbox::{self as sandbox, Decided, Ended, Route};
 
 use crate::support::{Book, TIMEOUT, engine, limits, policy};
 use tokio_util::sync::CancellationToken;

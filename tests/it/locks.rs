@@ -5,8 +5,8 @@ use std::time::Duration;
 use billd::domain::attempt::ChargeOutcome;
 use billd::domain::claim::{Answer, Recorded};
 use billd::domain::dunning::Decision;
-use billd::sandbox::{Fault, FaultKind, Route};
 use billd::store::{ClaimLimits, Store};
+use portone_sandbox::{Fault, FaultKind, Route};
 use sqlx::Acquire;
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +86,7 @@ async fn one_locked_row_holds_up_nobody_else() {
     let engine = house.engine_on(hasty, limits());
     house.book.subscribe_many(300, "cust_").await;
     house.sandbox.fault(Fault {
-        latency_ms: Some(billd::sandbox::Latency::Fixed(300)),
+        latency_ms: Some(portone_sandbox::Latency::Fixed(300)),
         ..Fault::new(FaultKind::LatencyMs, Route::Again)
     });
     let sweeping = {
@@ -235,7 +235,7 @@ async fn outcomes_outlast_a_server_that_is_read_only() {
     let house = House::new().await;
     house.book.subscribe_many(20, "cust_").await;
     house.sandbox.fault(Fault {
-        latency_ms: Some(billd::sandbox::Latency::Fixed(400)),
+        latency_ms: Some(portone_sandbox::Latency::Fixed(400)),
         ..Fault::new(FaultKind::LatencyMs, Route::Again)
     });
     let sweeping = {

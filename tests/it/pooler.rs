@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use billd::sandbox::Latency;
 use billd::store::{ClaimLimits, Connection, Pooler, Store, StoreError};
+use portone_sandbox::Latency;
 use sqlx::{FromRow, PgPool};
 use tokio_util::sync::CancellationToken;
 

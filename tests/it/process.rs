@@ -6,8 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use billd::embedded::{Embedded, Options, StopMode};
-use billd::sandbox::{self, Fault, FaultKind, Latency, Route, Running};
+use embedded_postgres::{Embedded, Options, StopMode};
+use portone_sandbox::{self as sandbox, Fault, FaultKind, Latency, Route, Running};
 
 use crate::support::{Book, server};
 
@@ -231,7 +231,7 @@ async fn a_second_signal_ends_the_wait_but_loses_no_answer() {
 async fn a_database_that_crashes_and_comes_back_loses_nothing() {
     let mut options = Options::default_for_user();
     options.durable = true;
-    options.listen = billd::embedded::Listen::Tcp;
+    options.listen = embedded_postgres::Listen::Tcp;
     let mut server = Embedded::start(options).await.unwrap();
     server.create_database("billd").await.unwrap();
     let book = Book::on(server.url("billd"));

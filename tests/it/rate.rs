@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use billd::domain::dunning::Policy;
 use billd::engine::Limits;
-use billd::sandbox::{Fault, FaultKind, Route};
 use billd::store::Slots;
+use portone_sandbox::{Fault, FaultKind, Route};
 use tokio_util::sync::CancellationToken;
 
 use crate::crash::claim;

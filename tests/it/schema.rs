@@ -432,7 +432,8 @@ async fn an_ordinary_role_can_migrate_and_bill() {
         .execute(&admin)
         .await
         .unwrap();
-    let store = billd::store::Store::new(&connection(&url.replace("billd@", "merchant@"))).unwrap();
+    let store =
+        billd::store::Store::new(&connection(&url.replace("postgres@", "merchant@"))).unwrap();
     assert_eq!(store.migrate().await.unwrap().versions, versions());
     let limits = ClaimLimits {
         rows_max: 10,

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use billd::domain::claim::{BadRow, OpenAttempt};
 use billd::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
-use billd::embedded::{Embedded, Options};
 use billd::engine::{Doorbell, Engine, Limits, Swept};
 use billd::gateway::portone_v1::{Endpoint, PortOne};
 use billd::metrics::Metrics;
-use billd::sandbox::{self, Running};
 use billd::store::{Connection, Pooler, Store};
+use embedded_postgres::{Embedded, Options};
+use portone_sandbox::{self as sandbox, Running};
 use secrecy::SecretString;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row};

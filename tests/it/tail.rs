@@ -1,5 +1,6 @@
 //! What a fail-over without the last commits must not cost: names, fences, and a rest.
 
+use std::path::Path;
 use std::time::Duration;
 
 use billd::domain::attempt::{ChargeOutcome, NotSent};
@@ -8,9 +9,9 @@ use billd::domain::dunning::{Decision, decide};
 use billd::domain::hand::{HandCharge, HandKind};
 use billd::domain::ids::{CustomerUid, MerchantUid};
 use billd::gateway::Gateway;
-use billd::sandbox::{self, Route, Running};
 use billd::store::{ClaimLimits, StoreError};
-use billd::torture::arena::{Database, Lane, Standby};
+use billd_proof::arena::{Database, Lane, Standby};
+use portone_sandbox::{self as sandbox, Route, Running};
 use tokio_util::sync::CancellationToken;
 
 use crate::crash::{claim, paid};
@@ -34,7 +35,9 @@ struct Pair {
 impl Pair {
     /// With these subscriptions, which both servers have.
     async fn new(cards: &[&str]) -> Self {
-        let mut lane = Lane::start("").await.unwrap();
+        let mut lane = Lane::start(Path::new(env!("CARGO_BIN_EXE_billd")), "")
+            .await
+            .unwrap();
         let database = lane.fresh_database().await.unwrap();
         let standby = Standby::follow(&lane).await.unwrap();
         let book = Book::on(lane.url(&database));

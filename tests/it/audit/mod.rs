@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use billd::sandbox::{Fault, FaultKind, Latency, Route};
+use portone_sandbox::{Fault, FaultKind, Latency, Route};
 use serde_json::json;
 
 use self::world::{

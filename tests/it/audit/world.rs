@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use billd::sandbox::{self, Running};
+use portone_sandbox::{self as sandbox, Running};
 use serde_json::{Value, json};
 
 use crate::support::{Book, House};

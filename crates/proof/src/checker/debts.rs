@@ -1,0 +1,227 @@
+//! Properties 3 and 10: no debt vanishes, and nothing is open at rest.
+
+use jiff::civil::Date;
+
+use super::calendar::next_after;
+use super::view::{View, of_attempt, of_subscription};
+use super::{Property, Violation};
+use crate::ledger::{Cycle, Subscription};
+
+/// After which no further attempt of a period can be named.
+const ATTEMPTS_MAX: i64 = 99;
+
+/// 3: every due period is paid, finally declined, void, or waits for a person in plain sight.
+pub(super) fn nothing_vanishes(view: &View<'_>, found: &mut Vec<Violation>) {
+    for subscription in &view.book.subscriptions {
+        let texts = passed(view, subscription)
+            .into_iter()
+            .chain(present(view, subscription))
+            .chain(overcounted(view, subscription));
+        found.extend(
+            texts.map(|text| of_subscription(Property::NothingVanishes, &subscription.id, text)),
+        );
+    }
+    for cycle in &view.book.cycles {
+        if let Some(text) = given_up_too_early(view, cycle) {
+            let id = &cycle.subscription_id;
+            found.push(of_subscription(Property::NothingVanishes, id, text));
+        }
+    }
+    for attempt in &view.book.attempts {
+        let name = &attempt.merchant_uid;
+        let written = view.writes_of(name).iter();
+        let mut written = written.filter(|w| w.new.is_some_and(|row| row.state == "declined"));
+        let by_daemon = written.next().is_none_or(|w| view.is_daemon(&w.entry.who));
+        if attempt.state == "declined"
+            && by_daemon
+            && !view
+                .charges_of(name)
+                .iter()
+                .any(|r| super::view::approval(r).is_some())
+            && !view.is_declined_there(name)
+        {
+            let text = format!(
+                "{name} is declined here ({}), but the gateway never refused it",
+                attempt.reason.as_deref().unwrap_or("no reason")
+            );
+            found.push(of_attempt(Property::NothingVanishes, name, text));
+        }
+    }
+}
+
+/// Periods before the present one.
+fn passed(view: &View<'_>, subscription: &Subscription) -> Vec<String> {
+    let id = subscription.id.as_str();
+    let mut period = first_period(view, subscription);
+    let mut texts = Vec::new();
+    while period < subscription.period {
+        let state = view
+            .cycles
+            .get(&(id, period))
+            .map(|cycle| cycle.state.as_str());
+        match state {
+            Some("paid" | "void" | "uncollectible") => {}
+            Some(state) => texts.push(format!(
+                "the debt of {period} is still {state}, but the subscription has gone on to {}",
+                subscription.period
+            )),
+            None => texts.push(format!(
+                "the period {period} has no debt at all, but the subscription has gone on to {}",
+                subscription.period
+            )),
+        }
+        match next_after(subscription, period) {
+            Some((next, _)) => period = next,
+            None => break,
+        }
+    }
+    texts
+}
+
+/// The period from which on the calendar is the daemon's to keep: the first one, or the one where a
+/// person last changed the calendar.
+fn first_period(view: &View<'_>, subscription: &Subscription) -> Date {
+    let writes = view.subscription_writes.get(subscription.id.as_str());
+    let set = writes.into_iter().flatten().rev().find(|write| {
+        let calendar = |row: &Subscription| {
+            (
+                row.period,
+                row.anchor_at,
+                row.interval_unit.clone(),
+                row.interval_count,
+                row.time_zone.clone(),
+            )
+        };
+        write.old.is_none()
+            || (!view.is_daemon(&write.entry.who)
+                && write.old.map(calendar) != write.new.map(calendar))
+    });
+    let known = set.and_then(|write| write.new).map(|row| row.period);
+    let of_cycles = view.cycles.keys().filter(|(id, _)| *id == subscription.id);
+    known
+        .or_else(|| of_cycles.map(|(_, period)| *period).min())
+        .unwrap_or(subscription.period)
+}
+
+/// The present period: is it planned, or does somebody see that it is not?
+fn present(view: &View<'_>, subscription: &Subscription) -> Option<String> {
+    let cycle = view
+        .cycles
+        .get(&(subscription.id.as_str(), subscription.period));
+    let owed = cycle.is_some_and(|cycle| matches!(cycle.state.as_str(), "due" | "unresolved"));
+    let period = subscription.period;
+    if subscription.recheck {
+        return Some(format!(
+            "the subscription still has to be rechecked in its period {period}, and nobody sees it"
+        ));
+    }
+    if let Some(open) = &subscription.open_attempt {
+        let attempt = view.attempts.get(open.as_str());
+        return attempt
+            .is_none_or(|attempt| !attempt.is_open())
+            .then(|| format!("the subscription waits for {open}, which is not open"));
+    }
+    match subscription.state.as_str() {
+        "cancelled" if owed => Some(format!(
+            "the subscription is cancelled, but its debt of {period} is neither paid nor void"
+        )),
+        // In sight: the view attention shows past_due, and people paused it themselves.
+        "past_due" | "paused" | "cancelled" => None,
+        _ => {
+            // Nothing planned, and all numbers used: attention calls both stuck.
+            let next = subscription.next_charge_at?;
+            let is_stuck = subscription.attempts >= ATTEMPTS_MAX;
+            (next <= view.book.now && !is_stuck).then(|| {
+                format!(
+                    "the period {period} is due since {next}, at rest at {}, and nobody charges it",
+                    view.book.now
+                )
+            })
+        }
+    }
+}
+
+/// A counter of declines that is ahead of the gateway's.
+fn overcounted(view: &View<'_>, subscription: &Subscription) -> Option<String> {
+    let writes = view.subscription_writes.get(subscription.id.as_str())?;
+    let over = writes.iter().find_map(|write| {
+        let new = write.new.filter(|_| view.is_daemon(&write.entry.who))?;
+        let there = i64::try_from(view.declines_there(&new.id, new.period)).unwrap_or(i64::MAX);
+        (new.declines > there).then_some((write.entry.id, new, there))
+    });
+    over.map(|(entry, row, there)| {
+        format!(
+            "{} declines were counted in the period {} (journal {entry}), but the gateway refused {there} attempts",
+            row.declines, row.period
+        )
+    })
+}
+
+/// A debt that was given up after fewer declines than its ladder has.
+fn given_up_too_early(view: &View<'_>, cycle: &Cycle) -> Option<String> {
+    let key = (cycle.subscription_id.as_str(), cycle.period);
+    let given_up = view.cycle_writes.get(&key).into_iter().flatten().rev();
+    let mut given_up =
+        given_up.filter(|write| write.new.is_some_and(|row| row.state == "uncollectible"));
+    let by_person = given_up
+        .next()
+        .is_some_and(|w| !view.is_daemon(&w.entry.who));
+    if cycle.state != "uncollectible" || by_person {
+        return None;
+    }
+    let reason = cycle.reason.as_deref().unwrap_or_default();
+    let declined = view.book.attempts.iter().filter(|attempt| {
+        (attempt.subscription_id.as_str(), attempt.period) == key && attempt.state == "declined"
+    });
+    let last = declined.max_by_key(|attempt| attempt.attempt_no);
+    let class = last.and_then(|attempt| attempt.reason.as_deref());
+    let rungs = class.and_then(|class| view.terms.rungs.get(class));
+    let needed = if reason.starts_with("ladder_ended") {
+        usize::from(rungs.copied().unwrap_or(0)).saturating_add(1)
+    } else if reason.starts_with("hard_decline") {
+        1
+    } else {
+        return None;
+    };
+    let there = view.declines_there(&cycle.subscription_id, cycle.period);
+    (there < needed).then(|| {
+        format!(
+            "the debt of {} was given up ({reason}) after {there} declines at the gateway, but the ladder for {} has {needed}",
+            cycle.period,
+            class.unwrap_or("it"),
+        )
+    })
+}
+
+/// 10: nothing is open at rest, but for what a person was asked to look at.
+pub(super) fn nothing_open_at_rest(view: &View<'_>, found: &mut Vec<Violation>) {
+    for attempt in &view.book.attempts {
+        let is_parked = attempt.parked_at.is_some() && view.terms.repriced;
+        if attempt.is_open() && !is_parked {
+            let text = format!(
+                "{} is still {} at rest, after {} questions ({})",
+                attempt.merchant_uid,
+                attempt.state,
+                attempt.asks,
+                attempt.reason.as_deref().unwrap_or("no reason"),
+            );
+            let name = &attempt.merchant_uid;
+            found.push(of_attempt(Property::NothingOpenAtRest, name, text));
+        }
+    }
+    for cycle in view.book.cycles.iter().filter(|c| c.state == "unresolved") {
+        let mut open = view.book.attempts.iter().filter(|attempt| {
+            attempt.is_open()
+                && attempt.subscription_id == cycle.subscription_id
+                && attempt.period == cycle.period
+        });
+        if open.next().is_none() {
+            let text = format!(
+                "the debt of {} of subscription {} is unresolved, but none of its attempts is open",
+                cycle.period, cycle.subscription_id
+            );
+            let id = &cycle.subscription_id;
+            found.push(of_subscription(Property::NothingOpenAtRest, id, text));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Properties 1, 4 and 5: which money moved, and whether both sides say the same of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::name::Debt;
+use super::view::{View, approval, at, of_attempt, of_subscription};
+use super::{Property, Violation};
+use crate::ledger::Attempt;
+use portone_sandbox::Request;
+
+/// Currencies whose minor unit is the unit itself.
+const WITHOUT_CENTS: [&str; 3] = ["KRW", "JPY", "VND"];
+
+/// A debt for which the gateway kept money more than once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Double {
+    /// Whose.
+    pub subscription: String,
+    /// Each approved and kept charge, by its `merchant_uid`.
+    pub merchant_uids: Vec<String>,
+    /// Whether the auditor has named one of them.
+    pub found: bool,
+    text: String,
+}
+
+/// Every debt for which the gateway kept money more than once, whether it is excused or not.
+pub(super) fn doubles(view: &View<'_>) -> Vec<Double> {
+    let mut kept: BTreeMap<Debt, Vec<&Request>> = BTreeMap::new();
+    for (merchant_uid, requests) in &view.charges {
+        let Some(debt) = Debt::of(merchant_uid) else {
+            continue;
+        };
+        let approved = requests.iter().filter(|request| {
+            approval(request).is_some_and(|imp_uid| !view.is_given_back(imp_uid))
+        });
+        kept.entry(debt).or_default().extend(approved);
+    }
+    kept.retain(|_, requests| requests.len() > 1);
+    let double = |(debt, requests): (Debt, Vec<&Request>)| {
+        let told: Vec<String> = requests.iter().map(|request| told(view, request)).collect();
+        let merchant_uids: Vec<String> = requests.iter().map(|r| r.merchant_uid.clone()).collect();
+        Double {
+            found: merchant_uids.iter().any(|uid| view.is_found(uid)),
+            text: format!(
+                "the gateway kept {} charges for the period {} of subscription {}: {}",
+                requests.len(),
+                debt.period,
+                debt.subscription,
+                told.join("; ")
+            ),
+            subscription: debt.subscription,
+            merchant_uids,
+        }
+    };
+    kept.into_iter().map(double).collect()
+}
+
+fn told(view: &View<'_>, request: &Request) -> String {
+    let here = view.attempts.get(request.merchant_uid.as_str());
+    format!(
+        "{} as {} (request {}, arrived {}), {} in the book",
+        request.merchant_uid,
+        approval(request).unwrap_or_default(),
+        request.sequence,
+        at(request.arrived_at_us),
+        here.map_or("not", |attempt| attempt.state.as_str()),
+    )
+}
+
+/// 1: at most one approved and kept charge per subscription and period.
+pub(super) fn charged_once(view: &View<'_>, found: &mut Vec<Violation>) {
+    for double in doubles(view) {
+        if !(view.terms.looks_lie && double.found) {
+            let text = double.text;
+            found.push(of_subscription(
+                Property::ChargedOnce,
+                &double.subscription,
+                text,
+            ));
+        }
+    }
+}
+
+/// 4: paid here if and only if approved there.
+pub(super) fn books_agree(view: &View<'_>, found: &mut Vec<Violation>) {
+    for attempt in view.attempts.values() {
+        if let Some(text) = disagreement(view, attempt) {
+            found.push(of_attempt(
+                Property::BooksAgree,
+                &attempt.merchant_uid,
+                text,
+            ));
+        }
+    }
+    for (key, cycle) in &view.cycles {
+        let mut of_cycle = view
+            .attempts
+            .values()
+            .filter(|a| (a.subscription_id.as_str(), a.period) == *key);
+        let paid = of_cycle.any(|attempt| attempt.state == "paid");
+        let by_person = view.cycle_writes.get(key).is_some_and(|writes| {
+            let last = writes.iter().rev();
+            let mut last = last.filter(|w| w.old.map(|c| &c.state) != w.new.map(|c| &c.state));
+            last.next().is_some_and(|w| !view.is_daemon(&w.entry.who))
+        });
+        if paid != (cycle.state == "paid") && !by_person {
+            let text = format!(
+                "the debt of {} of subscription {} is {}, but {} attempt of it is paid",
+                cycle.period,
+                cycle.subscription_id,
+                cycle.state,
+                if paid { "an" } else { "no" },
+            );
+            found.push(of_subscription(
+                Property::BooksAgree,
+                &cycle.subscription_id,
+                text,
+            ));
+        }
+    }
+}
+
+fn disagreement(view: &View<'_>, attempt: &Attempt) -> Option<String> {
+    let approved: Vec<&Request> = view
+        .charges_of(&attempt.merchant_uid)
+        .iter()
+        .copied()
+        .filter(|request| approval(request).is_some())
+        .collect();
+    let name = &attempt.merchant_uid;
+    if attempt.state == "paid" {
+        let ours = attempt.imp_uid.as_deref();
+        let theirs = approved.iter().find(|request| approval(request) == ours);
+        let Some(theirs) = theirs else {
+            return Some(format!(
+                "{name} is paid here as {}, but the gateway approved {}",
+                ours.unwrap_or("nothing"),
+                approved.first().map_or_else(
+                    || "no request under that name".to_owned(),
+                    |request| format!("it as {}", approval(request).unwrap_or_default())
+                ),
+            ));
+        };
+        return (!is_same_sum(attempt, theirs)).then(|| {
+            format!(
+                "{name} is paid here with {} {}, but the gateway approved {} {}",
+                attempt.amount,
+                attempt.currency,
+                theirs.amount.unwrap_or_default(),
+                theirs.currency.as_deref().unwrap_or("?"),
+            )
+        });
+    }
+    // What is still open is told as open.
+    let there = approved.first().filter(|_| !attempt.is_open())?;
+    if view.terms.looks_lie && view.is_found(name) {
+        return None;
+    }
+    Some(format!(
+        "{name} is {} here, but the gateway approved it as {} (request {}, arrived {})",
+        attempt.state,
+        approval(there).unwrap_or_default(),
+        there.sequence,
+        at(there.arrived_at_us),
+    ))
+}
+
+/// 5: one name, one sum, one card.
+pub(super) fn one_name_one_sum(view: &View<'_>, found: &mut Vec<Violation>) {
+    if view.terms.repriced {
+        return;
+    }
+    for (merchant_uid, requests) in &view.charges {
+        let mut terms: BTreeSet<(i64, &str, &str)> = requests
+            .iter()
+            .map(|request| {
+                (
+                    request.amount.unwrap_or_default(),
+                    request.currency.as_deref().unwrap_or_default(),
+                    request.customer_uid.as_deref().unwrap_or_default(),
+                )
+            })
+            .collect();
+        if let Some(row) = view.attempts.get(merchant_uid) {
+            terms.insert((whole(row), &row.currency, &row.customer_uid));
+        }
+        if terms.len() > 1 {
+            let terms: Vec<String> = terms
+                .iter()
+                .map(|(amount, currency, card)| format!("{amount} {currency} from {card}"))
+                .collect();
+            let text = format!(
+                "{merchant_uid} stands for different things in requests and row: {}",
+                terms.join("; ")
+            );
+            found.push(of_attempt(Property::OneNameOneSum, merchant_uid, text));
+        }
+    }
+}
+
+fn is_same_sum(attempt: &Attempt, request: &Request) -> bool {
+    request.amount == Some(whole(attempt))
+        && request.currency.as_deref() == Some(attempt.currency.as_str())
+}
+
+/// The sum in whole units, as the gateway's log has it.
+fn whole(attempt: &Attempt) -> i64 {
+    if WITHOUT_CENTS.contains(&attempt.currency.as_str()) {
+        attempt.amount
+    } else {
+        attempt.amount.div_euclid(100)
+    }
+}

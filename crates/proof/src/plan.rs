@@ -1,0 +1,428 @@
+//! What one seed does: a book, daemons, and one or two injuries. A pure function of the seed.
+
+use fastrand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{self, Kind};
+use crate::failpoint::Failpoint;
+use portone_sandbox::FaultKind;
+
+/// Everything that is decided before a seed runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where it comes from.
+    pub seed: u64,
+    /// How many daemons work on the book.
+    pub(super) daemons: u8,
+    /// Whether they all believe to run on the same host.
+    pub(super) same_host_name: bool,
+    /// Whether a pooler in transaction mode stands between them and the database.
+    pub(super) pooler: bool,
+    /// Charges per second over all daemons; 0 is no cap.
+    pub(super) rate_per_second: u32,
+    /// Whether a refused repeat leaves a failed record at the gateway.
+    pub(super) refusals_recorded: bool,
+    /// How long the gateway mostly thinks, in milliseconds.
+    pub(super) latency_ms: u32,
+    /// Who owes what.
+    pub(super) book: Vec<Card>,
+    /// What goes wrong.
+    pub(super) injuries: Vec<Planned>,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Card {
+    /// Its name tells the sandbox how the card behaves.
+    pub(super) customer_uid: String,
+    /// In won.
+    pub(super) amount: i64,
+    /// Day, week or month.
+    pub(super) interval_unit: String,
+    /// How many periods before the current one are due, too.
+    pub(super) periods_behind: u8,
+    /// How long after the start the current period falls due.
+    pub(super) due_in_ms: u32,
+    /// Whether its periods begin on the last day of each month, whatever its number.
+    pub(super) on_last_day: bool,
+}
+
+/// Which daemon, from 0.
+pub(super) type Which = u8;
+
+/// An injury and its time, in milliseconds since the daemons were started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Planned {
+    pub(super) at_ms: u32,
+    #[serde(flatten)]
+    pub(super) injury: Injury,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "injury", rename_all = "snake_case")]
+pub(super) enum Injury {
+    /// The process dies at a named point, the n-th time it gets there.
+    Crash {
+        daemon: Which,
+        point: String,
+        visit: u32,
+    },
+    /// `kill -9`, and a new process after a while.
+    Kill { daemon: Which, away_ms: u32 },
+    /// SIGSTOP, and SIGCONT after a while.
+    Freeze { daemon: Which, for_ms: u32 },
+    /// SIGTERM with calls in flight, and a new process.
+    Terminate { daemon: Which },
+    /// The gateway misbehaves for a while, to a share of the requests.
+    Gateway {
+        kind: FaultKind,
+        for_ms: u32,
+        share: f64,
+        /// How late, for a slow answer or a late look-up.
+        by_ms: u32,
+    },
+    /// Every connection of a daemon to its database is cut.
+    Cut { daemon: Which },
+    /// The server ends every connection of a daemon.
+    TerminateBackends { daemon: Which },
+    /// The server restarts as after a crash.
+    Restart,
+    /// A statement is carried out and its answer is lost.
+    SwallowReply {
+        daemon: Which,
+        statement: String,
+        times: u32,
+    },
+    /// Sockets stay open and silent.
+    HalfOpen { daemon: Which, for_ms: u32 },
+    /// New connections are refused, old ones cut.
+    Refuse { daemon: Which, for_ms: u32 },
+    /// Somebody takes every connection that the server has.
+    Exhaust { for_ms: u32 },
+    /// Somebody locks rows of the book, so that statements run into their limits.
+    LockRows { for_ms: u32, share: f64 },
+    /// A statement of somebody's holds an old snapshot open to the end.
+    PinSnapshot,
+    /// One row can't be written for a while.
+    PoisonRow { for_ms: u32 },
+    /// The server is lost, and with it what was committed in the last moments; a standby takes over.
+    FailOver { lost_ms: u32 },
+    /// A daemon's wall clock is off from the start, and steps once.
+    Clock {
+        daemon: Which,
+        off_s: i32,
+        step_s: i32,
+    },
+    /// A person types.
+    Person { deed: Deed, share: f64 },
+}
+
+/// What a person does to rows that are being charged, or beside the daemons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Deed {
+    /// Paused, and active again after a moment.
+    Pause,
+    /// Cancelled for good.
+    Cancel,
+    /// Another amount.
+    Reprice,
+    /// Deleted, where the book lets him.
+    Delete,
+    /// `next_charge_at` set to now, and another name.
+    Edit,
+    /// `billd sweep` beside the daemons.
+    Sweep,
+    /// `billd reconcile` beside the daemons.
+    Reconcile,
+    /// `billd migrate` beside the daemons.
+    Migrate,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let kinds = catalogue::all();
+        let turn = seed
+            .checked_rem(catalogue::round())
+            .and_then(|turn| usize::try_from(turn).ok());
+        let mut chosen: Vec<Kind> = turn
+            .and_then(|turn| kinds.get(turn))
+            .copied()
+            .into_iter()
+            .collect();
+        if rng.bool() {
+            chosen.extend(rng.choice(&kinds).copied());
+        }
+        // Low enough that the book can't be charged within the first second.
+        let rate_per_second = if rng.u8(0..6) == 0 {
+            rng.u32(5..=10)
+        } else {
+            0
+        };
+        let daemons = match rate_per_second {
+            0 => *rng.choice(&[1, 1, 1, 2, 2, 3]).unwrap_or(&1),
+            // A cap is theirs together.
+            _ => rng.u8(2..=3),
+        };
+        let mut plan = Self {
+            seed,
+            daemons,
+            same_host_name: rng.u8(0..10) == 0,
+            pooler: rng.u8(0..4) == 0,
+            rate_per_second,
+            refusals_recorded: rng.bool(),
+            latency_ms: rng.choice(&[0, 10, 60, 150]).copied().unwrap_or_default(),
+            book: book(&mut rng),
+            injuries: Vec::new(),
+        };
+        for kind in chosen {
+            plan.injure(kind, &mut rng);
+        }
+        // There is one server to lose, and after a fail-over there is no other.
+        if plan.loses_commits() {
+            plan.injuries
+                .retain(|planned| planned.injury != Injury::Restart);
+        }
+        plan
+    }
+
+    /// Whether commits are lost in a fail-over.
+    pub(super) fn loses_commits(&self) -> bool {
+        self.has(|injury| matches!(injury, Injury::FailOver { .. }))
+    }
+
+    /// Whether a person changes sums while commits are lost.
+    pub(super) fn reprices_what_is_lost(&self) -> bool {
+        let reprices = |injury: &Injury| matches!(injury, Injury::Person { deed, .. } if *deed == Deed::Reprice);
+        self.loses_commits() && self.has(reprices)
+    }
+
+    /// Whether the gateway tells the one lie that no program survives: "failed" of money that moved.
+    pub(super) fn looks_lie(&self) -> bool {
+        let lie = FaultKind::LookupFailed;
+        self.has(|injury| matches!(injury, Injury::Gateway { kind, .. } if *kind == lie))
+    }
+
+    fn has(&self, is_it: impl Fn(&Injury) -> bool) -> bool {
+        self.injuries.iter().any(|planned| is_it(&planned.injury))
+    }
+
+    fn add(&mut self, at_ms: u32, injury: Injury) {
+        self.injuries.push(Planned { at_ms, injury });
+    }
+
+    fn injure(&mut self, kind: Kind, rng: &mut Rng) {
+        let daemon = rng.u8(0..self.daemons);
+        let at_ms = rng.u32(150..1_800);
+        let mut for_ms = |from: u32, to: u32| rng.u32(from..to);
+        let injury = match kind {
+            Kind::Crash(point) => return self.crash(point, daemon, rng),
+            Kind::Gateway(kind) => return self.gateway(kind, at_ms, rng),
+            Kind::Swallow(statement) => return self.swallow(statement, daemon, rng),
+            Kind::Freeze => return self.freeze(rng),
+            Kind::Kill => Injury::Kill {
+                daemon,
+                away_ms: for_ms(0, 3_000),
+            },
+            Kind::Terminate => Injury::Terminate { daemon },
+            Kind::Cut => Injury::Cut { daemon },
+            Kind::TerminateBackends => Injury::TerminateBackends { daemon },
+            Kind::Restart => Injury::Restart,
+            Kind::HalfOpen => Injury::HalfOpen {
+                daemon,
+                for_ms: for_ms(500, 3_000),
+            },
+            Kind::Refuse => Injury::Refuse {
+                daemon,
+                for_ms: for_ms(300, 2_500),
+            },
+            Kind::Exhaust => Injury::Exhaust {
+                for_ms: for_ms(500, 2_000),
+            },
+            Kind::LockRows => Injury::LockRows {
+                for_ms: for_ms(500, 2_500),
+                share: share(rng),
+            },
+            Kind::PinSnapshot => Injury::PinSnapshot,
+            Kind::PoisonRow => Injury::PoisonRow {
+                for_ms: for_ms(800, 2_500),
+            },
+            Kind::FailOver => Injury::FailOver {
+                lost_ms: for_ms(20, 400),
+            },
+            Kind::ClockAhead => clock(daemon, 600, 0),
+            Kind::ClockBehind => clock(daemon, -600, 0),
+            Kind::ClockSteps => {
+                let steps = [-3_600, -60, 60, 3_600];
+                clock(daemon, 0, *rng.choice(&steps).unwrap_or(&-60))
+            }
+            Kind::Person(deed) => Injury::Person {
+                deed,
+                share: share(rng),
+            },
+        };
+        self.add(at_ms, injury);
+    }
+
+    /// A point on a side way is only reached with something on that way.
+    fn crash(&mut self, point: Failpoint, daemon: Which, rng: &mut Rng) {
+        let at_ms = rng.u32(150..1_200);
+        let person = |deed| Injury::Person { deed, share: 0.6 };
+        let visit = match point {
+            Failpoint::DrainBegun | Failpoint::DrainFlushing => {
+                self.add(at_ms, Injury::Terminate { daemon });
+                1
+            }
+            Failpoint::AskClaimed | Failpoint::LookUpRead | Failpoint::LookUpRecorded => {
+                self.gateway(FaultKind::DropAfter, 0, rng);
+                rng.u32(1..4)
+            }
+            Failpoint::SendAgainNext | Failpoint::SendAgainRead => {
+                self.gateway(FaultKind::DropBefore, 0, rng);
+                rng.u32(1..3)
+            }
+            Failpoint::RecheckLocked => {
+                self.add(at_ms, person(Deed::Pause));
+                1
+            }
+            Failpoint::MigrateNext | Failpoint::MigrateDone => {
+                self.add(at_ms, person(Deed::Migrate));
+                1
+            }
+            Failpoint::ClaimNext
+            | Failpoint::ClaimCommitted
+            | Failpoint::FlushNext
+            | Failpoint::FlushCommitted => rng.u32(1..6),
+            Failpoint::SendNext
+            | Failpoint::Sent
+            | Failpoint::AnswerRead
+            | Failpoint::Decided
+            | Failpoint::RecordQueued
+            | Failpoint::Recorded => rng.u32(1..20),
+        };
+        let point = point.name().to_owned();
+        let crash = Injury::Crash {
+            daemon,
+            point,
+            visit,
+        };
+        self.add(0, crash);
+    }
+
+    /// Frozen with calls in flight, so that somebody else takes them over.
+    fn freeze(&mut self, rng: &mut Rng) {
+        self.daemons = self.daemons.max(2);
+        if rng.bool() {
+            let silence = Injury::Gateway {
+                kind: FaultKind::SilenceBefore,
+                for_ms: 4_000,
+                share: 1.0,
+                by_ms: 0,
+            };
+            self.add(0, silence);
+        }
+        let freeze = Injury::Freeze {
+            daemon: rng.u8(0..self.daemons),
+            for_ms: rng.u32(1_600..3_200),
+        };
+        self.add(rng.u32(0..600), freeze);
+    }
+
+    fn gateway(&mut self, kind: FaultKind, at_ms: u32, rng: &mut Rng) {
+        let is_blind = matches!(kind, FaultKind::LookupLag | FaultKind::LookupNotFound);
+        // A look-up can only mislead about a charge whose answer was lost.
+        if is_blind || kind == FaultKind::LookupFailed {
+            self.gateway(FaultKind::DropAfter, 0, rng);
+        }
+        let by_ms = if kind == FaultKind::LookupLag {
+            rng.u32(2..8).saturating_mul(1_000)
+        } else if kind == FaultKind::LatencyMs {
+            rng.u32(300..1_200)
+        } else {
+            0
+        };
+        let fault = Injury::Gateway {
+            kind,
+            // Blind for long enough that "not found" is believed and the same name leaves again.
+            for_ms: if is_blind {
+                rng.u32(4_000..7_000)
+            } else {
+                rng.u32(800..3_000)
+            },
+            share: if is_blind { 1.0 } else { share(rng) },
+            by_ms,
+        };
+        self.add(at_ms, fault);
+    }
+
+    fn swallow(&mut self, statement: &str, daemon: Which, rng: &mut Rng) {
+        if statement == "store::claim_open" {
+            self.gateway(FaultKind::DropAfter, 0, rng);
+        }
+        if statement == "store::recheck" {
+            let deed = Deed::Pause;
+            self.add(rng.u32(150..900), Injury::Person { deed, share: 0.6 });
+        }
+        let swallow = Injury::SwallowReply {
+            daemon,
+            statement: statement.to_owned(),
+            times: rng.u32(1..3),
+        };
+        self.add(0, swallow);
+    }
+}
+
+fn clock(daemon: Which, off_s: i32, step_s: i32) -> Injury {
+    Injury::Clock {
+        daemon,
+        off_s,
+        step_s,
+    }
+}
+
+fn share(rng: &mut Rng) -> f64 {
+    *rng.choice(&[0.1, 0.3, 0.6, 1.0]).unwrap_or(&1.0)
+}
+
+/// Some cards decline at first, or for good; the answer about some is lost.
+const WORDS: [&str; 12] = [
+    "decline-balance-once",
+    "decline-balance-twice",
+    "decline-balance",
+    "decline-outage-once",
+    "decline-stolen",
+    "decline-call-once",
+    "drop-after-approval-once",
+    "error-after-approval-once",
+    "silent-after-approval-once",
+    "drop-before-approval-once",
+    "cut-body-once",
+    "decline-null-once",
+];
+
+fn book(rng: &mut Rng) -> Vec<Card> {
+    let size = rng.u32(8..=40);
+    (0..size)
+        .map(|number| {
+            let word = if rng.u8(0..4) == 0 {
+                rng.choice(&WORDS).copied().unwrap_or("card")
+            } else {
+                "card"
+            };
+            Card {
+                customer_uid: format!("{word}-{number}"),
+                amount: i64::from(rng.u32(1..=200)).saturating_mul(100),
+                interval_unit: (*rng
+                    .choice(&["day", "week", "month", "month"])
+                    .unwrap_or(&"month"))
+                .to_owned(),
+                periods_behind: if rng.u8(0..5) == 0 { rng.u8(1..=2) } else { 0 },
+                due_in_ms: if rng.bool() { 0 } else { rng.u32(0..1_800) },
+                on_last_day: rng.u8(0..6) == 0,
+            }
+        })
+        .collect()
+}

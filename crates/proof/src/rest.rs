@@ -1,0 +1,132 @@
+//! Brings a seed to rest: nothing open, nothing due, nothing to be looked at again.
+//!
+//! Waits of hours are stepped over by moving billd's clock, and the gateway's with it; but only
+//! while no request can be under way, since a lease is counted on two clocks.
+#![expect(
+    clippy::float_arithmetic,
+    reason = "waits are stepped over by and by; none of them is money"
+)]
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use tokio::time::{Instant, sleep};
+
+use portone_sandbox as sandbox;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// Waits shorter than this are waited for.
+const WORTH_A_STEP: f64 = 0.4;
+/// Past all ladders, before the next day's period.
+const HORIZON: f64 = 12.0 * 3_600.0;
+/// A seed in which nothing has ended for so long never comes to rest.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Nor does one that goes on for so long: a busy machine takes a fraction of it.
+const PATIENCE_IN_ALL: Duration = Duration::from_mins(3);
+
+/// What is not at rest.
+#[derive(Debug, Clone, PartialEq)]
+struct Unrest {
+    started: i64,
+    unknown: i64,
+    due: i64,
+    rechecks: i64,
+    /// Attempts that have ended, by which one sees that things move.
+    ended: i64,
+    /// Seconds until something more comes up.
+    next_in: Option<f64>,
+}
+
+const LOOK: &str = "-- proof::look
+    select
+        count(*) filter (where a.state = 'started') as started,
+        count(*) filter (where a.state = 'unknown') as unknown,
+        (select count(*) from billd.charge_attempt e where e.state in ('paid', 'declined')) as ended,
+        (select count(*) from billd.subscription s
+         where s.state = 'active' and s.next_charge_at <= billd.now()) as due,
+        (select count(*) from billd.subscription s where s.recheck) as rechecks,
+        extract(epoch from least(
+            min(a.ask_at) filter (where a.state = 'unknown'),
+            (select min(s.next_charge_at) from billd.subscription s where s.state = 'active')
+        ) - billd.now())::float8 as next_in
+    from billd.charge_attempt a
+    where a.state in ('started', 'unknown') and not ($REPRICED and a.parked_at is not null)";
+
+/// The share lock keeps every claim out until the clock has moved.
+const STEP: &str = "
+    lock table billd.charge_attempt in share mode;
+    update billd.control set clock_shift = clock_shift + make_interval(secs => $SECONDS)
+    where not exists (select from billd.charge_attempt where state = 'started');";
+
+/// Waits for rest. What waits for a person is at rest if sums were changed beside a lost tail, see
+/// [`Terms::repriced`](crate::checker::Terms::repriced). `Err` with what is still open, if it does not come.
+pub(super) async fn come_to_rest(
+    database: &mut PgConnection,
+    gateway: &sandbox::Running,
+    repriced: bool,
+) -> anyhow::Result<Result<(), String>> {
+    let statement = LOOK.replace("$REPRICED", &repriced.to_string());
+    let started = Instant::now();
+    let mut stepped = 0.0;
+    let mut quiet_looks: u8 = 0;
+    let (mut ended, mut moved) = (0, started);
+    loop {
+        let unrest = look(database, &statement)
+            .await
+            .context("couldn't look at the book")?;
+        let is_busy = unrest.started > 0 || unrest.due > 0 || unrest.rechecks > 0;
+        let next_in = unrest.next_in.filter(|next_in| stepped + next_in < HORIZON);
+        if is_busy || unrest.unknown > 0 || next_in.is_some() {
+            quiet_looks = 0;
+        } else {
+            quiet_looks = quiet_looks.saturating_add(1);
+        }
+        if quiet_looks > 0 {
+            return Ok(Ok(()));
+        }
+        if unrest.ended != ended {
+            (ended, moved) = (unrest.ended, Instant::now());
+        }
+        if moved.elapsed() > PATIENCE || started.elapsed() > PATIENCE_IN_ALL {
+            let took = started.elapsed().as_secs();
+            return Ok(Err(format!("not at rest after {took} s: {unrest:?}")));
+        }
+        if let Some(next_in) = next_in.filter(|next_in| !is_busy && *next_in > WORTH_A_STEP) {
+            step(database, gateway, next_in).await?;
+            stepped += next_in;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn look(database: &mut PgConnection, statement: &str) -> sqlx::Result<Unrest> {
+    let statement = AssertSqlSafe(statement.to_owned());
+    let row = sqlx::raw_sql(statement).fetch_one(database).await?;
+    Ok(Unrest {
+        started: row.try_get("started")?,
+        unknown: row.try_get("unknown")?,
+        due: row.try_get("due")?,
+        rechecks: row.try_get("rechecks")?,
+        ended: row.try_get("ended")?,
+        next_in: row.try_get("next_in")?,
+    })
+}
+
+async fn step(
+    database: &mut PgConnection,
+    gateway: &sandbox::Running,
+    seconds: f64,
+) -> anyhow::Result<()> {
+    let statement = STEP.replace("$SECONDS", &seconds.to_string());
+    // One simple query of two statements is one transaction.
+    let done = sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(database)
+        .await
+        .context("couldn't move billd's clock")?;
+    if done.rows_affected() > 0 {
+        gateway.advance(Duration::from_secs_f64(seconds));
+    }
+    Ok(())
+}

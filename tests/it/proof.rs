@@ -1,0 +1,133 @@
+//! The proof in small: a bounded row of seeds, and the bugs that it must be able to see.
+//!
+//! The long row is `cargo run --profile proof -p billd-proof -- --seeds 1..10000`.
+
+use std::path::PathBuf;
+
+use billd_proof::{Mutation, Order, Plan, Summary, prove};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::programs::needs;
+
+/// Enough to meet a good part of the catalogue, few enough for every run of the tests.
+const SEEDS: (u64, u64) = (1, 48);
+/// Every kind of injury once.
+const ROUND: (u64, u64) = (1, 68);
+const LANES: u16 = 8;
+
+struct Run {
+    summary: Summary,
+    /// Holds what failed seeds left behind.
+    _kept: TempDir,
+}
+
+async fn run(seeds: (u64, u64), mutation: Option<Mutation>) -> Run {
+    let kept = tempfile::tempdir().unwrap();
+    let order = Order {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_billd")),
+        first: seeds.0,
+        last: seeds.1,
+        lanes: if seeds.0 == seeds.1 { 1 } else { LANES },
+        mutation,
+        keep: kept.path().to_owned(),
+    };
+    let summary = prove(&order, &CancellationToken::new(), |_| {})
+        .await
+        .unwrap();
+    Run {
+        summary,
+        _kept: kept,
+    }
+}
+
+#[test]
+fn a_plan_is_a_pure_function_of_its_seed() {
+    for seed in [1, 77, 4_711] {
+        assert_eq!(Plan::of(seed), Plan::of(seed));
+    }
+    assert_ne!(Plan::of(1), Plan::of(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_done_to_daemons_nobody_is_charged_twice_and_nothing_is_lost() {
+    needs!(PGBOUNCER, FAKETIME);
+    // The hazard: a process dies, a gateway lies, a commit is lost or a person types, and money moves
+    // twice or a due period is forgotten.
+    let run = run(SEEDS, None).await;
+    assert!(run.summary.is_sound(), "{:#?}", run.summary.failed);
+    assert_eq!(run.summary.seeds, SEEDS.1 - SEEDS.0 + 1);
+    // A row in which nothing was charged and nobody died would prove nothing.
+    assert!(run.summary.approvals > 500, "{:?}", run.summary);
+    assert!(
+        run.summary.deaths.values().sum::<u64>() > 10,
+        "{:?}",
+        run.summary
+    );
+}
+
+/// How the judge's findings begin.
+const PROPERTIES: [&str; 12] = [
+    "charged_once",
+    "intent_first",
+    "nothing_vanishes",
+    "books_agree",
+    "one_name_one_sum",
+    "no_request_after_the_end",
+    "fenced_writes",
+    "rate_cap",
+    "one_period_at_a_time",
+    "rescue_means_ask",
+    "no_question_too_early",
+    "heirs_ask_in_time",
+];
+
+/// A bug, and seeds that are likely to catch it; `docs/PROOF.md` names them, too. Threads are not planned:
+/// a seed may let its bug slip. If all of them do, all kinds of injury are tried, one after the other.
+const CAUGHT_BY: [(Mutation, &[u64]); 11] = [
+    (Mutation::SendBeforeBegin, &[1, 2]),
+    (Mutation::TimeoutIsDecline, &[1, 2]),
+    (Mutation::RescueBySending, &[34, 102]),
+    (Mutation::RecordWithoutFence, &[254, 50, 66, 202]),
+    (Mutation::ShortLease, &[28, 15, 29, 5]),
+    (Mutation::NewestRecordWins, &[34, 101]),
+    (Mutation::DuplicateIsDecline, &[34, 102]),
+    (Mutation::DeclineCountsTwice, &[1, 4]),
+    (Mutation::PeriodSkipped, &[1, 2]),
+    (Mutation::RateNotShared, &[28, 65, 54, 75]),
+    (Mutation::NotFoundBelieved, &[34, 102]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mutation_is_caught() {
+    // The hazard: a judge that can't see a fault passes everything, and proves nothing.
+    let mut hunts = JoinSet::new();
+    for (mutation, seeds) in CAUGHT_BY {
+        hunts.spawn(async move { (mutation, is_caught(mutation, seeds).await) });
+    }
+    let mut slipped = Vec::new();
+    while let Some(hunt) = hunts.join_next().await {
+        let (mutation, is_caught) = hunt.unwrap();
+        if !is_caught {
+            slipped.push(mutation.name());
+        }
+    }
+    assert_eq!(slipped, Vec::<&str>::new());
+}
+
+async fn is_caught(mutation: Mutation, seeds: &[u64]) -> bool {
+    for seed in seeds {
+        if is_seen(&run((*seed, *seed), Some(mutation)).await) {
+            return true;
+        }
+    }
+    // Ends with the first seed that catches it.
+    is_seen(&run(ROUND, Some(mutation)).await)
+}
+
+fn is_seen(run: &Run) -> bool {
+    let mut found = run.summary.failed.iter().flat_map(|failed| &failed.found);
+    // Only what the judge says: that a seed did not run well, or not to its end, may have other causes.
+    found.any(|text| PROPERTIES.iter().any(|name| text.starts_with(name)))
+}
