@@ -419,11 +419,15 @@ async fn what_is_not_found_before_the_settle_time_does_not_count() {
     let shop = Shop::new().await;
     fault(&shop, FaultKind::DropBefore, Route::Again);
     shop.json(7, "", "charge again cust_1 --amount 5000 --name x");
+    let ask = || {
+        let mut reconcile = shop.command("reconcile");
+        ended(reconcile.env("BILLD__RECONCILE__SETTLE", "15m"), "");
+    };
     for _ in 0..4 {
-        shop.run("reconcile");
+        ask();
     }
     shop.book.advance("20 minutes").await;
-    shop.run("reconcile");
+    ask();
     assert_eq!(shop.book.text(HAND).await, "again unknown f");
     assert_eq!(
         shop.book
