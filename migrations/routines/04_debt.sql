@@ -79,5 +79,7 @@ $$;
 comment on function billd_internal.billing_cycle_voided() is
     'Makes billd move a subscription past a debt that a person has forgiven.';
 create or replace trigger billing_cycle_voided after update on billd.billing_cycle
-    for each row when (new.state = 'void' and old.state <> 'void' and pg_trigger_depth() = 0)
+    for each row
+    when (new.state = 'void' and old.state <> 'void' and pg_trigger_depth() = 0
+          and current_setting('billd.writer', true) is distinct from 'record')
     execute function billd_internal.billing_cycle_voided();

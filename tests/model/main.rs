@@ -8,6 +8,7 @@
 //!   decisions are not modelled, `dunning` and `recheck` themselves are called.
 //! - `store`: the SQL, statement by statement.
 //! - `properties`, `rest`: what must hold always, and once the faults cease.
+//! - `replay`: random traces of the model, replayed against the real statements in a real PostgreSQL.
 //! - `variants`: programs with a flaw and worlds that lie. Each must yield a counterexample, or the
 //!   model would prove nothing.
 //!
@@ -27,6 +28,7 @@ mod asking;
 mod decisions;
 mod properties;
 mod protocol;
+mod replay;
 mod rest;
 mod state;
 mod store;

@@ -62,7 +62,7 @@ impl Protocol {
         self.variants.contains(&variant)
     }
 
-    fn candidates(state: &State, actions: &mut Vec<Action>) {
+    pub(crate) fn candidates(state: &State, actions: &mut Vec<Action>) {
         actions.push(Action::Claim);
         for (index, worker) in state.workers() {
             match worker.phase {
@@ -110,8 +110,14 @@ impl Protocol {
         }
     }
 
-    /// The step, if it can be taken.
+    /// The step, if it can be taken, and its moment brought to normal form.
     pub(crate) fn take(&self, before: &State, action: Action) -> Option<State> {
+        let state = self.step(before, action)?.normalised();
+        (state != *before).then_some(state)
+    }
+
+    /// The step, if it can be taken. Workers keep their places, and fences their numbers.
+    pub(crate) fn step(&self, before: &State, action: Action) -> Option<State> {
         let mut state = *before;
         match action {
             Action::Claim => self.claim(&mut state)?,
@@ -159,7 +165,6 @@ impl Protocol {
                 self.committed(&mut state, before);
             }
         }
-        let state = state.normalised();
         (state != *before).then_some(state)
     }
 

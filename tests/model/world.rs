@@ -3,7 +3,7 @@
 use billd::domain::state::{CycleState, SubscriptionState};
 
 use crate::actions::Deed;
-use crate::state::{Name, Standby, State};
+use crate::state::{AttemptState, Name, Standby, State};
 
 /// The stand-by is promoted; whoever built on what it lacks is forgotten.
 pub(crate) fn fail_over(state: &mut State) -> Option<()> {
@@ -26,6 +26,7 @@ pub(crate) fn person(state: &mut State, deed: Deed) -> Option<()> {
     state.people = state.people.checked_sub(1)?;
     let db = &mut state.database;
     let current = usize::from(db.period);
+    let before = db.state;
     match (deed, db.state) {
         (Deed::Reprice, _) => db.price ^= 1,
         (Deed::Pause, SubscriptionState::Active) => db.state = SubscriptionState::Paused,
@@ -54,5 +55,12 @@ pub(crate) fn person(state: &mut State, deed: Deed) -> Option<()> {
         }
         (Deed::Pause | Deed::Activate | Deed::Cancel, _) => return None,
     }
+    // The trigger subscription_moved_during_attempt: what a claim began is found by this mark. An attempt that
+    // was taken over says itself when to ask.
+    let is_claimed = |name: Name| {
+        let attempt = db.attempt[name];
+        attempt.state == AttemptState::Started && attempt.sends == 1
+    };
+    db.recheck |= db.state != before && db.open.is_some_and(is_claimed);
     Some(())
 }
