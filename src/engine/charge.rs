@@ -21,12 +21,9 @@ use crate::domain::claim::{Answer, BadRow, Claim};
 use crate::domain::dunning::{Decision, GiveUpReason, decide};
 use crate::engine::lease::Lease;
 use crate::engine::pace::Turn;
-use crate::engine::{Inner, planted, report};
+use crate::engine::{Inner, report};
+use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
-use crate::sabotage::CrashPoint::{
-    AnswerRead, ClaimCommitted, ClaimNext, Decided, Recorded, SendNext, Sent,
-};
-use crate::sabotage::{crash_at, crash_soon};
 use crate::store::{ClaimLimits, StoreError};
 
 /// How long a claim waits for company: about as long as it takes itself, and less than anybody notices. A claim
@@ -51,14 +48,14 @@ impl<G: Gateway> Inner<G> {
             }
 
             // 1. Claim and begin: the intents are on disk before any money can move.
-            crash_at(ClaimNext);
+            crash_at("claim_next");
             let lease = Lease::start(self.limits.lease);
             let after = self.frontier.next();
             let claimed = self
                 .store
                 .claim_due_after(after, self.claim_limits(rows_max))
                 .await?;
-            crash_at(ClaimCommitted);
+            crash_at("claim_committed");
             self.note_database(true);
             self.frontier.advance(after, claimed.reached);
             let count = claimed.claims.len();
@@ -112,26 +109,26 @@ impl<G: Gateway> Inner<G> {
         //    can skip step 4.
         let (outcome, took) = match self.leave(turn, lease).await {
             Ok(()) => {
-                crash_at(SendNext);
-                crash_soon(Sent);
+                crash_at("send_next");
+                crash_soon("sent");
                 self.send(&claim.request, lease).await
             }
             Err(why) => (ChargeOutcome::NotSent(why), Duration::ZERO),
         };
-        crash_at(AnswerRead);
+        crash_at("answer_read");
         drop(call);
         report::brake(self.brake.note(&outcome), self.metrics.as_ref());
 
         // 3. Decide: pure.
-        let decision = decide(&self.policy, &outcome, planted::history(claim.history));
-        crash_at(Decided);
+        let decision = decide(&self.policy, &outcome, claim.history);
+        crash_at("decided");
 
         // 4. Record: what happened and what follows, together with others, in one commit.
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome: Some(outcome),
             decision,
-            next: planted::next(claim.next),
+            next: claim.next,
             not_found: 0,
         });
         let queued = self.recorder.queue(Arc::clone(&answer)).await;
@@ -139,7 +136,7 @@ impl<G: Gateway> Inner<G> {
         // soon holds up the claims.
         drop(slot);
         let recorded = queued.recorded().await;
-        crash_at(Recorded);
+        crash_at("recorded");
 
         self.metrics.time_call("again", took);
         if claim.history.attempt_no.get() == 1 && claim.history.not_sent == 0 {
@@ -201,8 +198,8 @@ impl<G: Gateway> Inner<G> {
     fn claim_limits(&self, rows_max: u32) -> ClaimLimits {
         ClaimLimits {
             rows_max,
-            lease: planted::lease(self.limits.lease),
-            rate_per_second: planted::shared_rate(self.limits.rate_per_second),
+            lease: self.limits.lease,
+            rate_per_second: self.limits.rate_per_second,
         }
     }
 }

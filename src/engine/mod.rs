@@ -11,7 +11,6 @@ mod frontier;
 mod hand;
 mod lease;
 mod pace;
-mod planted;
 mod reconcile;
 mod recorder;
 mod refund;
@@ -39,10 +38,9 @@ use crate::domain::dunning::Policy;
 use crate::engine::brake::Brake;
 use crate::engine::recorder::{Recorder, RecorderLimits};
 use crate::engine::rest::Rests;
+use crate::failpoint::crash_at;
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics, Tally};
-use crate::sabotage::CrashPoint::{DrainBegun, DrainFlushing};
-use crate::sabotage::crash_at;
 use crate::store::{Store, StoreError};
 
 /// Bounds of everything the engine does.
@@ -166,7 +164,7 @@ impl<G: Gateway> Engine<G> {
         let recorder_limits = RecorderLimits {
             batch: usize::try_from(limits.batch).unwrap_or(1),
             catch_up: limits.catch_up_pace,
-            lease: planted::lease(limits.lease),
+            lease: limits.lease,
         };
         let recorder = Recorder::start(
             store.clone(),
@@ -177,7 +175,7 @@ impl<G: Gateway> Engine<G> {
         let inner = Inner {
             store,
             gateway,
-            policy: planted::policy(policy),
+            policy,
             limits,
             metrics,
             doorbell,
@@ -259,7 +257,7 @@ impl<G: Gateway> Engine<G> {
         let inner = &self.inner;
         inner.stopping.cancel();
         inner.tasks.close();
-        crash_at(DrainBegun);
+        crash_at("drain_begun");
         let quiet = tokio::select! {
             quiet = timeout(inner.limits.drain, inner.tasks.wait()) => quiet.is_ok(),
             () = hurry.cancelled() => inner.tasks.is_empty(),
@@ -270,7 +268,7 @@ impl<G: Gateway> Engine<G> {
                 "stopping with calls under way; they stay `started` and will be asked about",
             );
         }
-        crash_at(DrainFlushing);
+        crash_at("drain_flushing");
         // Answers that have come in are still written, however great the hurry.
         let written = timeout(FLUSH_MAX, inner.recorder.flushed()).await.is_ok();
         inner.recorder_gives_up.cancel();

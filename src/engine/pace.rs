@@ -13,9 +13,9 @@ use tracing::debug;
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use crate::domain::rate::{LATE_MAX, spacing};
+use crate::engine::Inner;
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
-use crate::engine::{Inner, planted};
 use crate::gateway::Gateway;
 use crate::store::StoreError;
 
@@ -138,12 +138,12 @@ impl<G> Inner<G> {
     {
         let started = Instant::now();
         let _in_flight = InFlight::count(&self.metrics.in_flight);
-        let outcome = planted::outcome(self.gateway.charge(request).await);
+        let outcome = self.gateway.charge(request).await;
         (outcome, started.elapsed())
     }
 
     fn unbooked(&self) -> Turn {
-        if planted::shared_rate(self.limits.rate_per_second) == 0 {
+        if self.limits.rate_per_second == 0 {
             Turn::Now
         } else {
             Turn::Unbooked

@@ -12,7 +12,6 @@ mod first_payment;
 mod hand;
 mod hints;
 mod payment;
-mod planted;
 mod pulse;
 mod rate;
 mod reach;

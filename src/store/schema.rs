@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::sabotage::{CrashPoint, crash_at};
+use crate::failpoint::crash_at;
 use crate::store::{Store, StoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -49,9 +49,9 @@ impl Store {
             ("lock_timeout", MIGRATION_LOCK_TIMEOUT),
         ]);
         let mut connection = PgConnection::connect_with(&options).await?;
-        crash_at(CrashPoint::MigrateNext);
+        crash_at("migrate_next");
         let run = MIGRATOR.run(&mut connection).await;
-        crash_at(CrashPoint::MigrateDone);
+        crash_at("migrate_done");
         connection.close().await?;
         match run {
             Ok(()) => {}

@@ -11,7 +11,6 @@ use crate::domain::decline::{DeclineClass, classify as classify_decline, names_d
 use crate::domain::ids::ImpUid;
 use crate::gateway::portone::wire::{Envelope, Outside, Page, PaymentAnnotation, is_sum, minor};
 use crate::gateway::{Expected, GatewayError};
-use crate::sabotage::{Bug, planted};
 
 /// What the answer to `again` says.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,11 +148,7 @@ pub(super) fn look_up(
 
 /// One record that moved money wins over any number that did not.
 fn records(page: &Page, expected: &Expected) -> Lookup {
-    // The newest one stands first.
-    let list = match page.list.get(..1) {
-        Some(newest) if planted(Bug::NewestRecordWins) => newest,
-        Some(_) | None => &page.list,
-    };
+    let list = &page.list;
     let with_status = |status: &'static str| list.iter().filter(move |it| it.status == status);
     let is_ours = |it: &PaymentAnnotation| it.merchant_uid == expected.merchant_uid.as_str();
     if !list.iter().all(is_ours) {
