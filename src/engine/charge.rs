@@ -22,12 +22,9 @@ use crate::domain::claim::{Answer, BadRow, Claim};
 use crate::domain::dunning::{Decision, GiveUpReason, decide};
 use crate::engine::lease::Lease;
 use crate::engine::rate_limiter::Slot;
-use crate::engine::{Inner, planted, report};
+use crate::engine::{Inner, report};
+use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
-use crate::sabotage::CrashPoint::{
-    AnswerRead, ClaimCommitted, ClaimNext, Decided, Recorded, SendNext, Sent,
-};
-use crate::sabotage::{crash_at, crash_soon};
 use crate::store::{ClaimLimits, StoreError};
 
 /// How long a claim waits for company: about as long as it takes itself, and less than anybody notices. A claim
@@ -55,12 +52,12 @@ impl<G: Gateway> Inner<G> {
             };
 
             // 1. Claim and begin: the intents are on disk before any money can move.
-            crash_at(ClaimNext);
+            crash_at("claim_next");
             let lease = Lease::start(self.limits.lease);
             let after = self.cursor.next();
             let limits = self.claim_limits(reservation.count);
             let claimed = self.store.claim_due_after(after, limits).await?;
-            crash_at(ClaimCommitted);
+            crash_at("claim_committed");
             self.note_database(true);
             self.cursor.advance(after, claimed.reached);
             let count = claimed.claims.len();
@@ -111,26 +108,26 @@ impl<G: Gateway> Inner<G> {
         // 2. Charge: from here on money may move. It has no `Err`, so nothing can skip step 4.
         let (outcome, took) = match self.rate_limiter.wait(turn, lease, self.limits.call).await {
             Ok(()) => {
-                crash_at(SendNext);
-                crash_soon(Sent);
+                crash_at("send_next");
+                crash_soon("sent");
                 self.send(&claim.request, lease).await
             }
             Err(why) => (ChargeOutcome::NotSent(why), Duration::ZERO),
         };
-        crash_at(AnswerRead);
+        crash_at("answer_read");
         drop(call);
         report::breaker(self.breaker.note(&outcome), self.metrics.as_ref());
 
         // 3. Decide: pure.
-        let decision = decide(&self.policy, &outcome, planted::history(claim.history));
-        crash_at(Decided);
+        let decision = decide(&self.policy, &outcome, claim.history);
+        crash_at("decided");
 
         // 4. Record: what happened and what follows, together with others, in one commit.
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome: Some(outcome),
             decision,
-            next: planted::next(claim.next),
+            next: claim.next,
             not_found: 0,
         });
         let queued = self.recorder.queue(Arc::clone(&answer)).await;
@@ -138,7 +135,7 @@ impl<G: Gateway> Inner<G> {
         // soon holds up the claims.
         drop(slot);
         let recorded = queued.recorded().await;
-        crash_at(Recorded);
+        crash_at("recorded");
 
         self.metrics.time_call("again", took);
         if claim.history.attempt_no.get() == 1 && claim.history.not_sent == 0 {
@@ -176,7 +173,7 @@ impl<G: Gateway> Inner<G> {
     async fn call(&self, request: &ChargeRequest) -> (ChargeOutcome, Duration) {
         let started = Instant::now();
         let _in_flight = InFlight::count(&self.metrics.in_flight);
-        let outcome = planted::outcome(self.gateway.charge(request).await);
+        let outcome = self.gateway.charge(request).await;
         (outcome, started.elapsed())
     }
 
@@ -233,7 +230,7 @@ impl<G: Gateway> Inner<G> {
     fn claim_limits(&self, rows_max: u32) -> ClaimLimits {
         ClaimLimits {
             rows_max,
-            lease: planted::lease(self.limits.lease),
+            lease: self.limits.lease,
         }
     }
 }

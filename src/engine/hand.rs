@@ -18,7 +18,7 @@ use crate::domain::dunning::{Decision, History, Question, decide};
 use crate::domain::hand::{HandCharge, decide_by_card, decide_lookup_by_card};
 use crate::domain::ids::{AttemptNo, MerchantUid, SubscriptionId};
 use crate::engine::lease::Lease;
-use crate::engine::{Engine, Inner, planted, report};
+use crate::engine::{Engine, Inner, report};
 use crate::gateway::{Expected, Gateway};
 use crate::store::{
     FirstBegun, FirstPayment, HandBegun, HandKey, HandRecord, OpenHand, StoreError,
@@ -254,7 +254,7 @@ impl<G: Gateway> Inner<G> {
             let lease = Lease::start(self.limits.lease);
             let open = self
                 .store
-                .claim_open_hand(rows_max, planted::lease(self.limits.lease))
+                .claim_open_hand(rows_max, self.limits.lease)
                 .await?;
             if open.is_empty() {
                 break;

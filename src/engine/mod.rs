@@ -11,7 +11,6 @@ mod doorbell;
 mod failover_hold;
 mod hand;
 mod lease;
-mod planted;
 mod rate_limiter;
 mod reconcile;
 mod recorder;
@@ -40,10 +39,9 @@ use crate::engine::circuit_breaker::CircuitBreaker;
 use crate::engine::failover_hold::HoldSeen;
 use crate::engine::rate_limiter::RateLimiter;
 use crate::engine::recorder::{Recorder, RecorderLimits};
+use crate::failpoint::crash_at;
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics, Tally};
-use crate::sabotage::CrashPoint::{DrainBegun, DrainFlushing};
-use crate::sabotage::crash_at;
 use crate::store::{Store, StoreError};
 
 /// Bounds of everything the engine does.
@@ -168,7 +166,7 @@ impl<G: Gateway> Engine<G> {
         let recorder_limits = RecorderLimits {
             batch: usize::try_from(limits.batch).unwrap_or(1),
             catch_up: limits.catch_up_pace,
-            lease: planted::lease(limits.lease),
+            lease: limits.lease,
         };
         let recorder = Recorder::start(
             store.clone(),
@@ -176,12 +174,11 @@ impl<G: Gateway> Engine<G> {
             Arc::clone(&metrics),
             gives_up.clone(),
         );
-        let rate_limiter =
-            RateLimiter::new(store.clone(), planted::shared_rate(limits.rate_per_second));
+        let rate_limiter = RateLimiter::new(store.clone(), limits.rate_per_second);
         let inner = Inner {
             store,
             gateway,
-            policy: planted::policy(policy),
+            policy,
             limits,
             metrics,
             doorbell,
@@ -264,7 +261,7 @@ impl<G: Gateway> Engine<G> {
         let inner = &self.inner;
         inner.stopping.cancel();
         inner.tasks.close();
-        crash_at(DrainBegun);
+        crash_at("drain_begun");
         let quiet = tokio::select! {
             quiet = timeout(inner.limits.drain, inner.tasks.wait()) => quiet.is_ok(),
             () = hurry.cancelled() => inner.tasks.is_empty(),
@@ -275,7 +272,7 @@ impl<G: Gateway> Engine<G> {
                 "stopping with calls under way; they stay `started` and will be asked about",
             );
         }
-        crash_at(DrainFlushing);
+        crash_at("drain_flushing");
         // Answers that have come in are still written, however great the hurry.
         let written = timeout(FLUSH_MAX, inner.recorder.flushed()).await.is_ok();
         inner.recorder_gives_up.cancel();

@@ -18,12 +18,9 @@ use crate::domain::hand::decide_lookup_by_card;
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
 use crate::engine::rate_limiter::Slot;
-use crate::engine::{Inner, planted, report};
+use crate::engine::{Inner, report};
+use crate::failpoint::crash_at;
 use crate::gateway::{Expected, Gateway};
-use crate::sabotage::CrashPoint::{
-    AskClaimed, LookUpRead, LookUpRecorded, SendAgainNext, SendAgainRead,
-};
-use crate::sabotage::crash_at;
 use crate::store::StoreError;
 
 /// Rows per look at what has to be derived again.
@@ -45,12 +42,12 @@ impl<G: Gateway> Inner<G> {
             };
             let rows_max = u32::try_from(slots.num_permits()).unwrap_or(1);
             let lease = Lease::start(self.limits.lease);
-            let lasts = planted::lease(self.limits.lease);
+            let lasts = self.limits.lease;
             let open = self.store.claim_open(rows_max, lasts).await?;
             if open.is_empty() {
                 break;
             }
-            crash_at(AskClaimed);
+            crash_at("ask_claimed");
             asked = asked.saturating_add(u64::try_from(open.len()).unwrap_or(0));
             for attempt in open {
                 let Some(slot) = slots.split(1) else { break };
@@ -110,14 +107,11 @@ impl<G: Gateway> Inner<G> {
         if !lease.outlives(self.limits.call) {
             return;
         }
-        if planted::rescue_is_sending() {
-            return self.send_again(open, lease, Slot::Now).await;
-        }
         let lookup = {
             let _in_flight = InFlight::count(&self.metrics.in_flight);
             self.gateway.look_up(&Expected::of(&claim.request)).await
         };
-        crash_at(LookUpRead);
+        crash_at("look_up_read");
         let took = started.elapsed();
         self.metrics.time_call("findAll", took);
 
@@ -143,7 +137,7 @@ impl<G: Gateway> Inner<G> {
             &self.policy,
             lookup.as_ref().map_err(drop),
             &question,
-            planted::history(claim.history),
+            claim.history,
         );
         let (decision, slot) = self.with_a_slot(decision, question).await;
 
@@ -158,7 +152,7 @@ impl<G: Gateway> Inner<G> {
         // its new lease begins.
         let lease = Lease::start(self.limits.lease);
         let recorded = self.recorder.record(Arc::clone(&answer)).await;
-        crash_at(LookUpRecorded);
+        crash_at("look_up_recorded");
         report::question(open, &answer, &lookup, recorded, took, self);
 
         if answer.decision == Decision::SendAgain && recorded == Some(Recorded::Moved) {
@@ -189,9 +183,9 @@ impl<G: Gateway> Inner<G> {
         if let Err(why) = self.rate_limiter.wait(slot, lease, self.limits.call).await {
             return report::not_sent_again(claim, &why);
         }
-        crash_at(SendAgainNext);
+        crash_at("send_again_next");
         let (outcome, took) = self.send(&claim.request, lease).await;
-        crash_at(SendAgainRead);
+        crash_at("send_again_read");
         let (outcome, decision) = decide_sent_again(&self.policy, outcome, claim.history);
         let answer = Arc::new(Answer {
             key: claim.key.clone(),

@@ -18,9 +18,8 @@ use tracing::{error, warn};
 
 use crate::causes::chain;
 use crate::domain::claim::{Answer, Recorded};
+use crate::failpoint::crash_at;
 use crate::metrics::Metrics;
-use crate::sabotage::CrashPoint::{FlushCommitted, FlushNext, RecordQueued};
-use crate::sabotage::crash_at;
 use crate::store::{Store, StoreError};
 
 /// How long a first answer waits for company: less than a commit takes, so it costs little when
@@ -142,7 +141,7 @@ impl Recorder {
         let (done, written) = oneshot::channel();
         let sent = self.entries.send(Entry { answer, done }).await;
         match sent {
-            Ok(()) => crash_at(RecordQueued),
+            Ok(()) => crash_at("record_queued"),
             Err(refused) => lament(&refused.0.answer, "the recorder has ended"),
         }
         Queued {
@@ -258,7 +257,7 @@ impl Worker {
     async fn write(&self, answers: &[Arc<Answer>]) -> Result<Vec<Recorded>, StoreError> {
         let mut wait = RETRY_FIRST;
         loop {
-            crash_at(FlushNext);
+            crash_at("flush_next");
             let started = Instant::now();
             let result = self
                 .store
@@ -266,7 +265,7 @@ impl Worker {
                 .await;
             let trouble = match result {
                 Ok(recorded) => {
-                    crash_at(FlushCommitted);
+                    crash_at("flush_committed");
                     self.metrics
                         .record_seconds
                         .observe(started.elapsed().as_secs_f64());

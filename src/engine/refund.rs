@@ -22,7 +22,7 @@ use crate::domain::refund::{
 };
 use crate::engine::hand::record_patiently;
 use crate::engine::lease::Lease;
-use crate::engine::{Engine, Inner, planted};
+use crate::engine::{Engine, Inner};
 use crate::gateway::{Expected, Gateway, GatewayError};
 use crate::store::{OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState, StoreError};
 
@@ -160,7 +160,7 @@ impl<G: Gateway> Inner<G> {
         let lease = Lease::start(self.limits.lease);
         let open = self
             .store
-            .claim_open_refund(rows_max, planted::lease(self.limits.lease))
+            .claim_open_refund(rows_max, self.limits.lease)
             .await?;
         let looks = u64::try_from(open.len()).unwrap_or(0);
         for refund in open {

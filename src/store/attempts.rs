@@ -81,14 +81,7 @@ impl Store {
             after.map(|after| jiff_sqlx::Timestamp::from(after.at)) as _,
             after.map(|after| after.id),
         );
-        let mut rows = match self.late_commit().await? {
-            None => self.within(statement.fetch_all(&self.pool)).await?,
-            Some(planted) => {
-                planted
-                    .hand_out(async |tx| statement.fetch_all(tx).await)
-                    .await?
-            }
-        };
+        let mut rows = self.within(statement.fetch_all(&self.pool)).await?;
         rows.sort_by_key(|row| {
             let at = row.next_charge_at.map(jiff_sqlx::Timestamp::to_jiff);
             (at, row.subscription_id)
@@ -152,8 +145,7 @@ impl Store {
         catch_up: Duration,
         lease: Duration,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let mut columns = Columns::of(answers.iter().map(Borrow::borrow));
-        self.forge_fences(&mut columns).await?;
+        let columns = Columns::of(answers.iter().map(Borrow::borrow));
         let statement = sqlx::query_file!(
             "src/store/record.sql",
             &columns.merchant_uid,

@@ -15,7 +15,6 @@ mod first_payment;
 mod hand;
 mod lookup_requests;
 mod payment;
-mod planted;
 mod rate_limit;
 mod recheck;
 mod refund;

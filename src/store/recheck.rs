@@ -7,7 +7,7 @@ use crate::domain::calendar::Period;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::recheck::{Resolution, Situation, recheck};
 use crate::domain::state::{CycleState, SubscriptionState};
-use crate::sabotage::{CrashPoint, crash_at};
+use crate::failpoint::crash_at;
 use crate::store::rows::schedule;
 use crate::store::session::{Pool, Tx};
 use crate::store::{Store, StoreError};
@@ -112,7 +112,7 @@ async fn recheck_one(
     if row.open {
         return Ok(None);
     }
-    crash_at(CrashPoint::RecheckLocked);
+    crash_at("recheck_locked");
     let situation = Situation {
         // The schema's check admits no other word; a row that has one all the same is left alone.
         state: SubscriptionState::parse(&row.state).unwrap_or(SubscriptionState::Paused),

@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::sabotage::{CrashPoint, crash_at};
+use crate::failpoint::crash_at;
 use crate::store::{Store, StoreError, routines};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -62,7 +62,7 @@ impl Store {
             ("lock_timeout", MIGRATION_LOCK_TIMEOUT),
         ]);
         let mut connection = PgConnection::connect_with(&options).await?;
-        crash_at(CrashPoint::MigrateNext);
+        crash_at("migrate_next");
         let run = MIGRATOR.run(&mut connection).await;
         match run {
             Ok(()) => {}
@@ -71,7 +71,7 @@ impl Store {
         }
         let routines = routines::apply(&mut connection).await?;
         let sessions_before = routines::contract(&mut connection).await?;
-        crash_at(CrashPoint::MigrateDone);
+        crash_at("migrate_done");
         connection.close().await?;
         let after = self.applied_versions().await?;
         Ok(Migrated {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::arena::{
-    Bouncer, COMMAND, Clock, Database, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
+    Bouncer, COMMAND, Clock, Database, GatewayProxy, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
 };
 use crate::daemon_role;
 use crate::failpoint;
@@ -39,6 +39,8 @@ pub(super) struct Scene {
     pub(super) standby: Mutex<Option<Standby>>,
     pub(super) bouncer: Option<Bouncer>,
     pub(super) gateway: sandbox::Running,
+    /// Between the daemons and the gateway, if a mutation wants it.
+    pub(super) _gateway_proxy: Option<GatewayProxy>,
     pub(super) fleet: Fleet,
     /// One per daemon.
     pub(super) proxies: Vec<Proxy>,

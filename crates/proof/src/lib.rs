@@ -159,7 +159,8 @@ async fn one(
     let lane = if let Some(lane) = lane {
         lane
     } else {
-        let script = format!("{}\n{INJURIES}", ledger::JOURNAL);
+        let bug = workshop.mutation.map_or("", Mutation::trigger);
+        let script = format!("{}\n{INJURIES}\n{bug}", ledger::JOURNAL);
         Lane::start(&workshop.program, &script).await?
     };
     let folder = keep.join(plan.seed.to_string());

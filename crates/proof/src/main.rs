@@ -24,7 +24,7 @@ Each seed starts daemons on a database and a gateway of its own, does to them wh
 The plan depends on the seed alone. Exits with 1 if any seed fails; what a failed seed left behind
 is kept. billd is built first, from the sources beside this program.
 
-Examples, each after `cargo run --profile proof -p billd-proof --`:
+Examples, each after `cargo run --profile proof --bin proof --`:
   --seeds 1..100
   --seeds 1..10000 --lanes 24 --json > proof.json
   --seed 4711                      again, with all it says

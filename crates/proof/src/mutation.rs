@@ -1,9 +1,12 @@
 //! Bugs that a run can be given, to see that the judge finds them.
+//!
+//! The program holds none of them. Each is put in from outside, so that the daemons do what they
+//! would do with the bug: a setting, a trigger in the book under test, a gateway whose answers are
+//! twisted, or a statement that is altered on its way to the server.
 
-/// Which bug to have: `rescue_by_sending`.
-pub(crate) const VARIABLE: &str = "BILLD_MUTATION";
+use crate::arena::{Alteration, Twist};
 
-/// A bug, named after what the program then does.
+/// A bug, named after what a program then does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
     /// The request leaves before the commit of its attempt.
@@ -28,6 +31,15 @@ pub enum Mutation {
     RateNotShared,
     /// A first "not found" is believed at once.
     NotFoundBelieved,
+}
+
+/// How a bug is put in.
+#[derive(Debug, Clone, Copy)]
+enum Means {
+    Settings(&'static [(&'static str, &'static str)]),
+    Trigger(&'static str),
+    Gateway(Twist),
+    Database(Alteration),
 }
 
 impl Mutation {
@@ -60,6 +72,82 @@ impl Mutation {
             Self::PeriodSkipped => "period_skipped",
             Self::RateNotShared => "rate_not_shared",
             Self::NotFoundBelieved => "not_found_believed",
+        }
+    }
+
+    /// What the program's own statements must hold for this bug to be put in: the statement's name,
+    /// and a piece of its text that is found once.
+    pub const fn needs(self) -> Option<(&'static str, &'static str)> {
+        match self.alteration() {
+            Some(Alteration::Text {
+                statement, find, ..
+            }) => Some((statement, find)),
+            Some(Alteration::LateCommit { statement }) => Some((statement, statement)),
+            None => None,
+        }
+    }
+
+    /// What the daemons are told and the judge is not.
+    pub(crate) const fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self.means() {
+            Means::Settings(settings) => settings,
+            Means::Trigger(_) | Means::Gateway(_) | Means::Database(_) => &[],
+        }
+    }
+
+    /// SQL for the book under test.
+    pub(crate) const fn trigger(self) -> &'static str {
+        match self.means() {
+            Means::Trigger(sql) => sql,
+            Means::Settings(_) | Means::Gateway(_) | Means::Database(_) => "",
+        }
+    }
+
+    /// What is twisted between the daemons and the gateway.
+    pub(crate) const fn twist(self) -> Option<Twist> {
+        match self.means() {
+            Means::Gateway(twist) => Some(twist),
+            Means::Settings(_) | Means::Trigger(_) | Means::Database(_) => None,
+        }
+    }
+
+    /// What is altered between the daemons and the database.
+    pub(crate) const fn alteration(self) -> Option<Alteration> {
+        match self.means() {
+            Means::Database(alteration) => Some(alteration),
+            Means::Settings(_) | Means::Trigger(_) | Means::Gateway(_) => None,
+        }
+    }
+
+    const fn means(self) -> Means {
+        match self {
+            Self::SendBeforeBegin => Means::Database(Alteration::LateCommit {
+                statement: "store::claim_due",
+            }),
+            Self::TimeoutIsDecline => Means::Gateway(Twist::LostAnswerIsDecline),
+            Self::RescueBySending => Means::Gateway(Twist::NothingFound),
+            // Each answer is given the fence that its attempt has by now.
+            Self::RecordWithoutFence => Means::Database(Alteration::Text {
+                statement: "store::record",
+                find: "$4::bigint[]",
+                replace: "coalesce(nullif($4::bigint[], $4::bigint[]), array(
+                    select coalesce(a.fence, 0)
+                    from unnest($1::text[]) with ordinality n (merchant_uid, position)
+                    left join billd.charge_attempt a using (merchant_uid)
+                    order by n.position))",
+            }),
+            Self::ShortLease => Means::Trigger(include_str!("mutation/short_lease.sql")),
+            Self::NewestRecordWins => Means::Gateway(Twist::NewestRecordOnly),
+            Self::DuplicateIsDecline => Means::Gateway(Twist::DuplicateIsDecline),
+            Self::DeclineCountsTwice => {
+                Means::Trigger(include_str!("mutation/decline_counts_twice.sql"))
+            }
+            Self::PeriodSkipped => Means::Trigger(include_str!("mutation/period_skipped.sql")),
+            Self::RateNotShared => Means::Settings(&[("BILLD__GATEWAY__RATE_PER_SECOND", "0")]),
+            Self::NotFoundBelieved => Means::Settings(&[
+                ("BILLD__RECONCILE__SETTLE", "0s"),
+                ("BILLD__RECONCILE__NOT_FOUND_MIN", "1"),
+            ]),
         }
     }
 }

@@ -21,8 +21,15 @@ pub fn build() -> anyhow::Result<PathBuf> {
         .with_context(|| format!("no sources are at {SOURCES}: name a built billd by --program"))?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "billd", "--bin", "billd"])
-        .args(["--features", "failpoints", "--profile", profile_of(folder)])
+        .args([
+            "build",
+            "--quiet",
+            "--bin",
+            "billd",
+            "--features",
+            "billd/failpoints",
+        ])
+        .args(["--profile", profile_of(folder)])
         .arg("--target-dir")
         .arg(target)
         .current_dir(sources)

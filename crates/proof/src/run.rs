@@ -10,12 +10,12 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::arena::{Bouncer, COMMAND, Clock, Database, Lane, Proxy, Spec, Standby};
+use crate::arena::{Bouncer, COMMAND, Clock, Database, GatewayProxy, Lane, Proxy, Spec, Standby};
 use crate::checker::{check, doubles};
 use crate::fleet::{Fleet, Record};
 use crate::injure::Scene;
 use crate::ledger::{Book, save_requests};
-use crate::mutation::{self, Mutation};
+use crate::mutation::Mutation;
 use crate::plan::{Injury, Plan, Which};
 use crate::rest::come_to_rest;
 use crate::{daemon_role, rules};
@@ -73,15 +73,9 @@ pub(super) async fn run(
     judge(scene, rest, record, folder).await
 }
 
-/// Puts everything in place; no daemon runs yet.
-async fn set_up(
-    lane: Lane,
-    database: Database,
-    plan: Plan,
-    workshop: Workshop,
-    folder: PathBuf,
-) -> anyhow::Result<Scene> {
-    let gateway = sandbox::start(sandbox::Options {
+/// The gateway, as this seed has it.
+async fn start_gateway(plan: &Plan) -> anyhow::Result<sandbox::Running> {
+    sandbox::start(sandbox::Options {
         latency: match plan.latency_ms {
             0 => Latency::None,
             median => Latency::Spread {
@@ -98,7 +92,18 @@ async fn set_up(
         ..sandbox::Options::default()
     })
     .await
-    .context("couldn't start the gateway")?;
+    .context("couldn't start the gateway")
+}
+
+/// Puts everything in place; no daemon runs yet.
+async fn set_up(
+    lane: Lane,
+    database: Database,
+    plan: Plan,
+    workshop: Workshop,
+    folder: PathBuf,
+) -> anyhow::Result<Scene> {
+    let gateway = start_gateway(&plan).await?;
     let standby = if plan.loses_commits() {
         Some(Standby::follow(&lane).await?)
     } else {
@@ -113,23 +118,25 @@ async fn set_up(
         .as_ref()
         .map_or_else(|| lane.socket(), Bouncer::socket);
     let command_door = Proxy::start(lane.socket()).await?;
+    let alteration = workshop.mutation.and_then(Mutation::alteration);
+    let gateway_proxy = match workshop.mutation.and_then(Mutation::twist) {
+        Some(twist) => Some(GatewayProxy::start(gateway.base_url(), twist).await?),
+        None => None,
+    };
+    let gateway_url = gateway_proxy
+        .as_ref()
+        .map_or_else(|| gateway.base_url(), GatewayProxy::base_url);
     let (mut proxies, mut clocks, mut specs) = (Vec::new(), Vec::new(), Vec::new());
     for which in 0..plan.daemons {
-        let proxy = Proxy::start(upstream.clone()).await?;
+        let proxy = Proxy::start_altering(upstream.clone(), alteration).await?;
         let clock = clock_of(&plan, which, &folder)?;
-        let mut envs = rules::settings(&plan, plan.pooler);
-        let host = if plan.same_host_name { 0 } else { which };
-        envs.push(("HOSTNAME".to_owned(), format!("proof-{host}")));
-        if let Some(mutation) = workshop.mutation {
-            envs.push((mutation::VARIABLE.to_owned(), mutation.name().to_owned()));
-        }
         specs.push(Spec {
             program: workshop.program.clone(),
             name: daemon_role(which),
             folder: folder.clone(),
             database_url: proxy.url(&daemon_role(which), database.name()),
-            gateway_url: gateway.base_url(),
-            envs,
+            gateway_url: gateway_url.clone(),
+            envs: settings_of(&plan, workshop.mutation, which),
             clock: clock.clone(),
         });
         proxies.push(proxy);
@@ -144,11 +151,26 @@ async fn set_up(
         standby: Mutex::new(standby),
         bouncer,
         gateway,
+        _gateway_proxy: gateway_proxy,
         proxies,
         command_door,
         clocks,
         pinned: Mutex::default(),
     })
+}
+
+/// What a daemon is told. With a mutation it may be something else than the judge believes.
+fn settings_of(plan: &Plan, mutation: Option<Mutation>, which: Which) -> Vec<(String, String)> {
+    let mut settings = rules::settings(plan, plan.pooler);
+    let host = if plan.same_host_name { 0 } else { which };
+    settings.push(("HOSTNAME".to_owned(), format!("proof-{host}")));
+    let others = mutation.map_or(&[][..], Mutation::settings);
+    settings.extend(
+        others
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
+    settings
 }
 
 fn clock_of(plan: &Plan, which: Which, folder: &Path) -> anyhow::Result<Option<Clock>> {

@@ -12,7 +12,6 @@ use crate::domain::ids::ImpUid;
 use crate::gateway::portone_v1::decline::{classify as classify_decline, names_duplicate};
 use crate::gateway::portone_v1::wire::{Envelope, Outside, Page, PaymentAnnotation, is_sum, minor};
 use crate::gateway::{Expected, GatewayError};
-use crate::sabotage::{Bug, planted};
 
 /// Reads the answer to a request for money.
 pub(super) fn charge(status: u16, body: &[u8], expected: &Expected) -> ChargeOutcome {
@@ -139,11 +138,7 @@ pub(super) fn look_up(
 
 /// One record that moved money wins over any number that did not.
 fn records(page: &Page, expected: &Expected) -> Lookup {
-    // The newest one stands first.
-    let list = match page.list.get(..1) {
-        Some(newest) if planted(Bug::NewestRecordWins) => newest,
-        Some(_) | None => &page.list,
-    };
+    let list = &page.list;
     let with_status = |status: &'static str| list.iter().filter(move |it| it.status == status);
     let is_ours = |it: &PaymentAnnotation| it.merchant_uid == expected.merchant_uid.as_str();
     if !list.iter().all(is_ours) {

@@ -7,6 +7,7 @@
 mod bouncer;
 mod clock;
 mod daemon;
+mod gateway_proxy;
 mod guard;
 mod interference;
 mod lane;
@@ -16,8 +17,9 @@ mod standby;
 pub use self::bouncer::Bouncer;
 pub use self::clock::Clock;
 pub use self::daemon::{Daemon, Ended, Spec};
+pub use self::gateway_proxy::{GatewayProxy, Twist};
 pub use self::guard::{Guard, Watched};
 pub use self::interference::{Crowd, OldSnapshot};
 pub use self::lane::{COMMAND, Database, Lane, OPERATOR, daemon_role};
-pub use self::proxy::Proxy;
+pub use self::proxy::{Alteration, Proxy};
 pub use self::standby::Standby;

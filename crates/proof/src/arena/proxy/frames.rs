@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Requests without a tag that a client may begin with; each ends the need for one, or asks for
 /// encryption, which the proxy refuses by itself.
@@ -70,6 +70,50 @@ impl Requests {
             }
             _ => None,
         }
+    }
+}
+
+/// A message that prepares a statement of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parse {
+    /// The name in its first line.
+    pub(super) statement: String,
+    pub(super) text: String,
+    prepared: Bytes,
+    parameters: Bytes,
+}
+
+impl Parse {
+    pub(super) fn read(frame: &Bytes) -> Option<Self> {
+        let body = (frame.first() == Some(&b'P')).then(|| frame.slice(5..))?;
+        let (prepared, rest) = split_at_zero(&body)?;
+        let (text, parameters) = split_at_zero(&rest)?;
+        Some(Self {
+            statement: name_in(&text)?,
+            text: String::from_utf8(text.to_vec()).ok()?,
+            prepared,
+            parameters,
+        })
+    }
+
+    pub(super) fn write(&self) -> Bytes {
+        let strings = [&self.prepared, self.text.as_bytes()];
+        let length = strings
+            .map(|string| string.len().saturating_add(1))
+            .iter()
+            .sum::<usize>();
+        let length = length
+            .saturating_add(self.parameters.len())
+            .saturating_add(4);
+        let mut frame = BytesMut::new();
+        frame.put_u8(b'P');
+        frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+        for string in strings {
+            frame.extend_from_slice(string);
+            frame.put_u8(0);
+        }
+        frame.extend_from_slice(&self.parameters);
+        frame.freeze()
     }
 }
 
@@ -174,6 +218,20 @@ mod tests {
         assert_eq!(runs(&mut requests, b"B", b"\0s2\0"), None);
         assert_eq!(runs(&mut requests, b"P", b"s1\0select 1\0\0\0"), None);
         assert_eq!(runs(&mut requests, b"B", bind), None);
+    }
+
+    #[test]
+    fn the_text_of_a_statement_is_changed_and_nothing_else() {
+        let old = frame(b"P", b"s1\0-- store::record\nselect $1\0\0\x01\0\0\x03\xf7");
+        let new = frame(
+            b"P",
+            b"s1\0-- store::record\nselect 1, $1\0\0\x01\0\0\x03\xf7",
+        );
+        let mut parse = Parse::read(&Bytes::from(old)).unwrap();
+        assert_eq!(parse.statement, "store::record");
+        parse.text = parse.text.replace("$1", "1, $1");
+        assert_eq!(parse.write(), new);
+        assert_eq!(Parse::read(&Bytes::from(frame(b"Q", b"commit\0"))), None);
     }
 
     #[test]

@@ -9,11 +9,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Mutex, watch};
 
+use super::alter::{Alteration, LateCommit};
 use super::frames::{Reply, Request, Requests, next_reply};
 use super::swallow::Swallow;
 
 /// What a server that speaks no TLS answers.
 const NO_ENCRYPTION: &[u8] = b"N";
+
+/// What ends the run of a prepared statement.
+const SYNC: u8 = b'S';
 
 /// Carries one connection until either end closes it, or a reply is swallowed. What is held is
 /// never delivered if the proxy goes meanwhile.
@@ -22,6 +26,7 @@ pub(super) async fn carry(
     upstream: PathBuf,
     held: watch::Receiver<bool>,
     swallow: &Swallow,
+    alteration: Option<Alteration>,
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
     // However it ends, the client sees a reset: an orderly end is the exception that it knows.
@@ -32,7 +37,10 @@ pub(super) async fn carry(
     let line = Line {
         to_client: Mutex::new(to_client),
         is_marked: AtomicBool::new(false),
+        is_in_transaction: AtomicBool::new(false),
         swallow,
+        alteration,
+        late: LateCommit::new(),
     };
     let (gate, other_gate) = (Gate(held.clone()), Gate(held));
     tokio::select! {
@@ -57,7 +65,10 @@ struct Line<'a, C> {
     to_client: Mutex<C>,
     /// Whether the reply to what the client does now is to be swallowed, should it succeed.
     is_marked: AtomicBool,
+    is_in_transaction: AtomicBool,
     swallow: &'a Swallow,
+    alteration: Option<Alteration>,
+    late: LateCommit,
 }
 
 impl<C> Drop for Line<'_, C> {
@@ -91,17 +102,40 @@ impl<C: AsyncWrite + Unpin> Line<'_, C> {
                         self.to_client.lock().await.write_all(NO_ENCRYPTION).await?;
                     }
                     Request::Runs(name, frame) => {
+                        if self.commits_late(&name) {
+                            passed.extend_from_slice(self.late.begin());
+                        }
                         // Marked before the server has it, so the reply can't come too early.
                         if !self.is_marked.load(Ordering::Acquire) && self.swallow.take(&name) {
                             self.is_marked.store(true, Ordering::Release);
                         }
                         passed.extend_from_slice(&frame);
                     }
-                    Request::Other(frame) => passed.extend_from_slice(&frame),
+                    Request::Other(frame) => {
+                        let is_end = frame.first() == Some(&SYNC);
+                        let frame = match self.alteration {
+                            Some(alteration) => alteration.text_of(frame)?,
+                            None => frame,
+                        };
+                        passed.extend_from_slice(&frame);
+                        if is_end && self.late.is_under_way() {
+                            server.write_all(&passed.split()).await?;
+                            server.write_all(self.late.commit().await).await?;
+                            self.late.committed().await;
+                        }
+                    }
                 }
             }
             server.write_all(&passed).await?;
         }
+    }
+
+    /// Whether a transaction of ours is put around a statement that is about to run.
+    fn commits_late(&self, name: &str) -> bool {
+        !self.is_in_transaction.load(Ordering::Acquire)
+            && self
+                .alteration
+                .is_some_and(|alteration| alteration.delays(name))
     }
 
     async fn forward_replies(
@@ -119,6 +153,13 @@ impl<C: AsyncWrite + Unpin> Line<'_, C> {
             gate.pass().await?;
             let mut passed = BytesMut::new();
             while let Some((reply, frame)) = next_reply(&mut buffer) {
+                let Some(frame) = self.late.seen(&reply, frame) else {
+                    continue;
+                };
+                if let Reply::Ready { in_transaction } = reply {
+                    self.is_in_transaction
+                        .store(in_transaction, Ordering::Release);
+                }
                 if !self.is_marked.load(Ordering::Acquire) {
                     passed.extend_from_slice(&frame);
                     continue;

@@ -1,5 +1,6 @@
 //! The network between a daemon and its database: a TCP proxy that can fail as networks do.
 
+mod alter;
 mod frames;
 mod line;
 mod swallow;
@@ -16,6 +17,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use self::swallow::Swallow;
 
+pub use self::alter::Alteration;
+
 /// A proxy on a port of 127.0.0.1. Dropping it cuts all who are connected.
 #[derive(Debug)]
 pub struct Proxy {
@@ -30,12 +33,21 @@ struct Shared {
     upstream: Mutex<PathBuf>,
     refuses: AtomicBool,
     swallow: Swallow,
+    alteration: Option<Alteration>,
     lines: Mutex<JoinSet<()>>,
 }
 
 impl Proxy {
     /// Starts a proxy in front of a Unix socket: a server's or a bouncer's.
     pub async fn start(upstream: PathBuf) -> anyhow::Result<Self> {
+        Self::start_altering(upstream, None).await
+    }
+
+    /// Starts one that alters what its clients ask for.
+    pub async fn start_altering(
+        upstream: PathBuf,
+        alteration: Option<Alteration>,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .context("couldn't find a free port for a proxy")?;
@@ -45,6 +57,7 @@ impl Proxy {
             upstream: Mutex::new(upstream),
             refuses: AtomicBool::new(false),
             swallow: Swallow::new(),
+            alteration,
             lines: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), held.subscribe()));
@@ -143,7 +156,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, held: watch::Receive
 
 async fn carry(client: TcpStream, shared: Arc<Shared>, held: watch::Receiver<bool>) {
     let upstream = shared.upstream().clone();
-    if let Err(error) = line::carry(client, upstream, held, &shared.swallow).await {
+    if let Err(error) =
+        line::carry(client, upstream, held, &shared.swallow, shared.alteration).await
+    {
         tracing::debug!(%error, "a line through the proxy was cut");
     }
 }
