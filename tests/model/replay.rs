@@ -192,7 +192,7 @@ async fn replay(
             book.run(WAIT).await;
             book.store.notice_abandoned(10).await.unwrap();
             let mut open = book.store.claim_open(1, LEASE).await.unwrap();
-            let claim = open.pop().expect("something to ask about").unwrap().claim;
+            let claim = open.pop().unwrap().unwrap().claim;
             held[begun.unwrap()] = Some((claim.key, claim.next));
         }
         Action::Record(at) | Action::RecordUnheard(at) => record(book, held, before, at).await,
