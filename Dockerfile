@@ -8,6 +8,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates/embedded-postgres/Cargo.toml crates/embedded-postgres/
 COPY crates/portone-sandbox/Cargo.toml crates/portone-sandbox/
 COPY crates/proof/Cargo.toml crates/proof/
+COPY crates/what-was-left-out/Cargo.toml crates/what-was-left-out/
 RUN for crate in . crates/*; do \
         mkdir "$crate/src" \
         && touch "$crate/src/lib.rs" \

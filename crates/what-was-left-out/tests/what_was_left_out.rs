@@ -1,13 +1,13 @@
 //! The last target of `cargo test`: says which tests did not run because a program is not installed.
 //!
-//! Cargo runs the tests of a package in the order of their targets' names, so this one has to sort last.
+//! Cargo runs the tests of packages in the order of their names, so this one has to sort last.
 #![expect(clippy::print_stdout, reason = "these lines are what it is for")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::ExitCode;
 use std::{env, fs};
 
-#[path = "programs/notes.rs"]
+#[path = "../../../tests/programs/notes.rs"]
 mod notes;
 
 fn main() -> ExitCode {
