@@ -21,7 +21,7 @@ use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim};
 use crate::domain::dunning::{Decision, GiveUpReason, decide};
 use crate::engine::lease::Lease;
-use crate::engine::rate_limiter::Slot;
+use crate::engine::rate_limiter::{Reservation, Slot};
 use crate::engine::{Inner, report};
 use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
@@ -36,6 +36,8 @@ impl<G: Gateway> Inner<G> {
     /// its way. Returns how many; the charges go on when this returns.
     pub(super) async fn charge_due(self: Arc<Self>) -> Result<u64, StoreError> {
         let mut claimed_in_all: u64 = 0;
+        // Of a claim that found nothing: the one behind it needs no others.
+        let mut unused: Option<Reservation> = None;
         loop {
             // As many as can be sent at once, never more: a leased attempt must not wait in line.
             let Some(mut slots) = self.free_slots().await else {
@@ -47,7 +49,11 @@ impl<G: Gateway> Inner<G> {
             if rows_max == 0 || !self.is_ready().await {
                 break;
             }
-            let Some(mut reservation) = self.rate_limiter.reserve(rows_max).await? else {
+            let reserved = match unused.take() {
+                Some(reservation) => Some(reservation),
+                None => self.rate_limiter.reserve(rows_max).await?,
+            };
+            let Some(mut reservation) = reserved else {
                 break;
             };
 
@@ -55,7 +61,7 @@ impl<G: Gateway> Inner<G> {
             crash_at("claim_next");
             let lease = Lease::start(self.limits.lease);
             let after = self.cursor.next();
-            let limits = self.claim_limits(reservation.count);
+            let limits = self.claim_limits(reservation.count.min(rows_max));
             let claimed = self.store.claim_due_after(after, limits).await?;
             crash_at("claim_committed");
             self.note_database(true);
@@ -63,7 +69,10 @@ impl<G: Gateway> Inner<G> {
             let count = claimed.claims.len();
             match after {
                 // Nothing is due ahead; only a look at everything can say that nothing is due.
-                Some(_) if count == 0 => continue,
+                Some(_) if count == 0 => {
+                    unused = Some(reservation);
+                    continue;
+                }
                 None if count == 0 => {
                     self.look_for_hold().await?;
                     break;
@@ -93,20 +102,20 @@ impl<G: Gateway> Inner<G> {
         self: Arc<Self>,
         claim: Result<Claim, BadRow>,
         lease: Lease,
-        turn: Slot,
-        slot: OwnedSemaphorePermit,
+        slot: Slot,
+        permit: OwnedSemaphorePermit,
     ) {
         match claim {
-            Ok(claim) => self.charge(&claim, lease, turn, slot).await,
+            Ok(claim) => self.charge(&claim, lease, slot, permit).await,
             Err(bad) => self.set_aside(bad).await,
         }
     }
 
     /// One attempt, from the request to the record.
-    async fn charge(&self, claim: &Claim, lease: Lease, turn: Slot, slot: OwnedSemaphorePermit) {
+    async fn charge(&self, claim: &Claim, lease: Lease, slot: Slot, permit: OwnedSemaphorePermit) {
         let call = self.calls.acquire().await;
         // 2. Charge: from here on money may move. It has no `Err`, so nothing can skip step 4.
-        let (outcome, took) = match self.rate_limiter.wait(turn, lease, self.limits.call).await {
+        let (outcome, took) = match self.rate_limiter.wait(slot, lease, self.limits.call).await {
             Ok(()) => {
                 crash_at("send_next");
                 crash_soon("sent");
@@ -133,7 +142,7 @@ impl<G: Gateway> Inner<G> {
         let queued = self.recorder.queue(Arc::clone(&answer)).await;
         // Another may be claimed in its place. The recorder takes only so many, so one that can't write
         // soon holds up the claims.
-        drop(slot);
+        drop(permit);
         let recorded = queued.recorded().await;
         crash_at("recorded");
 
