@@ -136,9 +136,9 @@ fn digits(
 
 /// Blots out whatever could be a card number in another's words: a gateway that quotes the card in
 /// its refusal must not bring it into a row or a log.
-pub fn blotted(text: &str) -> String {
+pub fn redacted(text: &str) -> String {
     const DIGITS_MIN: usize = 12;
-    let mut blotted = String::with_capacity(text.len());
+    let mut redacted = String::with_capacity(text.len());
     let mut run = String::new();
     let mut digits: usize = 0;
     let flush = |run: &mut String, digits: &mut usize, to: &mut String| {
@@ -153,12 +153,12 @@ pub fn blotted(text: &str) -> String {
         } else if digits > 0 && matches!(c, '-' | ' ') {
             run.push(c);
         } else {
-            flush(&mut run, &mut digits, &mut blotted);
-            blotted.push(c);
+            flush(&mut run, &mut digits, &mut redacted);
+            redacted.push(c);
         }
     }
-    flush(&mut run, &mut digits, &mut blotted);
-    blotted
+    flush(&mut run, &mut digits, &mut redacted);
+    redacted
 }
 
 #[cfg(test)]
@@ -217,14 +217,14 @@ mod tests {
 
     /// Hazard: the provider's refusal quotes the card, and the quotation is kept for ever.
     #[test]
-    fn a_card_number_in_anothers_words_is_blotted_out() {
+    fn a_card_number_in_anothers_words_is_redacted() {
         assert_eq!(
-            blotted("[1214] 카드번호 4111-1111-1111-1111 오류"),
+            redacted("[1214] 카드번호 4111-1111-1111-1111 오류"),
             "[1214] 카드번호 …오류"
         );
-        assert_eq!(blotted("4111111111111111"), "…");
+        assert_eq!(redacted("4111111111111111"), "…");
         let harmless = "[1254] 잔액 부족 02-2000-8931 (20260331)";
-        assert_eq!(blotted(harmless), harmless);
+        assert_eq!(redacted(harmless), harmless);
     }
 
     /// Hazard: a card that reaches a log line or a panic message is a leak that nobody can undo.

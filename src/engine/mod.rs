@@ -87,7 +87,7 @@ const IDLE_LOOKS_MAX: u32 = 50;
 /// log instead.
 const FLUSH_MAX: Duration = Duration::from_secs(15);
 /// Longer than one statement may take, which is when the recorder sees that it is to give up.
-const LAMENT_MAX: Duration = Duration::from_secs(12);
+const LOG_UNRECORDED_MAX: Duration = Duration::from_secs(12);
 /// While there is work: what falls due must not wait for the next ring, and under a rate cap new places
 /// come up all the time.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -278,7 +278,9 @@ impl<G: Gateway> Engine<G> {
         inner.recorder_gives_up.cancel();
         if !written {
             // What could not be written goes to the log; that takes no database.
-            timeout(LAMENT_MAX, inner.recorder.flushed()).await.ok();
+            timeout(LOG_UNRECORDED_MAX, inner.recorder.flushed())
+                .await
+                .ok();
         }
         quiet && written
     }

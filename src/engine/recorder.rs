@@ -142,7 +142,7 @@ impl Recorder {
         let sent = self.entries.send(Entry { answer, done }).await;
         match sent {
             Ok(()) => crash_at("record_queued"),
-            Err(refused) => lament(&refused.0.answer, "the recorder has ended"),
+            Err(refused) => log_unrecorded(&refused.0.answer, "the recorder has ended"),
         }
         Queued {
             written,
@@ -323,14 +323,14 @@ fn tell(entries: Vec<Entry>, recorded: Vec<Recorded>) {
 
 fn give_up_on(entries: Vec<Entry>, error: &str) {
     for entry in entries {
-        lament(&entry.answer, error);
+        log_unrecorded(&entry.answer, error);
         entry.done.send(None).ok();
     }
 }
 
 /// The last resort: what could not be written stands in the log. The attempt stays open in the
 /// database, so the gateway will be asked about it.
-fn lament(answer: &Answer, error: &str) {
+fn log_unrecorded(answer: &Answer, error: &str) {
     error!(
         merchant_uid = %answer.key.merchant_uid,
         subscription.id = %answer.key.subscription,

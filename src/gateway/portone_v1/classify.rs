@@ -6,7 +6,7 @@
 use crate::domain::attempt::{
     ChargeOutcome, Decline, Lookup, NotSent, Payment, Unknown, UnknownReason, bounded_message,
 };
-use crate::domain::card::blotted;
+use crate::domain::card::redacted;
 use crate::domain::decline::DeclineClass;
 use crate::domain::ids::ImpUid;
 use crate::gateway::portone_v1::decline::{classify as classify_decline, names_duplicate};
@@ -76,7 +76,7 @@ fn refused(code: i64, message: &str) -> ChargeOutcome {
         class: classified.class,
         pg_provider: None,
         code: classified.code,
-        message: bounded_message(&blotted(message)),
+        message: bounded_message(&redacted(message)),
         imp_uid: None,
     })
 }
@@ -227,7 +227,7 @@ fn decline(payment: &PaymentAnnotation) -> Decline {
         class: classified.class,
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         code: classified.code,
-        message: bounded_message(&blotted(message)),
+        message: bounded_message(&redacted(message)),
         imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok(),
     }
 }
@@ -236,12 +236,12 @@ fn unknown(reason: UnknownReason, detail: &str) -> ChargeOutcome {
     ChargeOutcome::Unknown(doubt(reason, detail))
 }
 
-/// The gateway has seen the card and may quote it. It is blotted out before the text is cut: half a
+/// The gateway has seen the card and may quote it. It is redacted before the text is cut: half a
 /// number would not be known as one.
 fn doubt(reason: UnknownReason, detail: &str) -> Unknown {
     Unknown {
         reason,
-        detail: bounded_message(&blotted(detail)),
+        detail: bounded_message(&redacted(detail)),
     }
 }
 
@@ -262,7 +262,7 @@ fn excerpt(body: &[u8]) -> String {
         Err(_) if body.trim_ascii_start().starts_with(b"<") => "a page of HTML".to_owned(),
         Err(_) => format!("{} bytes that are not the contract's JSON", body.len()),
     };
-    blotted(&text).chars().take(CHARACTERS_MAX).collect()
+    redacted(&text).chars().take(CHARACTERS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, NotSent, Unknown, UnknownReason, bounded_message};
-use crate::domain::card::blotted;
+use crate::domain::card::redacted;
 use crate::gateway::portone_v1::body::read_up_to;
 use crate::gateway::portone_v1::token::{Token, Tokens};
 use crate::gateway::portone_v1::wire::{Envelope, Outside};
@@ -315,7 +315,7 @@ pub(super) fn opened(answer: &Answer) -> Result<(), CallError> {
         (200 | 207, 0) => Ok(()),
         (200 | 400 | 404, code) if code != 0 => Err(CallError::Refused {
             code,
-            message: bounded_message(&blotted(&outside.message.unwrap_or_default())),
+            message: bounded_message(&redacted(&outside.message.unwrap_or_default())),
         }),
         _ => Err(unreadable()),
     }

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::{Deserialize, Deserializer};
 use serde_json::Number;
 
-use crate::domain::card::blotted;
+use crate::domain::card::redacted;
 use crate::domain::ids::MerchantUid;
 use crate::gateway::portone_v1::client::{Answer, Call, PortOne, found};
 use crate::gateway::portone_v1::wire::text_or_nothing;
@@ -80,7 +80,7 @@ pub(super) fn all(answer: &Answer) -> Result<Vec<PaymentRecord>, CallError> {
 fn redacted_or_nothing<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
-    Ok(text_or_nothing(deserializer)?.map(|text| blotted(&text)))
+    Ok(text_or_nothing(deserializer)?.map(|text| redacted(&text)))
 }
 
 #[cfg(test)]
