@@ -15,3 +15,7 @@ drop function if exists billd.server_name();
 drop view if exists billd.server;
 drop view if exists billd.clock_shift;
 drop function if exists billd.next_fence(bigint);
+drop view if exists billd.asked_for;
+drop view if exists billd.hand_charge;
+drop table if exists billd.hand_charge_moved;
+drop function if exists billd_internal.begin_one_off_of_0_1();

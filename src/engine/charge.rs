@@ -18,8 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
-use crate::domain::claim::{Answer, BadRow, Claim};
-use crate::domain::dunning::{Decision, GiveUpReason, decide};
+use crate::domain::claim::{Answer, BadRow, Claim, Recorded};
+use crate::domain::dunning::{Decision, GiveUpReason};
+use crate::domain::one_off::{OneOffKind, Purpose};
 use crate::engine::lease::Lease;
 use crate::engine::rate_limiter::{Reservation, Slot};
 use crate::engine::{Inner, report};
@@ -106,13 +107,19 @@ impl<G: Gateway> Inner<G> {
         permit: OwnedSemaphorePermit,
     ) {
         match claim {
-            Ok(claim) => self.charge(&claim, lease, slot, permit).await,
+            Ok(claim) => drop(self.charge(&claim, lease, slot, Some(permit)).await),
             Err(bad) => self.set_aside(bad).await,
         }
     }
 
     /// One attempt, from the request to the record.
-    async fn charge(&self, claim: &Claim, lease: Lease, slot: Slot, permit: OwnedSemaphorePermit) {
+    pub(super) async fn charge(
+        &self,
+        claim: &Claim,
+        lease: Lease,
+        slot: Slot,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Charged {
         let call = self.calls.acquire().await;
         // 2. Charge: from here on money may move. It has no `Err`, so nothing can skip step 4.
         let (outcome, took) = match self.rate_limiter.wait(slot, lease, self.limits.call).await {
@@ -128,13 +135,13 @@ impl<G: Gateway> Inner<G> {
         report::breaker(self.breaker.note(&outcome), self.metrics.as_ref());
 
         // 3. Decide: pure.
-        let decision = decide(&self.policy, &outcome, claim.history);
+        let decision = claim.purpose.decide(&self.policy, &outcome, claim.history);
         crash_at("decided");
 
         // 4. Record: what happened and what follows, together with others, in one commit.
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
-            outcome: Some(outcome),
+            outcome: Some(outcome.clone()),
             decision,
             next: claim.next,
             not_found: 0,
@@ -146,11 +153,16 @@ impl<G: Gateway> Inner<G> {
         let recorded = queued.recorded().await;
         crash_at("recorded");
 
-        self.metrics.time_call("again", took);
-        if claim.history.attempt_no.get() == 1 && claim.history.not_sent == 0 {
+        let call = OneOffKind::of(&claim.request.instrument).as_str();
+        self.metrics.time_call(call, took);
+        if claim.purpose == Purpose::Debt
+            && claim.history.attempt_no.get() == 1
+            && claim.history.not_sent == 0
+        {
             self.metrics.lag.observe(claim.late.as_secs_f64());
         }
         report::charge(claim, &answer, recorded, took, self);
+        Charged { outcome, recorded }
     }
 
     /// One request for money that may leave now. It leaves once more, in a slot of its own, if the gateway
@@ -242,6 +254,13 @@ impl<G: Gateway> Inner<G> {
             lease: self.limits.lease,
         }
     }
+}
+
+/// What became of a charge, for whoever waits for it.
+pub(super) struct Charged {
+    pub(super) outcome: ChargeOutcome,
+    /// `None` if it could not be written down.
+    pub(super) recorded: Option<Recorded>,
 }
 
 /// Counts a call under way, for as long as it lives.

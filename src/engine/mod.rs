@@ -9,8 +9,8 @@ mod circuit_breaker;
 mod cursor;
 mod doorbell;
 mod failover_hold;
-mod hand;
 mod lease;
+mod one_off;
 mod rate_limiter;
 mod reconcile;
 mod recorder;
@@ -30,7 +30,7 @@ use tracing::{debug, info, warn};
 
 pub use cursor::Cursor;
 pub use doorbell::Doorbell;
-pub use hand::{FirstPaid, HandCharged};
+pub use one_off::{FirstPaid, OneOffCharged};
 pub use refund::Refunded;
 
 use crate::causes::chain;
@@ -237,7 +237,7 @@ impl<G: Gateway> Engine<G> {
     pub async fn reconcile(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
         self.inner.notice_abandoned().await;
         self.inner.store.ask_all_now().await?;
-        self.inner.store.ask_all_by_hand_now().await?;
+        self.inner.store.look_at_all_refunds_now().await?;
         let watch = self.stop_with(stop);
         let result = Arc::clone(&self.inner).ask_due().await;
         self.inner.settle_down().await;

@@ -13,8 +13,7 @@ use tokio::time::Instant;
 
 use crate::domain::attempt::Lookup;
 use crate::domain::claim::{Answer, BadRow, OpenAttempt, Recorded};
-use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_again, send_later};
-use crate::domain::hand::decide_lookup_by_card;
+use crate::domain::dunning::{Decision, Question, decide_sent_again, send_later};
 use crate::engine::charge::InFlight;
 use crate::engine::lease::Lease;
 use crate::engine::rate_limiter::Slot;
@@ -55,8 +54,8 @@ impl<G: Gateway> Inner<G> {
                     .spawn(Arc::clone(&self).question(attempt, lease, slot));
             }
         }
-        let by_hand = Arc::clone(&self).ask_due_by_hand().await?;
-        Ok(asked.saturating_add(by_hand))
+        let looked = Arc::clone(&self).look_at_refunds().await?;
+        Ok(asked.saturating_add(looked))
     }
 
     /// Looks for attempts whose daemon has gone, so that they are asked about. A look that fails, because too
@@ -128,12 +127,7 @@ impl<G: Gateway> Inner<G> {
             not_found,
             ..open.question
         };
-        let decide = if open.by_card {
-            decide_lookup_by_card
-        } else {
-            decide_lookup
-        };
-        let (outcome, decision) = decide(
+        let (outcome, decision) = claim.purpose.decide_lookup(
             &self.policy,
             lookup.as_ref().map_err(drop),
             &question,
@@ -167,13 +161,18 @@ impl<G: Gateway> Inner<G> {
         if decision != Decision::SendAgain {
             return (decision, Slot::Now);
         }
-        // In the first half of what a call leaves free of the lease that is yet to begin.
-        let room = self.limits.lease.saturating_sub(self.limits.call);
-        let within = room.checked_div(2).unwrap_or_default();
-        match self.rate_limiter.reserve_one(within).await {
+        match self.slot_for_one().await {
             Ok(Some(slot)) => (decision, slot),
             Ok(None) | Err(_) => (send_later(&self.policy, question), Slot::Now),
         }
+    }
+
+    /// A slot for one request whose lease is yet to begin, in the first half of what a call leaves free of
+    /// it. `None` if there is none.
+    pub(super) async fn slot_for_one(&self) -> Result<Option<Slot>, StoreError> {
+        let room = self.limits.lease.saturating_sub(self.limits.call);
+        let within = room.checked_div(2).unwrap_or_default();
+        self.rate_limiter.reserve_one(within).await
     }
 
     /// The same `merchant_uid` once more; that it will be is durable.

@@ -18,6 +18,7 @@ use tracing::{error, warn};
 
 use crate::causes::chain;
 use crate::domain::claim::{Answer, Recorded};
+use crate::engine::report;
 use crate::failpoint::crash_at;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
@@ -333,7 +334,7 @@ fn give_up_on(entries: Vec<Entry>, error: &str) {
 fn log_unrecorded(answer: &Answer, error: &str) {
     error!(
         merchant_uid = %answer.key.merchant_uid,
-        subscription.id = %answer.key.subscription,
+        subscription.id = report::subscription(&answer.key),
         outcome = ?answer.outcome,
         decision = ?answer.decision,
         error,

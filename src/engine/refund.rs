@@ -6,9 +6,10 @@
 //! same command may be run again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::causes::chain;
@@ -20,11 +21,15 @@ use crate::domain::refund::{
     RefundDoubt, RefundFound, RefundOutcome, RefundRequest, Refusal, count_unchanged,
     decide_refund, judge_refusal,
 };
-use crate::engine::hand::record_patiently;
 use crate::engine::lease::Lease;
 use crate::engine::{Engine, Inner};
+use crate::failpoint::crash_at;
 use crate::gateway::{Expected, Gateway, GatewayError};
 use crate::store::{OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState, StoreError};
+
+/// How long a person waits for a database that has gone away, before the answer goes to the log.
+const RECORD_TRIES: u32 = 10;
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// The reason of a refund that was refused in plain words, though the balance is as if it were made.
 const CONTRADICTED: &str = "refused_contradicted";
@@ -54,7 +59,7 @@ struct Known {
 
 impl<G: Gateway> Engine<G> {
     /// Writes a refund down, sends it, and records what became of it.
-    pub async fn refund_by_hand(
+    pub async fn refund(
         &self,
         request: &RefundRequest,
         customer_uid: Option<CustomerUid>,
@@ -62,6 +67,7 @@ impl<G: Gateway> Engine<G> {
     ) -> Result<Refunded, StoreError> {
         let inner = &self.inner;
         // 1. Begin: the intent is durable before any money can move.
+        crash_at("refund_next");
         let lease = Lease::start(inner.limits.lease);
         let begun = inner
             .store
@@ -73,6 +79,7 @@ impl<G: Gateway> Engine<G> {
                 return Ok(Refunded::NotBegun(known));
             }
         };
+        crash_at("refund_begun");
         // 2. Send.
         let started = Instant::now();
         let outcome = if lease.outlives(inner.limits.call) {
@@ -81,8 +88,10 @@ impl<G: Gateway> Engine<G> {
             RefundOutcome::NotSent(NotSent::LeaseTooShort)
         };
         inner.metrics.time_call("cancel", started.elapsed());
+        crash_at("refund_read");
         // 3. Decide; a refusal is believed only after a look at the payment.
         let known = inner.prove(request, customer_uid, outcome).await;
+        crash_at("refund_decided");
         // 4. Record.
         let is_recorded = inner.record_refund(&key, request, &known, 0).await;
         Ok(Refunded::Done {
@@ -162,16 +171,17 @@ impl<G: Gateway> Inner<G> {
             .store
             .claim_open_refund(rows_max, self.limits.lease)
             .await?;
+        crash_at("refund_ask_claimed");
         let looks = u64::try_from(open.len()).unwrap_or(0);
         for refund in open {
             let Some(slot) = slots.split(1) else { break };
             self.tasks
-                .spawn(Arc::clone(&self).look_by_hand(refund, lease, slot));
+                .spawn(Arc::clone(&self).look_in_time(refund, lease, slot));
         }
         Ok(looks)
     }
 
-    async fn look_by_hand(
+    async fn look_in_time(
         self: Arc<Self>,
         open: OpenRefund,
         lease: Lease,
@@ -237,17 +247,23 @@ impl<G: Gateway> Inner<G> {
         known: &Known,
         unchanged: u16,
     ) -> bool {
-        let written = record_patiently(|| {
-            self.store.record_refund(RefundRecord {
-                key,
-                request,
-                state: known.state,
-                reason: known.reason,
-                message: known.message.as_deref(),
-                unchanged,
-            })
-        })
-        .await;
+        let record = RefundRecord {
+            key,
+            request,
+            state: known.state,
+            reason: known.reason,
+            message: known.message.as_deref(),
+            unchanged,
+        };
+        let mut written = self.store.record_refund(&record).await;
+        for _ in 0..RECORD_TRIES {
+            if !written.as_ref().is_err_and(StoreError::is_passing) {
+                break;
+            }
+            sleep(RECORD_PAUSE).await;
+            written = self.store.record_refund(&record).await;
+        }
+        crash_at("refund_recorded");
         match written {
             Ok(true) => return true,
             Ok(false) => {

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use tracing::field::{DisplayValue, display};
 use tracing::{debug, error, info, warn};
 
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, UnknownReason};
-use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
-use crate::domain::dunning::Decision;
-use crate::domain::ids::ImpUid;
+use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recorded};
+use crate::domain::dunning::{Decision, GiveUpReason};
+use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::engine::Inner;
 use crate::engine::circuit_breaker::Change;
 use crate::gateway::GatewayError;
@@ -50,8 +51,8 @@ pub(super) fn charge<G>(
     let money = claim.request.money;
     info!(
         merchant_uid = %claim.key.merchant_uid,
-        subscription.id = %claim.key.subscription,
-        period = %claim.key.period,
+        subscription.id = subscription(&claim.key),
+        period = claim.key.debt.map(|debt| display(debt.period)),
         attempt.no = claim.history.attempt_no.get(),
         outcome = word,
         class,
@@ -90,7 +91,7 @@ pub(super) fn question<G>(
     };
     info!(
         merchant_uid = %key.merchant_uid,
-        subscription.id = %key.subscription,
+        subscription.id = subscription(key),
         attempt.no = open.claim.history.attempt_no.get(),
         asks = open.question.asks,
         age_s = open.question.age.as_secs(),
@@ -105,7 +106,7 @@ pub(super) fn question<G>(
     if matches!(answer.decision, Decision::Park { .. }) && !open.parked {
         error!(
             merchant_uid = %key.merchant_uid,
-            subscription.id = %key.subscription,
+            subscription.id = subscription(key),
             found,
             "parked: billd can't find out what became of {}; look it up in the PortOne console",
             key.merchant_uid,
@@ -118,7 +119,7 @@ pub(super) fn question<G>(
 pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
     warn!(
         merchant_uid = %claim.key.merchant_uid,
-        subscription.id = %claim.key.subscription,
+        subscription.id = subscription(&claim.key),
         reason = why.as_str(),
         "{} was not sent again: {why}; the gateway will be asked about it again",
         claim.key.merchant_uid,
@@ -128,13 +129,13 @@ pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
 /// What the database said of the claim, and what must not happen at all.
 fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
     let merchant_uid = answer.key.merchant_uid.as_str();
-    let subscription = answer.key.subscription;
+    let key = &answer.key;
     if let Some(ChargeOutcome::Unknown(doubt)) = &answer.outcome
         && doubt.reason == UnknownReason::Mismatch
     {
         error!(
             merchant_uid,
-            subscription.id = %subscription,
+            subscription.id = subscription(key),
             detail = doubt.detail,
             "mismatch: the gateway's answer is not for what {merchant_uid} asked for",
         );
@@ -147,7 +148,7 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
             metrics.stale_fences.inc();
             warn!(
                 merchant_uid,
-                subscription.id = %subscription,
+                subscription.id = subscription(key),
                 "the claim on {merchant_uid} was lost to another daemon, which will find out",
             );
         }
@@ -156,7 +157,7 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
             metrics.late_payments.inc();
             error!(
                 merchant_uid,
-                subscription.id = %subscription,
+                subscription.id = subscription(key),
                 "paid late: {merchant_uid} moved money after its claim was lost; see view billd.paid_twice",
             );
         }
@@ -179,10 +180,10 @@ pub(super) fn asking_failed(error: &StoreError) {
 pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
     error!(
         merchant_uid = %answer.key.merchant_uid,
-        subscription.id = %answer.key.subscription,
+        subscription.id = subscription(&answer.key),
         recorded = recorded.is_some(),
-        "bad row: subscription {} can't be charged{}",
-        answer.key.subscription,
+        "bad row: {} can't be charged{}",
+        answer.key.merchant_uid,
         tail(answer),
     );
 }
@@ -191,7 +192,7 @@ pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
 pub(super) fn bad_open_row(bad: &BadRow) {
     error!(
         merchant_uid = %bad.key.merchant_uid,
-        subscription.id = %bad.key.subscription,
+        subscription.id = subscription(&bad.key),
         fault = bad.fault,
         "bad row: {} can't be asked about until its subscription is mended",
         bad.key.merchant_uid,
@@ -235,6 +236,11 @@ pub(super) fn breaker(change: Change, metrics: &Metrics) {
             info!("charging goes on");
         }
     }
+}
+
+/// Whose attempt it is; a one-off charge is nobody's.
+pub(super) fn subscription(key: &AttemptKey) -> Option<DisplayValue<SubscriptionId>> {
+    key.debt.map(|debt| display(debt.subscription))
 }
 
 /// The words for an outcome and its class.
@@ -284,8 +290,8 @@ fn tail(answer: &Answer) -> String {
     };
     let follows = match (&answer.decision, answer.next) {
         (Decision::Advance, Some(next)) => format!("; next period {}", next.date),
-        (Decision::Advance, None) => String::new(),
         (Decision::Retry { wait, .. }, _) => format!("; again in {}", span(*wait)),
+        (Decision::Advance, None) | (Decision::GiveUp(GiveUpReason::OneOff), _) => String::new(),
         (Decision::GiveUp(reason), _) => format!("; past due, {}", reason.as_str()),
         (Decision::Ask { wait }, _) => format!("; asking in {}", span(*wait)),
         (Decision::SendAgain, _) => "; sending the same merchant_uid again".to_owned(),

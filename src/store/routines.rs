@@ -19,11 +19,10 @@ const ROUTINES: &str = routines![
     "04_debt",
     "05_attempt",
     "06_refund",
-    "07_hand_charge",
-    "08_views",
-    "09_history",
-    "10_claim",
-    "11_record",
+    "07_views",
+    "08_history",
+    "09_claim",
+    "10_record",
 ];
 
 /// Takes away what the version before called by name, and this one does not.

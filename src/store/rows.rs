@@ -8,23 +8,24 @@ use sqlx::types::Uuid;
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
 use crate::domain::calendar::{Interval, IntervalUnit, Period, Schedule, Zone};
-use crate::domain::claim::{AttemptKey, BadRow, Claim, OpenAttempt};
+use crate::domain::claim::{AttemptKey, BadRow, Claim, Debt, OpenAttempt};
 use crate::domain::dunning::{History, Question};
 use crate::domain::ids::{AttemptNo, CustomerUid, MerchantUid, SubscriptionId};
 use crate::domain::money::{Currency, Money};
+use crate::domain::one_off::Purpose;
 use crate::store::StoreError;
 
 /// What both claims return.
 pub(super) struct AttemptRow {
     pub(super) merchant_uid: String,
     pub(super) next_charge_at: Option<jiff_sqlx::Timestamp>,
-    pub(super) subscription_id: Uuid,
-    pub(super) period: jiff_sqlx::Date,
-    pub(super) attempt_no: i16,
+    pub(super) subscription_id: Option<Uuid>,
+    pub(super) period: Option<jiff_sqlx::Date>,
+    pub(super) attempt_no: Option<i16>,
     pub(super) fence: i64,
     pub(super) amount: i64,
     pub(super) currency: String,
-    pub(super) customer_uid: String,
+    pub(super) customer_uid: Option<String>,
     pub(super) asks: i16,
     pub(super) not_found: i16,
     pub(super) sends: i16,
@@ -34,10 +35,10 @@ pub(super) struct AttemptRow {
     pub(super) declines: i16,
     pub(super) earlier_not_sent: i16,
     pub(super) name: String,
-    pub(super) interval_unit: String,
-    pub(super) interval_count: i16,
-    pub(super) time_zone: String,
-    pub(super) anchor_at: jiff_sqlx::Timestamp,
+    pub(super) interval_unit: Option<String>,
+    pub(super) interval_count: Option<i16>,
+    pub(super) time_zone: Option<String>,
+    pub(super) anchor_at: Option<jiff_sqlx::Timestamp>,
     pub(super) due_at: jiff_sqlx::Timestamp,
     pub(super) tax_free: Option<i64>,
     pub(super) vat_amount: Option<i64>,
@@ -51,9 +52,8 @@ impl AttemptRow {
     pub(super) fn into_claim(self) -> Result<Result<Claim, BadRow>, StoreError> {
         let key = self.key()?;
         Ok(self
-            .schedule()
-            .and_then(|schedule| schedule.next_after(key.period).map_err(text))
-            .and_then(|next| self.claim(key.clone(), Some(next)))
+            .next(&key)
+            .and_then(|next| self.claim(key.clone(), next))
             .map_err(|fault| BadRow { key, fault }))
     }
 
@@ -65,32 +65,35 @@ impl AttemptRow {
             not_found: count(self.not_found),
             sends: u8::try_from(self.sends).unwrap_or(u8::MAX),
         };
-        let (parked, by_card) = (self.parked, self.by_card);
+        let parked = self.parked;
         let key = self.key()?;
         // Money may have moved: a calendar that was broken since is no reason not to ask.
-        let next = self
-            .schedule()
-            .ok()
-            .and_then(|schedule| schedule.next_after(key.period).ok());
+        let next = self.next(&key).ok().flatten();
         Ok(match self.claim(key.clone(), next) {
             Ok(claim) => Ok(OpenAttempt {
                 claim,
                 question,
                 parked,
-                by_card,
             }),
             Err(fault) => Err(BadRow { key, fault }),
         })
     }
 
-    fn schedule(&self) -> Result<Schedule, String> {
-        let anchor_at = self.anchor_at.to_jiff();
-        schedule(
-            anchor_at,
+    /// The period behind that of the debt.
+    fn next(&self, key: &AttemptKey) -> Result<Option<Period>, String> {
+        let Some(debt) = key.debt else {
+            return Ok(None);
+        };
+        let (Some(anchor_at), Some(count), Some(unit), Some(zone)) = (
+            self.anchor_at,
             self.interval_count,
             &self.interval_unit,
             &self.time_zone,
-        )
+        ) else {
+            return Err("there is no subscription".to_owned());
+        };
+        let schedule = schedule(anchor_at.to_jiff(), count, unit, zone)?;
+        schedule.next_after(debt.period).map_err(text).map(Some)
     }
 
     /// The part that the schema guarantees; without it not even a fault could be written down.
@@ -98,8 +101,13 @@ impl AttemptRow {
         Ok(AttemptKey {
             merchant_uid: MerchantUid::parse(self.merchant_uid.as_str())
                 .map_err(|fault| StoreError::Corrupt(fault.to_string()))?,
-            subscription: SubscriptionId(self.subscription_id),
-            period: self.period.to_jiff(),
+            debt: self
+                .subscription_id
+                .zip(self.period)
+                .map(|(id, period)| Debt {
+                    subscription: SubscriptionId(id),
+                    period: period.to_jiff(),
+                }),
             fence: self.fence,
         })
     }
@@ -108,20 +116,31 @@ impl AttemptRow {
         let currency = Currency::parse(&self.currency).map_err(text)?;
         let money = Money::new(self.amount, currency).map_err(text)?;
         let history = History {
-            attempt_no: u8::try_from(self.attempt_no)
-                .ok()
-                .and_then(AttemptNo::new)
-                .ok_or_else(|| format!("attempt number {} is not 1 to 99", self.attempt_no))?,
+            attempt_no: match self.attempt_no {
+                None => AttemptNo::FIRST,
+                Some(number) => u8::try_from(number)
+                    .ok()
+                    .and_then(AttemptNo::new)
+                    .ok_or_else(|| format!("attempt number {number} is not 1 to 99"))?,
+            },
             declines: u8::try_from(self.declines).map_err(text)?,
             not_sent: count(self.earlier_not_sent),
         };
         let due_at = self.due_at.to_jiff();
         let late = self.now.to_jiff().duration_since(due_at);
-        let customer_uid = CustomerUid::parse(self.customer_uid).map_err(text)?;
+        let customer_uid = self.customer_uid.map(CustomerUid::parse).transpose();
         Ok(Claim {
+            purpose: match (key.debt, self.by_card) {
+                (None, _) => Purpose::OneOff,
+                (Some(_), true) => Purpose::FirstPayment,
+                (Some(_), false) => Purpose::Debt,
+            },
             request: ChargeRequest {
                 merchant_uid: key.merchant_uid.clone(),
-                instrument: Instrument::BillingKey(customer_uid),
+                instrument: match (self.by_card, customer_uid.map_err(text)?) {
+                    (false, Some(customer_uid)) => Instrument::BillingKey(customer_uid),
+                    (_, store_as) => Instrument::CardGone { store_as },
+                },
                 money,
                 name: self.name,
                 terms: ChargeTerms {
@@ -201,4 +220,12 @@ fn count(number: i16) -> u16 {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+pub(super) fn merchant_uid(text: &str) -> Result<MerchantUid, StoreError> {
+    MerchantUid::parse(text).map_err(corrupt)
+}
+
+pub(super) fn corrupt(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(error.to_string())
 }

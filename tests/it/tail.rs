@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use billd::domain::attempt::{ChargeOutcome, NotSent};
+use billd::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use billd::domain::claim::{Answer, Claim, Recorded};
 use billd::domain::dunning::{Decision, decide};
-use billd::domain::hand::{HandCharge, HandKind};
-use billd::domain::ids::{CustomerUid, MerchantUid};
+use billd::domain::ids::MerchantUid;
 use billd::gateway::Gateway;
 use billd::store::{ClaimLimits, StoreError};
 use billd_proof::arena::{Database, Lane, Standby};
@@ -193,17 +192,12 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     };
     assert_ne!(record(book, send_again).await, Recorded::Moved);
     assert_eq!(book.text(ATTEMPTS).await, "1 started 1, 1 unknown 1");
-    let hand = HandCharge {
-        merchant_uid: MerchantUid::parse("byhand1").unwrap(),
-        kind: HandKind::Again,
-        customer_uid: Some(CustomerUid::parse("card").unwrap()),
-        money: asked.claim.request.money,
-        name: "n".to_owned(),
-        tax_free: None,
-        vat_amount: None,
+    let one_off = ChargeRequest {
+        merchant_uid: MerchantUid::parse("oneoff1").unwrap(),
+        ..asked.claim.request.clone()
     };
-    let refused = book.store.begin_hand(&hand, LEASE).await;
-    assert!(matches!(refused, Err(StoreError::OnHold(_))), "{refused:?}");
+    let refused = book.store.begin_one_off(&one_off, LEASE).await;
+    assert!(matches!(refused, Err(StoreError::OnHold(_))));
 
     book.advance("135 seconds").await;
     assert_eq!(claim(book).await.len(), 0);
@@ -214,7 +208,7 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     book.advance("16 seconds").await;
     assert_eq!(claim(book).await.len(), 1);
     assert_eq!(book.claim_open(9, LEASE).await.len(), 1);
-    assert!(book.store.begin_hand(&hand, LEASE).await.is_ok());
+    assert!(book.store.begin_one_off(&one_off, LEASE).await.is_ok());
 }
 
 /// Hazard: the book is put back from a dump into another cluster, whose timeline is the first one, too.

@@ -333,7 +333,7 @@ async fn a_payment_under_a_name_of_ours_that_our_tables_lost_is_found() {
 /// Hazard: a charge made by hand counts as somebody else's, or one whose answer was closed wrongly as
 /// unpaid.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
+async fn one_off_charges_are_ours_and_follow_the_gateways_books() {
     let house = House::new().await;
     house.book.subscribe("card-1").await;
     house.sweep().await;
@@ -343,10 +343,10 @@ async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
     house
         .book
         .run(
-            "insert into billd.hand_charge
-                (merchant_uid, kind, customer_uid, name, amount, currency, state, finished_at, imp_uid)
-             values ('hand1', 'again', 'card-1', '쿠폰', 500, 'KRW', 'paid', billd.now(), 'imp_x'),
-                    ('hand2', 'again', 'card-1', '쿠폰', 700, 'KRW', 'not_sent', billd.now(), null)",
+            "insert into billd.charge_attempt
+                (merchant_uid, customer_uid, name, amount, currency, state, finished_at, imp_uid)
+             values ('hand1', 'card-1', '쿠폰', 500, 'KRW', 'paid', billd.now(), 'imp_x'),
+                    ('hand2', 'card-1', '쿠폰', 700, 'KRW', 'not_sent', billd.now(), null)",
         )
         .await;
     let first = house
@@ -358,7 +358,7 @@ async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
     house
         .book
         .run(&format!(
-            "update billd.hand_charge set imp_uid = '{}' where merchant_uid = 'hand1'",
+            "update billd.charge_attempt set imp_uid = '{}' where merchant_uid = 'hand1'",
             first.imp_uid
         ))
         .await;
@@ -373,7 +373,7 @@ async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
     ];
     assert_eq!(findings(&report(&output)), expected.into());
     assert_eq!(
-        house.book.text("select string_agg(concat_ws(' ', merchant_uid, state, cancelled_amount), ', ' order by merchant_uid) from billd.hand_charge").await,
+        house.book.text("select string_agg(concat_ws(' ', merchant_uid, state, cancelled_amount), ', ' order by merchant_uid) from billd.charge_attempt where subscription_id is null").await,
         "hand1 paid 200, hand2 paid 0"
     );
 }
