@@ -53,6 +53,7 @@ pub(super) struct Recorder {
     /// One token per answer that is on its way into the database.
     pending: TaskTracker,
     health: Arc<RecorderHealth>,
+    give_up: CancellationToken,
 }
 
 /// What others may know of the recorder.
@@ -93,21 +94,16 @@ impl RecorderHealth {
 }
 
 impl Recorder {
-    /// Starts the recorder. It ends when the [`Recorder`] is gone and the last answer is written;
-    /// after `give_up` it no longer waits for a database that is away.
-    pub(super) fn start(
-        store: Store,
-        limits: RecorderLimits,
-        metrics: Arc<Metrics>,
-        give_up: CancellationToken,
-    ) -> Self {
+    /// Starts the recorder. It ends when the [`Recorder`] is gone and the last answer is written.
+    pub(super) fn start(store: Store, limits: RecorderLimits, metrics: Arc<Metrics>) -> Self {
+        let give_up = CancellationToken::new();
         let (entries, inbox) = mpsc::channel(limits.batch.saturating_mul(2).max(1));
         let health = Arc::new(RecorderHealth::default());
         let worker = Worker {
             store,
             limits,
             metrics,
-            give_up,
+            give_up: give_up.clone(),
             health: Arc::clone(&health),
         };
         tokio::spawn(Arc::new(worker).run(inbox));
@@ -115,7 +111,13 @@ impl Recorder {
             entries,
             pending: TaskTracker::new(),
             health,
+            give_up,
         }
+    }
+
+    /// From now on a database that is away is not waited for: what can't be written goes to the log.
+    pub(super) fn give_up(&self) {
+        self.give_up.cancel();
     }
 
     /// How the recorder is.

@@ -13,19 +13,17 @@ use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, UnknownReason};
 use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recorded};
 use crate::domain::dunning::{Decision, GiveUpReason};
 use crate::domain::ids::{ImpUid, SubscriptionId};
-use crate::engine::Inner;
 use crate::engine::circuit_breaker::Change;
 use crate::gateway::GatewayError;
-use crate::metrics::{Metrics, Tally};
+use crate::metrics::Counts;
 use crate::store::{Rechecked, StoreError};
 
 /// One line per sweep; an empty one is not worth the operator's eyes.
-pub(super) fn sweep(claimed: u64, took: Duration, tally: &Tally) {
+pub(super) fn sweep(claimed: u64, took: Duration, counts: Counts) {
     if claimed == 0 {
         debug!("nothing is due");
         return;
     }
-    let counts = tally.look();
     info!(
         claimed,
         duration_ms = millis(took),
@@ -38,16 +36,8 @@ pub(super) fn sweep(claimed: u64, took: Duration, tally: &Tally) {
 }
 
 /// One line per charge.
-pub(super) fn charge<G>(
-    claim: &Claim,
-    answer: &Answer,
-    recorded: Option<Recorded>,
-    took: Duration,
-    inner: &Inner<G>,
-) {
+pub(super) fn charge(claim: &Claim, answer: &Answer, recorded: Option<Recorded>, took: Duration) {
     let (word, class) = words(answer.outcome.as_ref());
-    inner.metrics.count_outcome(word, class);
-    inner.tally.count(word);
     let money = claim.request.money;
     info!(
         merchant_uid = %claim.key.merchant_uid,
@@ -64,23 +54,17 @@ pub(super) fn charge<G>(
         claim.key.merchant_uid,
         tail(answer),
     );
-    alarms(answer, recorded, &inner.metrics);
+    alarms(answer, recorded);
 }
 
 /// One line per question, and louder ones where a person must look.
-pub(super) fn question<G>(
+pub(super) fn question(
     open: &OpenAttempt,
     answer: &Answer,
     lookup: &Result<Lookup, GatewayError>,
     recorded: Option<Recorded>,
     took: Duration,
-    inner: &Inner<G>,
 ) {
-    if let Some(outcome) = &answer.outcome {
-        let (word, class) = words(Some(outcome));
-        inner.metrics.count_outcome(word, class);
-        inner.tally.count(word);
-    }
     let key = &answer.key;
     let found = match lookup {
         Ok(Lookup::Paid(_)) => "paid".to_owned(),
@@ -112,7 +96,7 @@ pub(super) fn question<G>(
             key.merchant_uid,
         );
     }
-    alarms(answer, recorded, &inner.metrics);
+    alarms(answer, recorded);
 }
 
 /// An attempt that was to leave once more and could not: it stays open.
@@ -127,7 +111,7 @@ pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
 }
 
 /// What the database said of the claim, and what must not happen at all.
-fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
+fn alarms(answer: &Answer, recorded: Option<Recorded>) {
     let merchant_uid = answer.key.merchant_uid.as_str();
     let key = &answer.key;
     if let Some(ChargeOutcome::Unknown(doubt)) = &answer.outcome
@@ -145,7 +129,6 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
         Some(Recorded::Stale {
             paid_written: false,
         }) => {
-            metrics.stale_fences.inc();
             warn!(
                 merchant_uid,
                 subscription.id = subscription(key),
@@ -153,8 +136,6 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
             );
         }
         Some(Recorded::Stale { paid_written: true }) => {
-            metrics.stale_fences.inc();
-            metrics.late_payments.inc();
             error!(
                 merchant_uid,
                 subscription.id = subscription(key),
@@ -220,21 +201,17 @@ pub(super) fn unready(change: Change, error: &GatewayError) {
 }
 
 /// Charging has stopped or goes on.
-pub(super) fn breaker(change: Change, metrics: &Metrics) {
+pub(super) fn breaker(change: Change) {
     match change {
         Change::None => {}
         Change::Opened { reason, wait } => {
-            metrics.circuit_open.set(1);
             error!(
                 reason,
                 wait_s = wait.as_secs(),
                 "charging is stopped: {reason}"
             );
         }
-        Change::Closed => {
-            metrics.circuit_open.set(0);
-            info!("charging goes on");
-        }
+        Change::Closed => info!("charging goes on"),
     }
 }
 
