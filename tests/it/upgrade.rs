@@ -6,8 +6,8 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-use crate::crash::claim;
 use crate::support::{Book, server, text};
+use crate::words::claim;
 
 const LEASE: Duration = Duration::from_secs(90);
 
