@@ -128,7 +128,6 @@ async fn set_up(
     let upstream = bouncer
         .as_ref()
         .map_or_else(|| lane.socket(), Bouncer::socket);
-    let command_door = Proxy::start(lane.socket()).await?;
     let alteration = workshop.mutation.and_then(Mutation::alteration);
     let gateway_proxy = twisting_proxy(&gateway, workshop.mutation).await?;
     let gateway_url = gateway_proxy
@@ -153,6 +152,7 @@ async fn set_up(
     let specs: anyhow::Result<Vec<_>> = (0..).zip(&proxies).map(spec).collect();
     let specs = specs?;
     Ok(Scene {
+        command_door: Proxy::start(lane.socket()).await?,
         plan,
         program: workshop.program,
         clocks: specs.iter().map(|spec| spec.clock.clone()).collect(),
@@ -164,7 +164,6 @@ async fn set_up(
         gateway,
         _gateway_proxy: gateway_proxy,
         proxies,
-        command_door,
         pinned: Mutex::default(),
     })
 }
