@@ -18,7 +18,7 @@ use billd::domain::dunning::{Decision, Policy};
 use billd::domain::ids::ImpUid;
 use billd::engine::{Limits, Swept};
 use billd::store::{ClaimLimits, StoreError};
-use portone_sandbox::{Fault, FaultKind, Latency, Route};
+use portone_sandbox::{Fault, FaultKind, Latency, Route, Running};
 use sqlx::{Acquire, AssertSqlSafe, Postgres, Transaction};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -248,9 +248,7 @@ impl House {
     /// Fails unless so many charges were approved, none of them twice.
     #[track_caller]
     pub(crate) fn approved(&self, count: u64) {
-        let summary = self.sandbox.summary();
-        let found = (summary.approvals, summary.merchant_uids_approved_twice);
-        assert_eq!(found, (count, 0), "{summary:?}");
+        approved(&self.sandbox, count);
     }
 
     /// A sweep that goes on beside the test.
@@ -258,6 +256,14 @@ impl House {
         let engine = self.engine.clone();
         tokio::spawn(async move { engine.sweep(CancellationToken::new()).await })
     }
+}
+
+/// Fails unless so many charges were approved, none of them twice.
+#[track_caller]
+pub(crate) fn approved(sandbox: &Running, count: u64) {
+    let summary = sandbox.summary();
+    let found = (summary.approvals, summary.merchant_uids_approved_twice);
+    assert_eq!(found, (count, 0), "{summary:?}");
 }
 
 /// Begins whatever is due, as a daemon does.

@@ -91,9 +91,19 @@ fn declined(class: DeclineClass) -> ChargeOutcome {
     ChargeOutcome::Declined(decline(class))
 }
 
-fn retry_after(wait: Duration, took_rung: bool) -> Decision {
+/// Tried again later, one rung up.
+fn climb(wait: Duration) -> Decision {
+    let took_rung = true;
     Decision::Retry { wait, took_rung }
 }
+
+/// Tried again later, on the same rung.
+fn stay(wait: Duration) -> Decision {
+    let took_rung = false;
+    Decision::Retry { wait, took_rung }
+}
+
+const LADDER_ENDED: Decision = Decision::GiveUp(GiveUpReason::LadderEnded);
 
 /// An answer long after the settle time, to a first question.
 fn settled() -> Question {
@@ -133,15 +143,11 @@ fn a_paid_cycle_advances_even_on_the_last_attempt() {
 #[test]
 fn each_soft_decline_takes_the_next_rung_until_the_ladder_ends() {
     let outcome = declined(DeclineClass::SoftFunds);
-    check(&outcome, history(1, 0), retry_after(DAY, true));
-    check(&outcome, history(2, 1), retry_after(days(3), true));
+    check(&outcome, history(1, 0), climb(DAY));
+    check(&outcome, history(2, 1), climb(days(3)));
     // Attempts that took no rung do not use up the ladder.
-    check(&outcome, history(40, 3), retry_after(days(7), true));
-    check(
-        &outcome,
-        history(5, 4),
-        Decision::GiveUp(GiveUpReason::LadderEnded),
-    );
+    check(&outcome, history(40, 3), climb(days(7)));
+    check(&outcome, history(5, 4), LADDER_ENDED);
 }
 
 #[test]
@@ -151,9 +157,8 @@ fn every_class_climbs_its_own_ladder_from_the_same_rung() {
         (DeclineClass::Unclear, days(2)),
         (DeclineClass::Unspecified, DAY),
     ] {
-        check(&declined(class), history(1, 0), retry_after(wait, true));
-        let ended = Decision::GiveUp(GiveUpReason::LadderEnded);
-        check(&declined(class), history(2, 1), ended);
+        check(&declined(class), history(1, 0), climb(wait));
+        check(&declined(class), history(2, 1), LADDER_ENDED);
     }
 }
 
@@ -174,77 +179,40 @@ fn a_hard_decline_gives_up_at_once_unless_the_merchant_says_otherwise() {
             history(1, 0),
             Decision::GiveUp(GiveUpReason::HardDecline),
         );
-        assert_eq!(
-            decide(&stubborn, &outcome, history(1, 0)),
-            retry_after(days(7), true)
-        );
-        assert_eq!(
-            decide(&stubborn, &outcome, history(2, 1)),
-            Decision::GiveUp(GiveUpReason::LadderEnded)
-        );
+        assert_eq!(decide(&stubborn, &outcome, history(1, 0)), climb(days(7)));
+        assert_eq!(decide(&stubborn, &outcome, history(2, 1)), LADDER_ENDED);
     }
 }
 
 #[test]
 fn an_outage_takes_no_rung_and_its_last_wait_repeats() {
     let outcome = declined(DeclineClass::SoftTemp);
-    check(
-        &outcome,
-        history(1, 0),
-        retry_after(Duration::from_mins(30), false),
-    );
-    check(
-        &outcome,
-        history(3, 1),
-        retry_after(Duration::from_hours(2), false),
-    );
-    check(
-        &outcome,
-        history(50, 1),
-        retry_after(Duration::from_hours(6), false),
-    );
+    check(&outcome, history(1, 0), stay(Duration::from_mins(30)));
+    check(&outcome, history(3, 1), stay(Duration::from_hours(2)));
+    check(&outcome, history(50, 1), stay(Duration::from_hours(6)));
     let impatient = Policy {
         soft_temp: Ladder::default(),
         ..policy()
     };
-    assert_eq!(
-        decide(&impatient, &outcome, history(1, 0)),
-        Decision::GiveUp(GiveUpReason::LadderEnded)
-    );
+    assert_eq!(decide(&impatient, &outcome, history(1, 0)), LADDER_ENDED);
 }
 
 #[test]
 fn a_fault_of_the_merchants_contract_costs_the_customer_nothing() {
-    check(
-        &declined(DeclineClass::Config),
-        history(7, 2),
-        retry_after(HOUR, false),
-    );
+    check(&declined(DeclineClass::Config), history(7, 2), stay(HOUR));
 }
 
 #[test]
 fn a_request_that_never_left_backs_off_up_to_a_limit() {
     let outcome = ChargeOutcome::NotSent(NotSent::LeaseTooShort);
-    check(
-        &outcome,
-        history(1, 0),
-        retry_after(Duration::from_secs(10), false),
-    );
-    check(
-        &outcome,
-        history(98, 1),
-        retry_after(Duration::from_secs(10), false),
-    );
+    check(&outcome, history(1, 0), stay(Duration::from_secs(10)));
+    check(&outcome, history(98, 1), stay(Duration::from_secs(10)));
     for (not_sent, wait) in [(3, 80), (97, 600), (u16::MAX, 600)] {
         let history = History {
             not_sent,
             ..history(1, 0)
         };
-        check(
-            &outcome,
-            history,
-            retry_after(Duration::from_secs(wait), false),
-        );
+        check(&outcome, history, stay(Duration::from_secs(wait)));
     }
     let hasty = Policy {
         not_sent: Backoff {
@@ -253,10 +221,7 @@ fn a_request_that_never_left_backs_off_up_to_a_limit() {
         },
         ..policy()
     };
-    assert_eq!(
-        decide(&hasty, &outcome, history(1, 0)),
-        retry_after(SECOND, false)
-    );
+    assert_eq!(decide(&hasty, &outcome, history(1, 0)), stay(SECOND));
 }
 
 #[test]
