@@ -7,8 +7,8 @@ use billd::domain::one_off::Purpose;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-use crate::crash::claim;
 use crate::support::{Book, server, text};
+use crate::words::claim;
 
 const LEASE: Duration = Duration::from_secs(90);
 
