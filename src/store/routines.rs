@@ -24,6 +24,7 @@ const ROUTINES: &str = routines![
     "09_history",
     "10_claim",
     "11_record",
+    "12_calendar",
 ];
 
 /// Takes away what the version before called by name, and this one does not.

@@ -1,0 +1,4 @@
+//! A subscription's life: what time is billed, whatever people do. Each test is named as its rule.
+
+mod calendar;
+mod oracle;
