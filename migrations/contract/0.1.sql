@@ -15,3 +15,23 @@ drop function if exists billd.server_name();
 drop view if exists billd.server;
 drop view if exists billd.clock_shift;
 drop function if exists billd.next_fence(bigint);
+drop trigger if exists subscription_of_0_1_has_its_end on billd.subscription;
+drop function if exists billd_internal.end_move_of_0_1();
+drop procedure if exists billd_internal.fill_time(int);
+
+-- Only once: each of these locks the whole table.
+do $$
+begin
+    if exists (
+        select from pg_attribute
+        where attrelid = 'billd.subscription'::regclass and attname = 'paused_at' and not attisdropped
+    ) then
+        alter table billd.subscription
+            alter column settled_until set not null,
+            alter column catch_up set not null,
+            drop column paused_at,
+            drop column resumed_at;
+        alter table billd.billing_cycle alter column until_at set not null;
+    end if;
+end
+$$;

@@ -122,3 +122,16 @@ end
 $$;
 comment on function billd_internal.period_start(timestamptz, smallint, text, text, timestamptz) is
     'When the next period begins that must not begin before an instant: on the first billing day (month, year: day of the month; week: weekday; day: any) that is not before the instant''s day. Null as in period_end.';
+
+create or replace function billd_internal.period_name(at timestamptz, zone text, last date) returns date
+language plpgsql immutable parallel safe
+as $$
+begin
+    return greatest((at at time zone zone)::date, last + 1);
+exception
+    when data_exception then
+        return last + 1;
+end
+$$;
+comment on function billd_internal.period_name(timestamptz, text, date) is
+    'The name of a period that begins at an instant: its day, or the day after the last name, because civil dates can come twice. A label; nothing is computed from it.';

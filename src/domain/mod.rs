@@ -12,6 +12,5 @@ pub mod ids;
 pub mod money;
 pub mod payment;
 pub mod rate_limit;
-pub mod recheck;
 pub mod refund;
 pub mod state;

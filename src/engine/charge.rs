@@ -136,7 +136,6 @@ impl<G: Gateway> Inner<G> {
             key: claim.key.clone(),
             outcome: Some(outcome),
             decision,
-            next: claim.next,
             not_found: 0,
         });
         let queued = self.recorder.queue(Arc::clone(&answer)).await;
@@ -193,7 +192,6 @@ impl<G: Gateway> Inner<G> {
             key: bad.key,
             outcome: Some(ChargeOutcome::NotSent(NotSent::Unbuildable(bad.fault))),
             decision: Decision::GiveUp(GiveUpReason::BadRow),
-            next: None,
             not_found: 0,
         });
         let recorded = self.recorder.record(Arc::clone(&answer)).await;

@@ -144,7 +144,6 @@ impl<G: Gateway> Engine<G> {
             key: claim.key.clone(),
             decision: decide_by_card(&inner.policy, &outcome, claim.history),
             outcome: Some(outcome.clone()),
-            next: claim.next,
             not_found: 0,
         });
         let recorded = inner.recorder.record(Arc::clone(&answer)).await;

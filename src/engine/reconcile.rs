@@ -145,7 +145,6 @@ impl<G: Gateway> Inner<G> {
             key: claim.key.clone(),
             outcome,
             decision,
-            next: claim.next,
             not_found,
         });
         // Counted from before the record is sent: if this attempt is to leave again, that is when
@@ -191,7 +190,6 @@ impl<G: Gateway> Inner<G> {
             key: claim.key.clone(),
             outcome,
             decision,
-            next: claim.next,
             not_found: 0,
         });
         let recorded = self.recorder.record(Arc::clone(&answer)).await;

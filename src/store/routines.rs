@@ -25,6 +25,11 @@ const ROUTINES: &str = routines![
     "10_claim",
     "11_record",
     "12_calendar",
+    "13_price",
+    "14_next",
+    "15_replan",
+    "16_changes",
+    "17_version_before",
 ];
 
 /// Takes away what the version before called by name, and this one does not.
@@ -59,6 +64,25 @@ pub(super) async fn apply(connection: &mut PgConnection) -> Result<bool, sqlx::E
     .await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// Fills in, in short transactions, what a book of the version before does not have. Does nothing in any other.
+pub(super) async fn fill(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let is_open = sqlx::query_scalar!(
+        r#"-- store::is_to_be_filled
+        select exists (
+            select from pg_attribute
+            where attrelid = 'billd.subscription'::regclass and attname = 'settled_until' and not attnotnull
+        ) as "is_open!""#,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if is_open {
+        sqlx::raw_sql("call billd_internal.fill_time()")
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Whether the book has the routines of this program.

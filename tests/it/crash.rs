@@ -52,7 +52,6 @@ pub(crate) fn paid(claim: &Claim) -> Answer {
             cancelled_amount: 0,
         })),
         decision: Decision::Advance,
-        next: claim.next,
         not_found: 0,
     }
 }

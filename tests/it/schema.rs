@@ -93,7 +93,7 @@ async fn no_attempt_can_be_opened_for_a_debt_that_is_not_due() {
     let house = House::new().await;
     house.book.subscribe("cust_1").await;
     house.sweep().await;
-    for state in ["paid", "uncollectible", "void", "unresolved"] {
+    for state in ["unresolved", "paid", "uncollectible", "void"] {
         let closed = if state == "unresolved" {
             "null"
         } else {
@@ -294,12 +294,12 @@ async fn a_row_that_breaks_a_limit_of_the_gateway_is_refused_with_a_name_that_sa
             "customer_uid_has_1_to_80_characters",
         ),
         (
-            "amount = 0".to_owned(),
-            "amount_is_between_1_and_1000000000",
+            "amount = -1".to_owned(),
+            "amount_is_between_0_and_1000000000",
         ),
         (
             "amount = 1000000001".to_owned(),
-            "amount_is_between_1_and_1000000000",
+            "amount_is_between_0_and_1000000000",
         ),
         (
             "currency = 'won'".to_owned(),

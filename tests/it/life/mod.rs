@@ -1,4 +1,7 @@
 //! A subscription's life: what time is billed, whatever people do. Each test is named as its rule.
 
+mod book;
 mod calendar;
 mod oracle;
+mod service;
+mod time;
