@@ -119,7 +119,7 @@ begin
         s.attempts := 0;
         s.declines := 0;
         s.held := case when next.step = 'hold' then 'catch_up' else s.held end;
-        s.next_charge_at := coalesce(s.next_charge_at, greatest(s.due_at, now));
+        s.next_charge_at := greatest(coalesce(s.next_charge_at, now), s.due_at);
         s.adjusted := not billd_internal.is_plain(s);
         price := billd_internal.period_price(s, s.due_at, s.until_at, next.whole_until);
         -- R6: no row, no debt. It is opened once it is due, and not before it is to be asked for.

@@ -3,5 +3,6 @@
 mod book;
 mod calendar;
 mod oracle;
+mod random;
 mod service;
 mod time;

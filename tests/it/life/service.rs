@@ -123,3 +123,17 @@ async fn who_was_cancelled_and_comes_back_is_billed_for_no_time_between() {
     assert_eq!(life.next().await, "active 2026-05-10 2026-06-10");
     assert_eq!(life.taken(), [9900]);
 }
+
+#[tokio::test]
+async fn a_date_inside_what_is_paid_bills_nothing_before_that_ends() {
+    let life = Life::paid("2026-02-10").await;
+    life.set("2026-02-20", "state = 'paused'").await;
+    life.set(
+        "2026-02-25",
+        "state = 'active', next_charge_at = '2026-03-01 10:00+09'",
+    )
+    .await;
+    life.day("2026-03-02").await;
+    assert_eq!(life.taken(), [9900]);
+    assert_eq!(life.next().await, "active 2026-03-10 2026-04-10");
+}
