@@ -92,6 +92,20 @@ pub struct Metrics {
     pub audit_finished_at: Gauge,
 }
 
+/// Registers fields of [`Metrics`], each with its help text. The registry puts a unit behind a name.
+macro_rules! register {
+    (@one $metrics:ident, $field:ident, $help:literal) => {
+        $metrics.registry.register(stringify!($field), $help, $metrics.$field.clone());
+    };
+    (@one $metrics:ident, $field:ident, $help:literal, $name:ident, $unit:ident) => {
+        let (name, field) = (stringify!($name), $metrics.$field.clone());
+        $metrics.registry.register_with_unit(name, $help, Unit::$unit, field);
+    };
+    ($metrics:ident: $($field:ident $(as $name:ident in $unit:ident)?: $help:literal,)*) => {
+        $(register!(@one $metrics, $field, $help $(, $name, $unit)?);)*
+    };
+}
+
 impl Metrics {
     /// All figures at zero.
     pub fn new() -> Arc<Self> {
@@ -126,99 +140,29 @@ impl Metrics {
     }
 
     fn register(&mut self) {
-        let to = &mut self.registry;
-        to.register(
-            "outcomes",
-            "Outcomes of charges and look-ups",
-            self.outcomes.clone(),
+        register!(self:
+            outcomes: "Outcomes of charges and look-ups",
+            gateway_seconds as gateway in Seconds: "Time the gateway took",
+            in_flight: "Requests to the gateway under way",
+            due: "Subscriptions due and in nobody's hands",
+            due_age as due_age in Seconds: "How long the longest of them has waited",
+            lag as lag in Seconds: "How long after falling due the first attempt began",
+            unknown: "Attempts whose fate is unknown",
+            unknown_age as unknown_age in Seconds: "Age of the oldest of them",
+            parked: "Attempts that wait for a person",
+            claim_rows: "Rows per claim that brought any",
+            record_rows: "Rows per recorded batch",
+            record_seconds as record in Seconds: "Time that recording a batch took",
+            stale_fences: "Answers whose claim was lost",
+            late_payments: "Payments reported after their cycle had moved on",
+            bad_rows: "Rows that can't be worked with",
+            circuit_open: "1 while charging is stopped",
+            token_refreshes: "Access tokens asked for",
+            database_up: "1 if the database answers",
+            webhooks: "Webhooks that came in",
+            findings_open: "Differences between the gateway's books and ours that wait for a person",
+            audit_finished_at: "When an audit last came to its end, in Unix seconds; 0 if none did",
         );
-        to.register_with_unit(
-            "gateway",
-            "Time the gateway took",
-            Unit::Seconds,
-            self.gateway_seconds.clone(),
-        );
-        to.register(
-            "in_flight",
-            "Requests to the gateway under way",
-            self.in_flight.clone(),
-        );
-        to.register(
-            "due",
-            "Subscriptions due and in nobody's hands",
-            self.due.clone(),
-        );
-        let oldest_due = "How long the longest of them has waited";
-        to.register_with_unit("due_age", oldest_due, Unit::Seconds, self.due_age.clone());
-        let lag = "How long after falling due the first attempt began";
-        to.register_with_unit("lag", lag, Unit::Seconds, self.lag.clone());
-        to.register(
-            "unknown",
-            "Attempts whose fate is unknown",
-            self.unknown.clone(),
-        );
-        let oldest_unknown = "Age of the oldest of them";
-        to.register_with_unit(
-            "unknown_age",
-            oldest_unknown,
-            Unit::Seconds,
-            self.unknown_age.clone(),
-        );
-        to.register(
-            "parked",
-            "Attempts that wait for a person",
-            self.parked.clone(),
-        );
-        to.register(
-            "claim_rows",
-            "Rows per claim that brought any",
-            self.claim_rows.clone(),
-        );
-        to.register(
-            "record_rows",
-            "Rows per recorded batch",
-            self.record_rows.clone(),
-        );
-        let record = "Time that recording a batch took";
-        to.register_with_unit("record", record, Unit::Seconds, self.record_seconds.clone());
-        to.register(
-            "stale_fences",
-            "Answers whose claim was lost",
-            self.stale_fences.clone(),
-        );
-        let late = "Payments reported after their cycle had moved on";
-        to.register("late_payments", late, self.late_payments.clone());
-        to.register(
-            "bad_rows",
-            "Rows that can't be worked with",
-            self.bad_rows.clone(),
-        );
-        to.register(
-            "circuit_open",
-            "1 while charging is stopped",
-            self.circuit_open.clone(),
-        );
-        to.register(
-            "token_refreshes",
-            "Access tokens asked for",
-            self.token_refreshes.clone(),
-        );
-        to.register(
-            "database_up",
-            "1 if the database answers",
-            self.database_up.clone(),
-        );
-        self.register_from_outside();
-    }
-
-    /// What comes in by webhook, and what the auditor found.
-    fn register_from_outside(&mut self) {
-        let to = &mut self.registry;
-        to.register("webhooks", "Webhooks that came in", self.webhooks.clone());
-        let open = "Differences between the gateway's books and ours that wait for a person";
-        to.register("findings_open", open, self.findings_open.clone());
-        let last = "When an audit last came to its end, in Unix seconds; 0 if none did";
-        to.register("audit_finished_at", last, self.audit_finished_at.clone());
     }
 
     /// Counts one outcome.

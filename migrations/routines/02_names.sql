@@ -37,6 +37,8 @@ as $$
     where a.merchant_uid between
         billd.merchant_uid(attempts_of.subscription_id, coalesce(attempts_of.period, date '2000-01-01'), 0)
         and billd.merchant_uid(attempts_of.subscription_id, coalesce(attempts_of.period, date '2099-12-31'), 99)
+      -- A one-off charge is named by the merchant.
+      and a.subscription_id = attempts_of.subscription_id
     order by a.merchant_uid
 $$;
 comment on function billd.attempts_of(uuid, date) is

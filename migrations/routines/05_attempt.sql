@@ -3,13 +3,13 @@
 create or replace trigger charge_attempt_terms_never_change after update on billd.charge_attempt
     for each row
     when ((old.merchant_uid, old.subscription_id, old.period, old.attempt_no, old.amount,
-           old.currency, old.customer_uid, old.by_card)
+           old.currency, old.customer_uid, old.by_card, old.name, old.tax_free, old.vat_amount)
           is distinct from
           (new.merchant_uid, new.subscription_id, new.period, new.attempt_no, new.amount,
-           new.currency, new.customer_uid, new.by_card))
+           new.currency, new.customer_uid, new.by_card, new.name, new.tax_free, new.vat_amount))
     execute function billd_internal.refuse(
         'the terms of a charge attempt never change: the gateway was asked for exactly these',
-        'Change billd.subscription (for the next period) or billd.billing_cycle (for the next attempt).');
+        'Change billd.subscription (for the next period) or billd.billing_cycle (for the next attempt). Another one-off charge takes another merchant_uid.');
 
 create or replace trigger charge_attempt_facts_never_change after update on billd.charge_attempt
     for each row
@@ -84,6 +84,7 @@ comment on function billd_internal.charge_attempt_closed() is
 create or replace trigger charge_attempt_closed after update on billd.charge_attempt
     for each row
     when (old.state <> new.state and new.state in ('paid', 'declined', 'not_sent')
+          and new.subscription_id is not null
           and current_setting('billd.writer', true) is distinct from 'record')
     execute function billd_internal.charge_attempt_closed();
 
@@ -147,9 +148,19 @@ comment on function billd_internal.charge_attempt_guard() is
     'Law: an attempt bears the name of its debt and its number, its debt is due, and no other attempt of that debt is open. A claim computes the name and opens the debt itself with the first attempt; later ones are looked at here whoever writes them.';
 create or replace trigger charge_attempt_guard after insert on billd.charge_attempt
     for each row
-    when (new.attempt_no > 1
-          or coalesce(current_setting('billd.writer', true), '') not in ('claim', 'claim_due'))
+    when (new.subscription_id is not null
+          and (new.attempt_no > 1
+               or coalesce(current_setting('billd.writer', true), '') not in ('claim', 'claim_due')))
     execute function billd_internal.charge_attempt_guard();
+
+create or replace trigger charge_attempt_one_off_is_not_named_like_an_attempt after insert on billd.charge_attempt
+    for each row
+    -- By its form: the subscription of that name may be made later.
+    when (new.subscription_id is null and new.merchant_uid ~ '^[0-9a-f]{32}[0-9]{8}$'
+          and coalesce(current_setting('billd.writer', true), '') <> 'claim')
+    execute function billd_internal.refuse(
+        'a name of 32 hexadecimal digits and 8 decimal ones is an attempt''s of a subscription',
+        'Take another merchant_uid.');
 
 create or replace function billd_internal.first_payment_failed() returns trigger
 language plpgsql
@@ -175,5 +186,6 @@ comment on function billd_internal.first_payment_failed() is
     'A subscription whose first payment, made with the card itself, was not made has never begun. Nobody may charge its billing key in place of the card.';
 create or replace trigger first_payment_failed after update on billd.charge_attempt
     for each row
-    when (new.by_card and old.state in ('started', 'unknown') and new.state in ('declined', 'not_sent'))
+    when (new.by_card and new.subscription_id is not null
+          and old.state in ('started', 'unknown') and new.state in ('declined', 'not_sent'))
     execute function billd_internal.first_payment_failed();

@@ -33,10 +33,6 @@ begin
         select from billd.charge_attempt a
         where a.merchant_uid = new.merchant_uid and a.imp_uid = new.imp_uid
           and a.state = 'paid' and a.amount = new.payment_amount and a.currency = new.currency
-        union all
-        select from billd.hand_charge h
-        where h.merchant_uid = new.merchant_uid and h.imp_uid = new.imp_uid
-          and h.state = 'paid' and h.amount = new.payment_amount and h.currency = new.currency
     ) then
         raise exception 'no payment % of % % under merchant_uid % is in the book, so it can''t be given back',
             new.imp_uid, new.payment_amount, new.currency, new.merchant_uid
@@ -59,10 +55,6 @@ begin
         select from billd.charge_attempt a
         where a.merchant_uid = new.merchant_uid
           and a.cancelled_amount > new.payment_amount - new.checksum
-        union all
-        select from billd.hand_charge h
-        where h.merchant_uid = new.merchant_uid
-          and h.cancelled_amount > new.payment_amount - new.checksum
     ) then
         raise exception 'more of payment % has been given back than a balance of % allows',
             new.imp_uid, new.checksum

@@ -13,11 +13,10 @@ use crate::app::services::{self, Services, settings_for_work};
 use crate::app::subscribe::subscribe;
 use crate::cli::{Again, Charge, Onetime, Output};
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, Instrument};
-use crate::domain::hand::HandCharge;
-use crate::engine::HandCharged;
+use crate::engine::OneOffCharged;
 use crate::gateway::Gateway;
 use crate::settings::Source;
-use crate::store::HandBegun;
+use crate::store::OneOffBegun;
 use crate::terminal;
 
 pub(super) async fn charge(source: &Source, charge: Charge) -> Result<Exit, Failure> {
@@ -74,29 +73,26 @@ async fn send(
     request: ChargeRequest,
 ) -> Result<Charged, Failure> {
     announce(&request);
-    let charged = services.engine.charge_by_hand(&request).await?;
-    judge(&HandCharge::of(&request), charged)
+    let charged = services.engine.charge_one_off(&request).await?;
+    judge(&request, charged)
 }
 
 /// What was charged, or what stands against it.
-fn judge(charge: &HandCharge, charged: HandCharged) -> Result<Charged, Failure> {
-    let merchant_uid = &charge.merchant_uid;
+fn judge(request: &ChargeRequest, charged: OneOffCharged) -> Result<Charged, Failure> {
+    let merchant_uid = &request.merchant_uid;
     match charged {
-        HandCharged::Done {
-            outcome,
-            is_recorded,
-        } => {
-            let customer_uid = charge.customer_uid.as_ref();
-            let mut charged = Charged::of(merchant_uid, charge.money, customer_uid, &outcome);
-            if !is_recorded && !matches!(outcome, ChargeOutcome::Unknown(_)) {
+        OneOffCharged::Done(done) => {
+            let customer_uid = request.instrument.customer_uid();
+            let mut charged = Charged::of(merchant_uid, request.money, customer_uid, &done.outcome);
+            if !done.is_recorded && !matches!(done.outcome, ChargeOutcome::Unknown(_)) {
                 charged.warning = Some(format!(
                     "this could not be written down; billd will ask the gateway about {merchant_uid}"
                 ));
             }
             Ok(charged)
         }
-        HandCharged::NotBegun(HandBegun::Known(book)) => {
-            if book.is_same_as(charge) {
+        OneOffCharged::NotBegun(OneOffBegun::Known(book)) => {
+            if book.is_same_as(request) {
                 return Ok(Charged::known(merchant_uid, &book));
             }
             Err(not_done(format!(
@@ -106,15 +102,20 @@ fn judge(charge: &HandCharge, charged: HandCharged) -> Result<Charged, Failure> 
                 book.money
             )))
         }
-        HandCharged::NotBegun(HandBegun::Open(open)) => Err(not_done(format!(
+        OneOffCharged::NotBegun(OneOffBegun::Open(open)) => Err(not_done(format!(
             "nothing was charged: it is not known yet what became of {open}, charged to the same \
              card; `billd reconcile` asks, and `billd payment show {open}` shows"
         ))),
-        HandCharged::NotBegun(HandBegun::Begun(_)) => {
+        OneOffCharged::NotBegun(OneOffBegun::Begun(_)) => {
             Err(not_done("nothing was charged, though it was begun"))
         }
+        OneOffCharged::NoSlot => Err(not_done(NO_SLOT)),
     }
 }
+
+/// The rate cap is of all daemons together, and their charges go first.
+pub(super) const NO_SLOT: &str = "nothing was charged: the daemons use up the rate cap (rate_per_second) \
+    for the next seconds; try again, or raise the cap";
 
 /// Before anything leaves: whoever loses this process must know what to ask for.
 fn announce(request: &ChargeRequest) {

@@ -21,6 +21,10 @@ pub(super) fn request(terms: &Terms, instrument: Instrument) -> Result<ChargeReq
 /// The merchant's own number, or a new one.
 fn number(terms: &Terms) -> Result<MerchantUid, Failure> {
     match &terms.merchant_uid {
+        Some(merchant_uid) if merchant_uid.is_of_a_subscription() => Err(not_done(format!(
+            "nothing was charged: {merchant_uid} has the form of a subscription's own numbers; take \
+             another --merchant-uid"
+        ))),
         Some(merchant_uid) => Ok(merchant_uid.clone()),
         None => MerchantUid::parse(format!("hand{}", Uuid::new_v4().as_simple()))
             .map_err(|error| not_done(error.to_string())),

@@ -101,10 +101,7 @@ async fn send(
     request: &RefundRequest,
 ) -> Result<Report, Failure> {
     let customer_uid = payment.book.customer_uid.clone();
-    let refunded = services
-        .engine
-        .refund_by_hand(request, customer_uid, key)
-        .await?;
+    let refunded = services.engine.refund(request, customer_uid, key).await?;
     match refunded {
         Refunded::Done {
             state,

@@ -30,7 +30,7 @@ pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + 
     let engine = Engine::new(
         store.clone(),
         gateway,
-        settings.policy(),
+        settings.policy.clone(),
         limits(settings),
         Arc::clone(&metrics),
         Arc::clone(&doorbell),
@@ -98,7 +98,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     let count = |number: u32| usize::try_from(number).unwrap_or(1);
     Limits {
         charges_max: count(settings.engine.concurrency),
-        questions_max: count(settings.reconcile.concurrency),
+        questions_max: count(settings.questions_max),
         batch: BATCH,
         lease: settings.engine.lease,
         call: settings.call(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::card_input::read_card;
+use crate::app::charge::NO_SLOT;
 use crate::app::charge_request::{money, optional};
 use crate::app::charged::Charged;
 use crate::app::exit::{Failure, not_done};
@@ -25,7 +26,6 @@ pub(super) async fn subscribe(
     let Some(customer_uid) = onetime.customer_uid.clone() else {
         return Err(not_done("--subscribe needs --customer-uid"));
     };
-    let first = first_payment(onetime, customer_uid.clone())?;
     // The store looks again, in turn with others; this only spares a person the typing.
     if let Some(one) = services.store.key_uses(&customer_uid).await?.first()
         && !onetime.another
@@ -38,36 +38,38 @@ pub(super) async fn subscribe(
         store_as: Some(customer_uid.clone()),
         provider: onetime.pg.clone(),
     };
+    let first = first_payment(onetime, customer_uid.clone(), instrument)?;
     let paid = services
         .engine
-        .pay_first(&first, instrument, |merchant_uid| {
+        .pay_first(&first, |merchant_uid| {
             terminal::note(&format!("charging {} as {merchant_uid}", first.money));
         })
         .await?;
-    let (claim, outcome, is_recorded) = match paid {
+    let (merchant_uid, subscription, paid) = match paid {
         FirstPaid::Done {
-            claim,
-            outcome,
-            is_recorded,
-        } => (claim, outcome, is_recorded),
+            merchant_uid,
+            subscription,
+            paid,
+        } => (merchant_uid, subscription, paid),
         FirstPaid::Exists(id) => return Err(exists(id)),
         FirstPaid::Open(id) => return Err(is_open(id)),
+        FirstPaid::NoSlot => return Err(not_done(NO_SLOT)),
     };
-    let merchant_uid = &claim.key.merchant_uid;
-    let mut charged = Charged::of(merchant_uid, first.money, Some(&customer_uid), &outcome);
-    charged.subscription_id = Some(claim.key.subscription.to_string());
+    let mut charged = Charged::of(
+        &merchant_uid,
+        first.money,
+        Some(&customer_uid),
+        &paid.outcome,
+    );
+    charged.subscription_id = Some(subscription.to_string());
     charged.warning = warn_if_changed(services, before.as_ref(), Some(&customer_uid)).await;
-    if !is_recorded {
+    if !paid.is_recorded {
         charged.warning = Some(format!(
             "this could not be written down; billd will ask the gateway about {merchant_uid}"
         ));
     }
     // What was paid is told even if the book can't be read any more.
-    if let Ok(Some((state, next))) = services
-        .store
-        .subscription_outlook(claim.key.subscription)
-        .await
-    {
+    if let Ok(Some((state, next))) = services.store.subscription_outlook(subscription).await {
         charged.next_charge_at = next
             .filter(|_| state == SubscriptionState::Active)
             .map(|at| at.to_string());
@@ -76,9 +78,14 @@ pub(super) async fn subscribe(
     Ok(charged)
 }
 
-fn first_payment(onetime: &Onetime, customer_uid: CustomerUid) -> Result<FirstPayment, Failure> {
+fn first_payment(
+    onetime: &Onetime,
+    customer_uid: CustomerUid,
+    instrument: Instrument,
+) -> Result<FirstPayment, Failure> {
     Ok(FirstPayment {
         customer_uid,
+        instrument,
         name: onetime.terms.name.clone(),
         money: money(&onetime.terms)?,
         interval: Interval::new(onetime.every, onetime.interval)

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use tokio::time::Instant;
 
 use crate::demo::book::RUSH;
-use crate::demo::page::{Ink, Voice, gap, heading, paint, remark, say};
+use crate::demo::page::{GATEWAY, GREEN, RED, TABLES, YOU, gap, heading, paint, remark, say};
 use crate::demo::seconds;
 use crate::demo::stage::Stage;
 use portone_sandbox::{Fault, FaultKind, Latency, Route, Running};
@@ -30,7 +30,7 @@ pub(super) async fn the_crash(stage: &mut Stage) -> anyhow::Result<()> {
     let died_at = kill_in_mid_charge(stage).await?;
     show_what_is_left(stage).await?;
 
-    say(Voice::You, "billd run");
+    say(YOU, "billd run");
     stage.start_daemon().await?;
     stage.wait_until_quiet().await?;
     let took = died_at.elapsed();
@@ -47,7 +47,7 @@ pub(super) async fn the_crash(stage: &mut Stage) -> anyhow::Result<()> {
         "{paid} of {RUSH_COUNT} are paid, each exactly once, {} after the crash",
         seconds(took)
     );
-    say(Voice::Tables, &paint(Ink::Green, &words));
+    say(TABLES, &paint(GREEN, &words));
     remark(
         "Nobody had to act. Waits are short here: a dead daemon's lease ends after 5 s (90 s by default),\n\
          and what the gateway doesn't know is sent again after 3 s (15 minutes by default).",
@@ -57,51 +57,39 @@ pub(super) async fn the_crash(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// Kills the daemon while all charges are under way, and returns when that was.
 async fn kill_in_mid_charge(stage: &mut Stage) -> anyhow::Result<Instant> {
-    let mut slow = Fault::new(FaultKind::LatencyMs, Route::Again);
-    slow.latency_ms = Some(Latency::Fixed(SLOW_MS));
-    stage.gateway.fault(slow);
+    let slow = Some(Latency::Fixed(SLOW_MS));
+    stage.gateway.fault(Fault {
+        latency_ms: slow,
+        ..Fault::new(FaultKind::LatencyMs, Route::Again)
+    });
     let lost = Fault::new(FaultKind::SilenceBefore, Route::Again);
     stage.gateway.fault(lost.for_customer("rush-lost-*"));
 
     let gateway = Arc::clone(&stage.gateway);
     let wanted = requests(&gateway).saturating_add(u64::try_from(RUSH_COUNT)?);
-    stage.book.run(RUSH).await?;
-    say(
-        Voice::You,
-        &format!("insert {RUSH_COUNT} more, due at once, while the gateway is slow"),
-    );
+    stage.book.rows(RUSH).await?;
+    let words = format!("insert {RUSH_COUNT} more, due at once, while the gateway is slow");
+    say(YOU, &words);
     stage
         .wait_for("the charges to be under way", async || {
             Ok(requests(&gateway) >= wanted)
         })
         .await?;
-    let process = stage.process();
     let answered = rush_charges(&gateway).len();
     let died_at = Instant::now();
-    stage.kill_daemon().await?;
-    say(
-        Voice::Gateway,
-        &format!("{RUSH_COUNT} requests are under way, {answered} are answered"),
-    );
-    say(
-        Voice::You,
-        &paint(
-            Ink::Red,
-            &format!("kill -9 {process}: the daemon dies in mid-charge"),
-        ),
-    );
+    let process = stage.kill_daemon().await?;
+    let words = format!("{RUSH_COUNT} requests are under way, {answered} are answered");
+    say(GATEWAY, &words);
+    let words = format!("kill -9 {process}: the daemon dies in mid-charge");
+    say(YOU, &paint(RED, &words));
     Ok(died_at)
 }
 
 /// Shows what each side knows before anybody comes to the rescue.
 async fn show_what_is_left(stage: &mut Stage) -> anyhow::Result<()> {
     let started = stage.book.number(STARTED).await?;
-    say(
-        Voice::Tables,
-        &format!(
-            "{started} attempts are `started`: written down before they left, outcome unknown"
-        ),
-    );
+    let words = "attempts are `started`: written down before they left, outcome unknown";
+    say(TABLES, &format!("{started} {words}"));
     let gateway = Arc::clone(&stage.gateway);
     let moved = RUSH_COUNT.saturating_sub(LOST_COUNT);
     stage
@@ -109,11 +97,10 @@ async fn show_what_is_left(stage: &mut Stage) -> anyhow::Result<()> {
             Ok(rush_charges(&gateway).len() >= moved)
         })
         .await?;
+    let words = "of them after all, with nobody there to hear;";
     say(
-        Voice::Gateway,
-        &format!(
-            "charges {moved} of them after all, with nobody there to hear; {LOST_COUNT} got lost on the way"
-        ),
+        GATEWAY,
+        &format!("charges {moved} {words} {LOST_COUNT} got lost on the way"),
     );
     remark(&format!(
         "The rows can't tell the {moved} from the {LOST_COUNT}. To charge all again would charge {moved} customers\n\

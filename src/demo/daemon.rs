@@ -8,7 +8,7 @@ use std::{env, io};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
 use crate::demo::log_view::LogView;
@@ -37,51 +37,50 @@ while read -r line; do daemon=$line; done
 [ "$daemon" -eq 0 ] || { kill -KILL "$daemon"; rmdir "$1"; }
 "#;
 
-/// Where the daemon finds the other two.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Around<'a> {
-    pub(super) database_url: &'a str,
-    pub(super) gateway_url: &'a str,
-    /// An empty folder: settings files that lie about are not the demo's.
-    pub(super) folder: &'a Path,
-}
-
 /// A running daemon. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Daemon {
     child: Child,
     log: JoinHandle<()>,
     guard: ChildStdin,
-    process: u32,
+    pub(super) process: u32,
 }
 
 impl Daemon {
-    pub(super) async fn start(around: Around<'_>, view: &Arc<LogView>) -> anyhow::Result<Self> {
+    /// In an empty folder: settings files that lie about are not the demo's.
+    pub(super) async fn start(
+        database_url: &str,
+        gateway_url: &str,
+        folder: &Path,
+        view: &Arc<LogView>,
+    ) -> anyhow::Result<Self> {
         let program = env::current_exe().context("couldn't find the program that runs")?;
         let mut guard =
-            start_guard(around.folder).context("couldn't start a shell that watches the daemon")?;
-        let mut child = Command::new(program)
-            .arg("run")
-            .arg("--config-dir")
-            .arg(around.folder)
-            .current_dir(around.folder)
-            .env_clear()
-            .env("DATABASE_URL", around.database_url)
-            .env("BILLD__GATEWAY__BASE_URL", around.gateway_url)
-            .envs(SETTINGS)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // A Ctrl-C at the terminal is for the demo, which stops everything in its order.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("couldn't start the daemon")?;
+            start_guard(folder).context("couldn't start a shell that watches the daemon")?;
+        let mut child = alone(
+            Command::new(program)
+                .args(["run", "--config-dir"])
+                .arg(folder),
+        )
+        .current_dir(folder)
+        .env("DATABASE_URL", database_url)
+        .env("BILLD__GATEWAY__BASE_URL", gateway_url)
+        .envs(SETTINGS)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("couldn't start the daemon")?;
         let process = child.id().context("the daemon ended at once")?;
         guard.write_all(format!("{process}\n").as_bytes()).await?;
         let stderr = child.stderr.take().context("the daemon has no log")?;
         view.new_daemon(process);
-        let log = tokio::spawn(listen(stderr, Arc::clone(view)));
+        let view = Arc::clone(view);
+        let log = tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                view.hear(&line).await;
+            }
+        });
         Ok(Self {
             child,
             log,
@@ -90,33 +89,18 @@ impl Daemon {
         })
     }
 
-    /// Its process number.
-    pub(super) fn process(&self) -> u32 {
-        self.process
-    }
-
     /// Whether it has ended by itself, which it must not.
     pub(super) fn has_ended(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// Kills it outright, as a power failure does, and reads its log to the end.
-    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill().await?;
-        self.ended().await
-    }
-
-    /// Stops it in order.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    /// Kills it outright, as a power failure does, or stops it in order, and reads its log to the end.
+    pub(super) async fn end(mut self, signal: Signal) -> anyhow::Result<()> {
         if let Some(process) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
             let process = Pid::from_raw(process).context("the daemon has no number")?;
-            kill_process(process, Signal::TERM)?;
+            kill_process(process, signal)?;
         }
         self.child.wait().await?;
-        self.ended().await
-    }
-
-    async fn ended(mut self) -> anyhow::Result<()> {
         self.guard.write_all(b"0\n").await?;
         self.log.await?;
         Ok(())
@@ -124,22 +108,19 @@ impl Daemon {
 }
 
 fn start_guard(folder: &Path) -> io::Result<ChildStdin> {
-    let mut shell = Command::new("/bin/sh")
-        .args(["-c", GUARD, "billd-demo-guard"])
-        .arg(folder)
-        .env_clear()
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", GUARD, "billd-demo-guard"]).arg(folder);
+    let mut shell = alone(&mut shell)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .process_group(0)
         .spawn()?;
     // The shell ends when its input does, so its pipe is all we have to hold.
     shell.stdin.take().ok_or_else(io::Error::last_os_error)
 }
 
-async fn listen(stderr: ChildStderr, view: Arc<LogView>) {
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        view.hear(&line).await;
-    }
+/// Without our environment, our terminal, or a Ctrl-C at it, which is for the demo: it stops everything in its
+/// order.
+fn alone(command: &mut Command) -> &mut Command {
+    let command = command.env_clear().process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null())
 }

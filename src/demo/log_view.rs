@@ -3,10 +3,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::demo::book::{Book, Charge};
-use crate::demo::page::{Ink, Voice, grouped, left, paint, right, say};
+use crate::demo::book::Book;
+use crate::demo::page::{DAEMON, GREEN, RED, YELLOW, grouped, left, paint, right, say};
 
 /// So many of the daemon's last lines are shown when the demo breaks off.
 const TAIL_LINES: usize = 12;
@@ -104,7 +105,7 @@ impl LogView {
             heard.tail.push_back(line.to_owned());
         }
         let Ok(event) = serde_json::from_str::<Value>(line) else {
-            return say(Voice::Daemon, &paint(Ink::Red, line));
+            return say(DAEMON, &paint(RED, line));
         };
         let field = |name: &str| event.get(name).and_then(Value::as_str);
         if let Some(address) = field("address") {
@@ -112,16 +113,13 @@ impl LogView {
         }
         let message = field("message").unwrap_or_default();
         match (field("merchant_uid"), field("level").unwrap_or_default()) {
-            (_, "ERROR") => say(Voice::Daemon, &paint(Ink::Red, message)),
-            (_, "WARN") => say(Voice::Daemon, &paint(Ink::Yellow, message)),
+            (_, "ERROR") => say(DAEMON, &paint(RED, message)),
+            (_, "WARN") => say(DAEMON, &paint(YELLOW, message)),
             (Some(merchant_uid), _) => self.tell(merchant_uid, &event).await,
             (None, _) if message == "billd is running" => {
-                let process = {
-                    let mut heard = self.heard();
-                    heard.is_running = true;
-                    heard.process
-                };
-                say(Voice::Daemon, &format!("is running, process {process}"));
+                let mut heard = self.heard();
+                heard.is_running = true;
+                say(DAEMON, &format!("is running, process {}", heard.process));
             }
             (None, _) => {}
         }
@@ -131,7 +129,7 @@ impl LogView {
     async fn tell(&self, merchant_uid: &str, event: &Value) {
         let field = |name: &str| event.get(name).and_then(Value::as_str);
         let decision = field("decision").unwrap_or_default();
-        if let Ok(charge) = self.book.charge(merchant_uid).await {
+        if let Ok(charge) = Charge::read(&self.book, merchant_uid).await {
             self.tell_charge(&charge, field("found"), field("outcome"), decision);
         }
         // Only now: whoever waits for it goes on with the story.
@@ -148,61 +146,87 @@ impl LogView {
         decision: &str,
     ) {
         let (word, ink) = match (found, outcome) {
-            (Some("paid"), _) => ("asked: paid", Ink::Green),
-            (Some("not found"), _) => ("asked: nothing", Ink::Yellow),
-            (Some(_), _) => ("asked: unclear", Ink::Yellow),
-            (None, Some("paid")) => ("paid", Ink::Green),
-            (None, Some("declined")) => ("declined", Ink::Red),
-            (None, Some("not_sent")) => ("not sent", Ink::Yellow),
-            (None, _) => ("unknown", Ink::Yellow),
+            (Some("paid"), _) => ("asked: paid", GREEN),
+            (Some("not found"), _) => ("asked: nothing", YELLOW),
+            (Some(_), _) => ("asked: unclear", YELLOW),
+            (None, Some("paid")) => ("paid", GREEN),
+            (None, Some("declined")) => ("declined", RED),
+            (None, Some("not_sent")) => ("not sent", YELLOW),
+            (None, _) => ("unknown", YELLOW),
         };
-        let is_counted = {
-            let mut heard = self.heard();
-            match heard.brief.as_mut() {
-                Some((count, sum)) if ink == Ink::Green => {
-                    *count = count.saturating_add(1);
-                    *sum = sum.saturating_add(charge.amount);
-                    true
-                }
-                Some(_) | None => false,
-            }
-        };
-        if !is_counted {
-            let line = format!(
-                "{} {} KRW   {} {}",
-                left(&charge.name, 8),
-                right(&grouped(charge.amount), 8),
-                paint(ink, &left(word, 15)),
-                follows(decision, charge),
-            );
-            say(Voice::Daemon, line.trim_end());
+        let mut heard = self.heard();
+        heard.has_doubted |= word == "unknown";
+        if let Some((count, sum)) = heard.brief.as_mut().filter(|_| word.ends_with("paid")) {
+            *count = count.saturating_add(1);
+            *sum = sum.saturating_add(charge.amount);
+            return;
         }
-        if word == "unknown" {
-            self.heard().has_doubted = true;
-        }
+        let line = format!(
+            "{} {} KRW   {} {}",
+            left(&charge.name, 8),
+            right(&grouped(charge.amount), 8),
+            paint(ink, &left(word, 15)),
+            charge.follows(decision),
+        );
+        say(DAEMON, line.trim_end());
     }
 }
 
-/// Why, and what comes next.
-fn follows(decision: &str, charge: &Charge) -> String {
-    let why = reason(charge);
-    match decision {
-        "advance" => format!("→ next {}", charge.next_day),
-        "retry" => format!("{why} → again {}", charge.next_time),
-        "give_up" => format!("{why} → past due, waits for a person"),
-        "ask" if charge.reason == "abandoned" => "→ ask once more, to be sure".to_owned(),
-        "ask" => format!("{why} → not repeated: the gateway is asked first"),
-        "send_again" => "→ the same merchant_uid is sent once more".to_owned(),
-        "park" => "→ waits for a person".to_owned(),
-        other => other.to_owned(),
-    }
+/// An attempt and what follows from it, in words.
+#[derive(Debug)]
+struct Charge {
+    name: String,
+    amount: i64,
+    reason: String,
+    /// The gateway's own words, or ours for a doubt.
+    why: String,
+    next_day: String,
+    next_time: String,
 }
 
-/// `[1254][실시간빌링실패|잔액부족]` without its middle, or our own word for a doubt.
-fn reason(charge: &Charge) -> String {
-    let words = charge.message.rsplit_once('|');
-    match words {
-        Some((_, words)) => format!("{} {}", charge.code, words.trim_end_matches(']')),
-        None => charge.reason.replace('_', " "),
+impl Charge {
+    /// Reads one attempt. A number of billd's holds letters and digits only.
+    async fn read(book: &Book, merchant_uid: &str) -> anyhow::Result<Self> {
+        ensure!(merchant_uid.chars().all(|one| one.is_ascii_alphanumeric()));
+        let query = format!(
+            "select coalesce(s.buyer_name, s.name), a.amount, a.reason,
+                    case when strpos(a.message, '|') > 0
+                         -- `[1254][실시간빌링실패|잔액부족]` without its middle
+                         then concat_ws(' ', '[' || a.code || ']',
+                                  rtrim(substring(a.message from '[^|]*$'), ']'))
+                         else replace(a.reason, '_', ' ') end,
+                    to_char(s.next_charge_at at time zone s.time_zone, 'FMDD FMMonth YYYY'),
+                    to_char(s.next_charge_at at time zone s.time_zone, 'FMDD FMMonth, HH24:MI')
+             from billd.charge_attempt a
+             join billd.subscription s on s.id = a.subscription_id
+             where a.merchant_uid = '{merchant_uid}'"
+        );
+        let row = book.rows(&query).await?.into_iter().next();
+        let row: Option<[String; 6]> = row.and_then(|row| row.try_into().ok());
+        let [name, amount, reason, why, next_day, next_time] = row.context("no attempt")?;
+        let amount = amount.parse()?;
+        Ok(Self {
+            name,
+            amount,
+            reason,
+            why,
+            next_day,
+            next_time,
+        })
+    }
+
+    /// Why, and what comes next.
+    fn follows(&self, decision: &str) -> String {
+        let why = &self.why;
+        match decision {
+            "advance" => format!("→ next {}", self.next_day),
+            "retry" => format!("{why} → again {}", self.next_time),
+            "give_up" => format!("{why} → past due, waits for a person"),
+            "ask" if self.reason == "abandoned" => "→ ask once more, to be sure".to_owned(),
+            "ask" => format!("{why} → not repeated: the gateway is asked first"),
+            "send_again" => "→ the same merchant_uid is sent once more".to_owned(),
+            "park" => "→ waits for a person".to_owned(),
+            other => other.to_owned(),
+        }
     }
 }

@@ -21,7 +21,7 @@ use anyhow::bail;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::demo::page::{Ink, gap, paint, text};
+use crate::demo::page::{BOLD, DIM, gap, paint, text};
 use crate::demo::stage::Stage;
 use crate::terminal;
 
@@ -45,7 +45,7 @@ pub async fn play(serve: bool, stop: &CancellationToken) -> anyhow::Result<()> {
     }
     stage.clear().await?;
     text(&paint(
-        Ink::Dim,
+        DIM,
         "The daemon, the sandbox and PostgreSQL are stopped, and their data is removed.",
     ));
     if !serve {
@@ -57,7 +57,7 @@ pub async fn play(serve: bool, stop: &CancellationToken) -> anyhow::Result<()> {
 async fn story(started: Instant) -> anyhow::Result<Stage> {
     gap();
     text(&paint(
-        Ink::Bold,
+        BOLD,
         "billd demo: two months in the life of a small book of subscriptions",
     ));
     let mut stage = Stage::set().await?;

@@ -6,89 +6,46 @@ use crate::terminal;
 
 /// Wide enough for a sentence, narrow enough for half a screen.
 const WIDTH: usize = 92;
-/// The longest name of a [`Voice`].
-const VOICE_WIDTH: usize = 7;
-
-/// Who speaks in a line of the story.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Voice {
-    /// The merchant, the operator, or the fate that kills the daemon.
-    You,
-    /// billd's clock was moved.
-    Clock,
-    /// The daemon's own log.
-    Daemon,
-    /// The sandbox.
-    Gateway,
-    /// billd's tables.
-    Tables,
-}
-
-impl Voice {
-    fn word(self) -> &'static str {
-        match self {
-            Self::You => "you",
-            Self::Clock => "clock",
-            Self::Daemon => "daemon",
-            Self::Gateway => "gateway",
-            Self::Tables => "tables",
-        }
-    }
-
-    fn ink(self) -> Ink {
-        match self {
-            Self::You => Ink::Bold,
-            Self::Clock => Ink::Blue,
-            Self::Daemon => Ink::Plain,
-            Self::Gateway => Ink::Violet,
-            Self::Tables => Ink::Cyan,
-        }
-    }
-}
 
 /// A colour, as terminals number them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ink {
-    Plain,
-    Bold,
-    Dim,
-    Red,
-    Green,
-    Yellow,
-    Blue,
-    Violet,
-    Cyan,
-}
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ink(&'static str);
 
-impl Ink {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Plain => "0",
-            Self::Bold => "1",
-            Self::Dim => "2",
-            Self::Red => "31",
-            Self::Green => "32",
-            Self::Yellow => "33",
-            Self::Blue => "34",
-            Self::Violet => "35",
-            Self::Cyan => "36",
-        }
-    }
-}
+pub(super) const PLAIN: Ink = Ink("0");
+pub(super) const BOLD: Ink = Ink("1");
+pub(super) const DIM: Ink = Ink("2");
+pub(super) const RED: Ink = Ink("31");
+pub(super) const GREEN: Ink = Ink("32");
+pub(super) const YELLOW: Ink = Ink("33");
+
+/// Who speaks in a line of the story, and in which colour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Voice(&'static str, Ink);
+
+/// The merchant, the operator, or the fate that kills the daemon.
+pub(super) const YOU: Voice = Voice("you    ", BOLD);
+/// billd's clock was moved.
+pub(super) const CLOCK: Voice = Voice("clock  ", Ink("34"));
+/// The daemon's own log.
+pub(super) const DAEMON: Voice = Voice("daemon ", PLAIN);
+/// The sandbox.
+pub(super) const GATEWAY: Voice = Voice("gateway", Ink("35"));
+/// billd's tables.
+pub(super) const TABLES: Voice = Voice("tables ", Ink("36"));
 
 /// Colours a text for a terminal, and leaves it alone for a file or a pipe.
 pub(super) fn paint(ink: Ink, text: &str) -> String {
-    if ink == Ink::Plain || !stdout().is_terminal() {
+    if ink.0 == PLAIN.0 || !stdout().is_terminal() {
         return text.to_owned();
     }
-    format!("\x1b[{}m{text}\x1b[0m", ink.code())
+    format!("\x1b[{}m{text}\x1b[0m", ink.0)
 }
 
 /// Opens an act.
 pub(super) fn heading(title: &str) {
     let rule = "─".repeat(WIDTH.saturating_sub(width(title).saturating_add(4)));
     gap();
-    terminal::line(&paint(Ink::Bold, &format!("── {title} {rule}")));
+    terminal::line(&paint(BOLD, &format!("── {title} {rule}")));
 }
 
 /// A paragraph beside the story, written as it is to be broken.
@@ -110,45 +67,34 @@ pub(super) fn gap() {
 }
 
 /// One line of the story.
-pub(super) fn say(voice: Voice, words: &str) {
-    let who = paint(voice.ink(), &left(voice.word(), VOICE_WIDTH));
-    terminal::line(&format!("   {who} {} {words}", paint(Ink::Dim, "│")));
+pub(super) fn say(Voice(who, ink): Voice, words: &str) {
+    let (who, bar) = (paint(ink, who), paint(DIM, "│"));
+    terminal::line(&format!("   {who} {bar} {words}"));
 }
 
-/// Where a column stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Left,
-    Right,
-}
-
-/// A table; its columns are as wide as what is in them.
-pub(super) fn table(columns: &[(&str, Side)], rows: &[Vec<String>]) {
-    let widths: Vec<usize> = columns
-        .iter()
-        .enumerate()
-        .map(|(index, (title, _))| {
-            let cells = rows.iter().filter_map(|row| row.get(index));
-            cells.map(|cell| width(cell)).fold(width(title), usize::max)
-        })
-        .collect();
-    let print = |cells: Vec<&str>, ink: Ink| {
-        let aligned: Vec<String> = cells
-            .into_iter()
-            .zip(columns)
-            .zip(&widths)
-            .map(|((cell, (_, side)), width)| match side {
-                Side::Left => left(cell, *width),
-                Side::Right => right(cell, *width),
-            })
-            .collect();
-        text(&paint(ink, aligned.join("   ").trim_end()));
+/// A table; its columns are as wide as what is in them. A title that begins with `>` has its column on the
+/// right.
+pub(super) fn table(titles: &[&str], rows: &[Vec<String>]) {
+    let plain = |title: &str| title.trim_start_matches('>').to_owned();
+    let head: Vec<String> = titles.iter().map(|title| plain(title)).collect();
+    let lines = || [&head].into_iter().chain(rows);
+    let wanted = |column: usize| {
+        let cells = lines().filter_map(move |line| line.get(column));
+        cells.map(|cell| width(cell)).max().unwrap_or_default()
     };
-    if columns.iter().any(|(title, _)| !title.is_empty()) {
-        print(columns.iter().map(|(title, _)| *title).collect(), Ink::Dim);
-    }
-    for row in rows {
-        print(row.iter().map(String::as_str).collect(), Ink::Plain);
+    for (index, line) in lines().enumerate() {
+        let aligned = line.iter().zip(titles).enumerate();
+        let aligned = aligned.map(|(column, (cell, title))| {
+            let pad = if title.starts_with('>') { right } else { left };
+            pad(cell, wanted(column))
+        });
+        let line = aligned.collect::<Vec<_>>().join("   ");
+        if !line.trim().is_empty() {
+            text(&paint(
+                if index == 0 { DIM } else { PLAIN },
+                line.trim_end(),
+            ));
+        }
     }
 }
 
@@ -178,17 +124,15 @@ pub(super) fn grouped(number: i64) -> String {
 
 /// Columns on a terminal: Korean and other wide characters take two.
 fn width(text: &str) -> usize {
-    text.chars()
-        .map(|character| if is_wide(character) { 2 } else { 1 })
-        .fold(0, usize::saturating_add)
-}
-
-fn is_wide(character: char) -> bool {
-    matches!(
-        u32::from(character),
-        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff
-            | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6
-    )
+    let is_wide = |one: char| {
+        matches!(
+            u32::from(one),
+            0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff
+                | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6
+        )
+    };
+    let wide = text.chars().filter(|one| is_wide(*one)).count();
+    text.chars().count().saturating_add(wide)
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
 //! What the story stands on: a database, a gateway and a daemon, and how to wait for them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::demo::book::Book;
-use crate::demo::daemon::{Around, Daemon};
+use crate::demo::book::{Book, FINISHED, UNDER_WAY};
+use crate::demo::daemon::Daemon;
 use crate::demo::log_view::LogView;
-use crate::demo::page::{Voice, say, text};
+use crate::demo::page::{CLOCK, say, text};
 use crate::store::{Connection, Pooler, Store};
 use crate::terminal;
 use embedded_postgres::{Embedded, Listen, Options, StopMode};
@@ -91,35 +91,27 @@ impl Stage {
 
     /// Starts a daemon, and waits until it says that it runs.
     pub(super) async fn start_daemon(&mut self) -> anyhow::Result<()> {
-        let around = Around {
-            database_url: &self.url(),
-            gateway_url: &self.gateway.base_url(),
-            folder: Path::new(self.folder.path()),
-        };
-        self.daemon = Some(Daemon::start(around, &self.log).await?);
+        let (database, gateway) = (self.url(), self.gateway.base_url());
+        let daemon = Daemon::start(&database, &gateway, self.folder.path(), &self.log).await?;
+        self.daemon = Some(daemon);
         let log = Arc::clone(&self.log);
         self.wait_for("the daemon to start", async || Ok(log.is_running()))
             .await
     }
 
-    /// The daemon's process number.
-    pub(super) fn process(&self) -> u32 {
-        self.daemon.as_ref().map_or(0, Daemon::process)
-    }
-
-    /// Kills the daemon. What it wrote last may never have reached its log.
-    pub(super) async fn kill_daemon(&mut self) -> anyhow::Result<()> {
-        if let Some(daemon) = self.daemon.take() {
-            daemon.kill().await?;
-        }
-        self.log.count_as_told(self.book.finished().await?);
-        Ok(())
+    /// Kills the daemon, and returns its process number. What it wrote last may never have reached its log.
+    pub(super) async fn kill_daemon(&mut self) -> anyhow::Result<u32> {
+        let daemon = self.daemon.take().context("no daemon runs")?;
+        let process = daemon.process;
+        daemon.end(Signal::KILL).await?;
+        self.log.count_as_told(self.book.words(FINISHED).await?);
+        Ok(process)
     }
 
     /// Moves billd's clock. Only while nothing is under way: no lease may end before its time.
     pub(super) async fn set_clock(&mut self, to: &str, words: &str) -> anyhow::Result<()> {
         self.book.set_clock(to).await?;
-        say(Voice::Clock, words);
+        say(CLOCK, words);
         self.wait_until_quiet().await
     }
 
@@ -130,7 +122,7 @@ impl Stage {
         }
         let (book, log) = (self.book.clone(), Arc::clone(&self.log));
         self.wait_for("the daemon to do what is due", async || {
-            Ok(book.under_way().await? == 0 && log.has_told(&book.finished().await?))
+            Ok(book.number(UNDER_WAY).await? == 0 && log.has_told(&book.words(FINISHED).await?))
         })
         .await
     }
@@ -143,17 +135,13 @@ impl Stage {
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         while !happened().await? {
-            if let Some(daemon) = self.daemon.as_mut()
-                && daemon.has_ended()?
-            {
-                bail!("the daemon has ended; it said\n{}", self.log.tail());
-            }
             if started.elapsed() > WAIT_MAX {
                 bail!(
                     "waited {WAIT_MAX:?} in vain for {what}; the daemon's last words are\n{}",
                     self.log.tail()
                 );
             }
+            self.look()?;
             sleep(LOOK_EVERY).await;
         }
         Ok(())
@@ -161,19 +149,24 @@ impl Stage {
 
     /// Returns when the daemon has ended by itself, which it must not.
     pub(super) async fn wait_for_ever(&mut self) -> anyhow::Result<()> {
-        while let Some(daemon) = self.daemon.as_mut() {
-            if daemon.has_ended()? {
-                bail!("the daemon has ended; it said\n{}", self.log.tail());
-            }
+        loop {
+            self.look()?;
             sleep(LOOK_EVERY).await;
         }
-        Ok(())
+    }
+
+    /// Fails if there is a daemon that has ended by itself.
+    fn look(&mut self) -> anyhow::Result<()> {
+        match self.daemon.as_mut().map(Daemon::has_ended).transpose()? {
+            Some(true) => bail!("the daemon has ended; it said\n{}", self.log.tail()),
+            Some(false) | None => Ok(()),
+        }
     }
 
     /// Stops everything, in order, and removes it.
     pub(super) async fn clear(mut self) -> anyhow::Result<()> {
         if let Some(daemon) = self.daemon.take() {
-            daemon.stop().await?;
+            daemon.end(Signal::TERM).await?;
         }
         if let Some(gateway) = Arc::into_inner(self.gateway) {
             gateway.stop().await;

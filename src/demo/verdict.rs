@@ -1,11 +1,11 @@
 //! The end: what became of everybody, the comparison of both sides, and what to try next.
 
 use anyhow::{Context, ensure};
-use sqlx::Row;
 use tokio::time::Instant;
 
-use crate::demo::audit::Audit;
-use crate::demo::page::{Ink, Side, gap, grouped, heading, paint, table, text};
+use crate::demo::audit::{Attempt, Audit};
+use crate::demo::book::SKIPPED;
+use crate::demo::page::{DIM, GREEN, RED, gap, grouped, heading, paint, remark, table, text};
 use crate::demo::seconds;
 use crate::demo::stage::Stage;
 
@@ -27,50 +27,47 @@ const QUERIES: [(&str, &str); 3] = [
     ),
 ];
 
+/// What the book is like in the end.
+const OUTCOMES: &str = "
+    select s.buyer_name, s.state, count(a.*) filter (where a.state = 'paid'),
+           to_char(coalesce(sum(a.amount) filter (where a.state = 'paid'), 0), 'FM999,999,990')
+               || ' KRW',
+           count(a.*) filter (where a.state = 'declined'),
+           coalesce(to_char(s.next_charge_at at time zone s.time_zone, 'FMDD FMMonth YYYY'), '–')
+    from billd.subscription s
+    left join billd.charge_attempt a on a.subscription_id = s.id
+    where s.customer_uid not like 'rush-%'
+    group by s.id order by s.buyer_name";
+
+const ATTEMPTS: &str = "
+    select merchant_uid, customer_uid, amount, state, subscription_id || ' ' || period
+    from billd.charge_attempt";
+
 /// Shows what became of everybody, and compares both sides. Fails if they aren't the same.
 pub(super) async fn judge(stage: &mut Stage, started: Instant) -> anyhow::Result<()> {
     heading("What became of them");
-    let rows: Vec<Vec<String>> = stage
-        .book
-        .outcomes()
-        .await?
-        .iter()
-        .map(|row| {
-            let count = |column: usize| row.try_get::<i64, _>(column).map(grouped);
-            Ok(vec![
-                row.try_get(0)?,
-                row.try_get(1)?,
-                count(2)?,
-                format!("{} KRW", count(3)?),
-                count(4)?,
-                row.try_get(5)?,
-            ])
-        })
-        .collect::<anyhow::Result<_>>()?;
-    let columns = [
-        ("who", Side::Left),
-        ("state", Side::Left),
-        ("payments", Side::Right),
-        ("in all", Side::Right),
-        ("declines", Side::Right),
-        ("next charge", Side::Left),
+    let titles = [
+        "who",
+        "state",
+        ">payments",
+        ">in all",
+        ">declines",
+        "next charge",
     ];
-    table(&columns, &rows);
+    table(&titles, &stage.book.rows(OUTCOMES).await?);
     text("… and the 12 of the crash, with one payment each.");
 
     compare(stage).await?;
-    gap();
-    text(&format!(
-        "Two months and a crash in {}. Three questions to ask the tables next:",
-        seconds(started.elapsed())
+    let took = seconds(started.elapsed());
+    remark(&format!(
+        "Two months and a crash in {took}. Three questions to ask the tables next:"
     ));
     for (question, query) in QUERIES {
         let rows = match stage.book.rows(query).await?.len() {
             1 => "1 row".to_owned(),
             rows => format!("{rows} rows"),
         };
-        gap();
-        text(&paint(Ink::Dim, &format!("-- {question} ({rows} here)")));
+        remark(&paint(DIM, &format!("-- {question} ({rows} here)")));
         let lines: Vec<&str> = query.lines().map(str::trim).collect();
         text(&lines.join("\n"));
     }
@@ -80,69 +77,73 @@ pub(super) async fn judge(stage: &mut Stage, started: Instant) -> anyhow::Result
 
 async fn compare(stage: &Stage) -> anyhow::Result<()> {
     heading("The comparison: the gateway's ledger, and billd's tables");
-    let skipped = usize::try_from(stage.book.skipped().await?)?;
-    let audit = Audit::of(
-        &stage.gateway.ledger(),
-        &stage.book.attempts().await?,
-        skipped,
-    );
-    let count = |number: usize| number.to_string();
+    let skipped = usize::try_from(stage.book.number(SKIPPED).await?)?;
+    let attempts = stage.book.rows(ATTEMPTS).await?.into_iter().map(attempt);
+    let attempts = attempts.collect::<anyhow::Result<Vec<_>>>()?;
+    let audit = Audit::of(&stage.gateway.ledger(), &attempts, skipped);
     let money = |amount: i64| format!("{} KRW", grouped(amount));
-    let row = |what: &str, number: String, sum: String| vec![what.to_owned(), number, sum];
+    let (approvals, approved) = audit.approvals;
+    let (payments, paid) = audit.payments;
     let rows = [
-        row(
+        (
             "money moved, says the sandbox's ledger",
-            count(audit.approvals),
-            money(audit.approved),
+            approvals,
+            money(approved),
         ),
-        row(
-            "paid, says billd.charge_attempt",
-            count(audit.payments),
-            money(audit.paid),
-        ),
-        row(
+        ("paid, says billd.charge_attempt", payments, money(paid)),
+        (
             "  in the ledger only",
-            count(audit.unknown_to_billd),
+            audit.unknown_to_billd,
             String::new(),
         ),
-        row(
+        (
             "  in the tables only",
-            count(audit.unknown_to_gateway),
+            audit.unknown_to_gateway,
             String::new(),
         ),
-        row(
+        (
             "periods charged more than once",
-            count(audit.double),
+            audit.double,
             String::new(),
         ),
-        row(
+        (
             "periods that fell due and were passed over",
-            count(audit.skipped),
+            audit.skipped,
             String::new(),
         ),
-        row(
+        (
             "attempts whose fate is still open",
-            count(audit.open),
+            audit.open,
             String::new(),
         ),
     ];
-    let columns = [("", Side::Left), ("", Side::Right), ("", Side::Right)];
-    table(&columns, &rows);
-    gap();
+    let rows = rows.map(|(what, count, sum)| vec![what.to_owned(), count.to_string(), sum]);
+    table(&["", ">", ">"], &rows);
     let sign = if audit.holds() { "=" } else { "≠" };
     let words = format!(
-        "sandbox ledger {sign} billd's tables: {} charges, {} double, {} lost",
-        audit.approvals,
+        "sandbox ledger {sign} billd's tables: {approvals} charges, {} double, {} lost",
         audit.double,
         audit.lost(),
     );
-    let ink = if audit.holds() { Ink::Green } else { Ink::Red };
-    text(&paint(ink, &words));
+    remark(&paint(if audit.holds() { GREEN } else { RED }, &words));
     ensure!(
         audit.holds(),
         "the comparison does not hold; this is a bug in billd, please report it with the lines above"
     );
     Ok(())
+}
+
+fn attempt(row: Vec<String>) -> anyhow::Result<Attempt> {
+    let row: Option<[String; 5]> = row.try_into().ok();
+    let [merchant_uid, customer_uid, amount, state, debt] = row.context("a column is missing")?;
+    let amount = amount.parse()?;
+    Ok(Attempt {
+        merchant_uid,
+        customer_uid,
+        amount,
+        state,
+        debt,
+    })
 }
 
 /// Says how to look around, while everything stays up.
@@ -156,13 +157,9 @@ pub(super) fn invite(stage: &Stage) -> anyhow::Result<()> {
         ("the daemon", format!("curl http://{address}/metrics")),
         ("the gateway", format!("curl {gateway}/sandbox/ledger")),
     ];
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|(what, how)| vec![what.to_owned(), how])
-        .collect();
-    table(&[("", Side::Left), ("", Side::Left)], &rows);
-    gap();
-    text("In psql, try these, and watch here what the daemon makes of them:");
+    let rows = rows.map(|(what, how)| vec![what.to_owned(), how]);
+    table(&["", ""], &rows);
+    remark("In psql, try these, and watch here what the daemon makes of them:");
     gap();
     text(
         "insert into billd.subscription (customer_uid, name, amount) values ('cust_1', '프리미엄 월간', 9900);\n\

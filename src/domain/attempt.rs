@@ -38,6 +38,11 @@ pub enum Instrument {
         /// `provider` or `provider.MID`, for a merchant with several.
         provider: Option<String>,
     },
+    /// A card that was sent and is not kept, so that nothing can be sent again.
+    CardGone {
+        /// As above.
+        store_as: Option<CustomerUid>,
+    },
 }
 
 impl Instrument {
@@ -45,7 +50,7 @@ impl Instrument {
     pub fn customer_uid(&self) -> Option<&CustomerUid> {
         match self {
             Self::BillingKey(customer_uid) => Some(customer_uid),
-            Self::Card { store_as, .. } => store_as.as_ref(),
+            Self::Card { store_as, .. } | Self::CardGone { store_as } => store_as.as_ref(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How often a subscription is charged, and in which zone its days are counted.
 //!
-//! When its periods begin and end is counted in SQL (`migrations/routines/12_calendar.sql`), and nowhere else.
+//! When its periods begin and end is counted in SQL (`migrations/routines/11_calendar.sql`), and nowhere else.
 
 use jiff::tz::TimeZone;
 

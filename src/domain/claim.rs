@@ -8,18 +8,26 @@ use jiff::civil::Date;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest};
 use crate::domain::dunning::{Decision, History, Question};
 use crate::domain::ids::{MerchantUid, SubscriptionId};
+use crate::domain::one_off::Purpose;
 
 /// Which attempt, and under which claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptKey {
     /// The attempt.
     pub merchant_uid: MerchantUid,
-    /// Whose debt it is about.
-    pub subscription: SubscriptionId,
-    /// Which period's.
-    pub period: Date,
+    /// The debt that it asks for; `None` for a one-off charge.
+    pub debt: Option<Debt>,
     /// The claim. A write that repeats an older one changes nothing but the fact that money moved.
     pub fence: i64,
+}
+
+/// What is owed for one period of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Debt {
+    /// By which subscription.
+    pub subscription: SubscriptionId,
+    /// The first day of the period, which is the debt's name.
+    pub period: Date,
 }
 
 /// An attempt that is written down as `started` and leased to us: it may be sent now, once.
@@ -31,9 +39,11 @@ pub struct Claim {
     pub key: AttemptKey,
     /// What is asked for.
     pub request: ChargeRequest,
+    /// What it is for, so what may follow.
+    pub purpose: Purpose,
     /// The attempts of this cycle before.
     pub history: History,
-    /// When the debt fell due.
+    /// When the debt fell due, or the one-off charge was begun.
     pub due_at: Timestamp,
     /// How long after the debt fell due the claim was made.
     pub late: Duration,
@@ -48,8 +58,6 @@ pub struct OpenAttempt {
     pub question: Question,
     /// Whether it already waits for a person.
     pub parked: bool,
-    /// Whether it was sent with the card itself, so that it can't be sent again.
-    pub by_card: bool,
 }
 
 /// A claimed row that says something billd can't work with. Nothing was sent for it.

@@ -137,6 +137,16 @@ impl MerchantUid {
         }
     }
 
+    /// Whether an attempt for a subscription could bear this name. One-off charges must not.
+    pub fn is_of_a_subscription(&self) -> bool {
+        self.0.len() == Self::CHARACTERS_MAX
+            && self.0.split_at_checked(32).is_some_and(|(id, rest)| {
+                id.bytes()
+                    .all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it))
+                    && rest.bytes().all(|it| it.is_ascii_digit())
+            })
+    }
+
     /// The number as it stands on the wire and in the console.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -2,10 +2,10 @@
 
 use jiff::civil::Date;
 
-use crate::domain::attempt::AttemptState;
-use crate::domain::hand::{HandCharge, HandKind};
+use crate::domain::attempt::{AttemptState, ChargeRequest};
 use crate::domain::ids::{CustomerUid, ImpUid, SubscriptionId};
 use crate::domain::money::Money;
+use crate::domain::one_off::OneOffKind;
 
 /// Who asked for a payment, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum PaymentKind {
     /// A subscription.
     Attempt,
     /// A person, outside a subscription.
-    OneOff(HandKind),
+    OneOff(OneOffKind),
 }
 
 impl PaymentKind {
@@ -29,8 +29,8 @@ impl PaymentKind {
     pub fn parse(word: &str) -> Option<Self> {
         [
             Self::Attempt,
-            Self::OneOff(HandKind::Onetime),
-            Self::OneOff(HandKind::Again),
+            Self::OneOff(OneOffKind::Onetime),
+            Self::OneOff(OneOffKind::Again),
         ]
         .into_iter()
         .find(|kind| kind.as_str() == word)
@@ -70,9 +70,9 @@ pub struct BookPayment {
 
 impl BookPayment {
     /// Whether this charge and the one in the book are the same, so that it has been asked for before.
-    pub fn is_same_as(&self, charge: &HandCharge) -> bool {
-        self.kind == PaymentKind::OneOff(charge.kind)
+    pub fn is_same_as(&self, charge: &ChargeRequest) -> bool {
+        self.kind == PaymentKind::OneOff(OneOffKind::of(&charge.instrument))
             && self.money == charge.money
-            && self.customer_uid == charge.customer_uid
+            && self.customer_uid.as_ref() == charge.instrument.customer_uid()
     }
 }

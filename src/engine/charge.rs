@@ -13,45 +13,73 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
-use crate::domain::claim::{Answer, BadRow, Claim};
-use crate::domain::dunning::{Decision, GiveUpReason, decide};
+use crate::domain::claim::{Answer, BadRow, Claim, Recorded};
+use crate::domain::dunning::{Decision, GiveUpReason};
+use crate::domain::one_off::OneOffKind;
+use crate::engine::circuit_breaker::{Change, CircuitBreaker};
+use crate::engine::context::Context;
+use crate::engine::cursor::Cursor;
 use crate::engine::lease::Lease;
 use crate::engine::rate_limiter::{Reservation, Slot};
-use crate::engine::{Inner, report};
+use crate::engine::report;
 use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
-use crate::store::{ClaimLimits, StoreError};
+use crate::store::{ClaimLimits, Position, StoreError};
 
 /// How long a claim waits for company: about as long as it takes itself, and less than anybody notices. A claim
 /// of many costs little more than a claim of one.
 const GATHER: Duration = Duration::from_millis(25);
 
-impl<G: Gateway> Inner<G> {
+/// Everything that charging needs.
+pub(super) struct Charging<G> {
+    context: Arc<Context<G>>,
+    breaker: CircuitBreaker,
+    cursor: Cursor,
+    /// One permit per claimed charge, until its answer is in the recorder's hands.
+    slots: Arc<Semaphore>,
+    /// One permit per call.
+    calls: Semaphore,
+}
+
+impl<G: Gateway> Charging<G> {
+    pub(super) fn new(context: Arc<Context<G>>) -> Self {
+        let limits = context.limits;
+        Self {
+            context,
+            breaker: CircuitBreaker::default(),
+            cursor: Cursor::default(),
+            slots: Arc::new(Semaphore::new(limits.slots())),
+            calls: Semaphore::new(limits.charges_max),
+        }
+    }
+
+    /// Why nothing is charged, though the gateway and the database may answer.
+    pub(super) fn stopped(&self) -> Option<&'static str> {
+        self.breaker.reason()
+    }
+
     /// Claims batch after batch until nothing more may be claimed, and sends what was claimed on
     /// its way. Returns how many; the charges go on when this returns.
-    pub(super) async fn charge_due(self: Arc<Self>) -> Result<u64, StoreError> {
+    pub(super) async fn charge_due(self: &Arc<Self>) -> Result<u64, StoreError> {
+        let context = &self.context;
         let mut claimed_in_all: u64 = 0;
         // Of a claim that found nothing: the one behind it needs no others.
         let mut unused: Option<Reservation> = None;
-        loop {
-            // As many as can be sent at once, never more: a leased attempt must not wait in line.
-            let Some(mut slots) = self.free_slots().await else {
-                break;
-            };
-            let rows_max = self
-                .breaker
-                .allows(u32::try_from(slots.num_permits()).unwrap_or(1));
+        // As many as can be sent at once, never more: a leased attempt must not wait in line.
+        while let Some(mut slots) = self.free_slots().await {
+            let most = u32::try_from(slots.num_permits()).unwrap_or(1);
+            let rows_max = self.breaker.allows(most);
             if rows_max == 0 || !self.is_ready().await {
                 break;
             }
             let reserved = match unused.take() {
                 Some(reservation) => Some(reservation),
-                None => self.rate_limiter.reserve(rows_max).await?,
+                None => context.rate_limiter.reserve(rows_max).await?,
             };
             let Some(mut reservation) = reserved else {
                 break;
@@ -59,43 +87,56 @@ impl<G: Gateway> Inner<G> {
 
             // 1. Claim and begin: the intents are on disk before any money can move.
             crash_at("claim_next");
-            let lease = Lease::start(self.limits.lease);
+            let lease = Lease::start(context.limits.lease);
             let after = self.cursor.next();
-            let limits = self.claim_limits(reservation.count.min(rows_max));
-            let claimed = self.store.claim_due_after(after, limits).await?;
+            let rows_max = reservation.count.min(rows_max);
+            let claimed = self.claim(after, rows_max).await?;
             crash_at("claim_committed");
-            self.note_database(true);
-            self.cursor.advance(after, claimed.reached);
-            let count = claimed.claims.len();
-            match after {
-                // Nothing is due ahead; only a look at everything can say that nothing is due.
-                Some(_) if count == 0 => {
+            if claimed.is_empty() {
+                if after.is_some() {
+                    // Nothing is due ahead; only a look at everything can say that nothing is due.
                     unused = Some(reservation);
                     continue;
                 }
-                None if count == 0 => {
-                    self.look_for_hold().await?;
-                    break;
-                }
-                _ => {}
+                self.look_for_hold().await?;
+                break;
             }
-            self.metrics
-                .claim_rows
-                .observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-            claimed_in_all = claimed_in_all.saturating_add(u64::try_from(count).unwrap_or(0));
-
-            for claim in claimed.claims {
-                let Some(slot) = slots.split(1) else { break };
-                let work = Arc::clone(&self).work(claim, lease, reservation.take(), slot);
-                self.tasks.spawn(work);
+            let count = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
+            claimed_in_all = claimed_in_all.saturating_add(count.into());
+            for claim in claimed {
+                let Some(permit) = slots.split(1) else { break };
+                let work = Arc::clone(self).work(claim, lease, reservation.take(), permit);
+                context.tasks.spawn(work);
             }
-            if count < usize::try_from(limits.rows_max).unwrap_or(usize::MAX) {
+            if count < rows_max {
                 // That was all. What falls due from now on is claimed together.
                 drop(slots);
                 sleep(GATHER).await;
             }
         }
         Ok(claimed_in_all)
+    }
+
+    /// One claim; goes on behind `after`, or looks at everything.
+    async fn claim(
+        &self,
+        after: Option<Position>,
+        rows_max: u32,
+    ) -> Result<Vec<Result<Claim, BadRow>>, StoreError> {
+        let context = &self.context;
+        let limits = ClaimLimits {
+            rows_max,
+            lease: context.limits.lease,
+        };
+        let claimed = context.store.claim_due_after(after, limits).await?;
+        context.liveness.database_answered();
+        self.cursor.advance(after, claimed.reached);
+        if !claimed.claims.is_empty() {
+            let rows = u32::try_from(claimed.claims.len()).unwrap_or(u32::MAX);
+            let metrics = &context.figures.metrics;
+            metrics.claim_rows.observe(rows.into());
+        }
+        Ok(claimed.claims)
     }
 
     async fn work(
@@ -106,111 +147,120 @@ impl<G: Gateway> Inner<G> {
         permit: OwnedSemaphorePermit,
     ) {
         match claim {
-            Ok(claim) => self.charge(&claim, lease, slot, permit).await,
+            Ok(claim) => drop(self.charge(&claim, lease, slot, Some(permit)).await),
             Err(bad) => self.set_aside(bad).await,
         }
     }
 
     /// One attempt, from the request to the record.
-    async fn charge(&self, claim: &Claim, lease: Lease, slot: Slot, permit: OwnedSemaphorePermit) {
+    async fn charge(
+        &self,
+        claim: &Claim,
+        lease: Lease,
+        slot: Slot,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Charged {
+        let context = &self.context;
         let call = self.calls.acquire().await;
         // 2. Charge: from here on money may move. It has no `Err`, so nothing can skip step 4.
-        let (outcome, took) = match self.rate_limiter.wait(slot, lease, self.limits.call).await {
+        let leaves = context.rate_limiter.wait(slot, lease, context.limits.call);
+        let (outcome, took) = match leaves.await {
             Ok(()) => {
                 crash_at("send_next");
                 crash_soon("sent");
-                self.send(&claim.request, lease).await
+                send(context, &claim.request, lease).await
             }
             Err(why) => (ChargeOutcome::NotSent(why), Duration::ZERO),
         };
         crash_at("answer_read");
         drop(call);
-        report::breaker(self.breaker.note(&outcome), self.metrics.as_ref());
+        self.note_breaker(self.breaker.note(&outcome));
 
         // 3. Decide: pure.
-        let decision = decide(&self.policy, &outcome, claim.history);
+        let policy = &context.policy;
+        let decision = claim.purpose.decide(policy, &outcome, claim.history);
         crash_at("decided");
 
         // 4. Record: what happened and what follows, together with others, in one commit.
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
-            outcome: Some(outcome),
+            outcome: Some(outcome.clone()),
             decision,
             not_found: 0,
         });
-        let queued = self.recorder.queue(Arc::clone(&answer)).await;
+        let queued = context.recorder.queue(Arc::clone(&answer)).await;
         // Another may be claimed in its place. The recorder takes only so many, so one that can't write
         // soon holds up the claims.
         drop(permit);
         let recorded = queued.recorded().await;
         crash_at("recorded");
 
-        self.metrics.time_call("again", took);
-        if claim.history.attempt_no.get() == 1 && claim.history.not_sent == 0 {
-            self.metrics.lag.observe(claim.late.as_secs_f64());
-        }
-        report::charge(claim, &answer, recorded, took, self);
+        let kind = OneOffKind::of(&claim.request.instrument);
+        context.figures.call(kind.as_str(), took);
+        context.figures.lag(claim);
+        context.figures.outcome(&outcome);
+        context.figures.recorded(recorded);
+        report::charge(claim, &answer, recorded, took);
+        Charged { outcome, recorded }
     }
 
-    /// One request for money that may leave now. It leaves once more, in a slot of its own, if the gateway
-    /// did not take the access token: such a request was not read, and the token is renewed by then.
-    /// Returns how long the last one was under way, too.
-    pub(super) async fn send(
+    /// A charge that somebody waits for, for so long at most if the database is away: then what became of it
+    /// goes to the log.
+    pub(super) async fn charge_now(
         &self,
-        request: &ChargeRequest,
+        claim: &Claim,
         lease: Lease,
-    ) -> (ChargeOutcome, Duration) {
-        let sent = self.call(request).await;
-        let is_refused = sent.0 == ChargeOutcome::NotSent(NotSent::Unauthorized);
-        // Who is stopping begins nothing new, and this one is proved not to have been read.
-        if !is_refused || self.stopping.is_cancelled() {
-            return sent;
+        slot: Slot,
+        recording_max: Duration,
+    ) -> Charged {
+        // It is closed only with the process.
+        let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let charge = self.charge(claim, lease, slot, permit);
+        tokio::pin!(charge);
+        tokio::select! {
+            charged = &mut charge => charged,
+            () = self.context.recording_fails_for(recording_max) => {
+                self.context.recorder.give_up();
+                charge.await
+            }
         }
-        let within = lease.left().saturating_sub(self.limits.call);
-        let leaves = match self.rate_limiter.reserve_one(within).await {
-            Ok(Some(slot)) => self.rate_limiter.wait(slot, lease, self.limits.call).await,
-            Ok(None) => Err(NotSent::LeaseTooShort),
-            Err(error) => Err(NotSent::NoSlot(chain(&error))),
-        };
-        match leaves {
-            Ok(()) => self.call(request).await,
-            Err(why) => (ChargeOutcome::NotSent(why), sent.1),
-        }
-    }
-
-    async fn call(&self, request: &ChargeRequest) -> (ChargeOutcome, Duration) {
-        let started = Instant::now();
-        let _in_flight = InFlight::count(&self.metrics.in_flight);
-        let outcome = self.gateway.charge(request).await;
-        (outcome, started.elapsed())
     }
 
     /// A row that can't be asked for: nothing was sent, and a person has to mend it.
     async fn set_aside(&self, bad: BadRow) {
-        self.metrics.bad_rows.inc();
+        let context = &self.context;
+        context.figures.metrics.bad_rows.inc();
         let answer = Arc::new(Answer {
             key: bad.key,
             outcome: Some(ChargeOutcome::NotSent(NotSent::Unbuildable(bad.fault))),
             decision: Decision::GiveUp(GiveUpReason::BadRow),
             not_found: 0,
         });
-        let recorded = self.recorder.record(Arc::clone(&answer)).await;
+        let recorded = context.recorder.record(Arc::clone(&answer)).await;
         report::bad_row(&answer, recorded);
+    }
+
+    /// A claim has found nothing: is that because it must not?
+    async fn look_for_hold(&self) -> Result<(), StoreError> {
+        if let Some(hold) = self.context.store.failover_hold().await? {
+            self.context.liveness.on_hold(&hold);
+        }
+        Ok(())
     }
 
     /// Waits for a free slot, then takes all that are free, up to a batch. `None` when stopping.
     async fn free_slots(&self) -> Option<OwnedSemaphorePermit> {
         let first = tokio::select! {
             slot = Arc::clone(&self.slots).acquire_owned() => slot.ok()?,
-            () = self.stopping.cancelled() => return None,
+            () = self.context.stopping.cancelled() => return None,
         };
-        if self.stopping.is_cancelled() {
+        if self.context.stopping.is_cancelled() {
             return None;
         }
-        let batch = usize::try_from(self.limits.batch).unwrap_or(1);
-        if self.slots.available_permits() < self.limits.slots().saturating_sub(1) {
+        let batch = usize::try_from(self.context.limits.batch).unwrap_or(1);
+        if self.slots.available_permits() < self.context.limits.slots().saturating_sub(1) {
             // Slots come back one by one.
-            let half = self.limits.slots().min(batch).div_ceil(2);
+            let half = self.context.limits.slots().min(batch).div_ceil(2);
             let company = self.slots.acquire_many(u32::try_from(half).unwrap_or(1));
             drop(timeout(GATHER, company).await);
         }
@@ -225,35 +275,57 @@ impl<G: Gateway> Inner<G> {
 
     /// Whether a charge that is begun now would leave. If not, none is begun.
     async fn is_ready(&self) -> bool {
-        let prepared = self.gateway.prepare().await;
+        let prepared = self.context.gateway.prepare().await;
         let change = self.breaker.ready(prepared.is_ok());
         if let Err(error) = &prepared {
             report::unready(change, error);
         }
-        report::breaker(change, &self.metrics);
+        self.note_breaker(change);
         prepared.is_ok()
     }
 
-    fn claim_limits(&self, rows_max: u32) -> ClaimLimits {
-        ClaimLimits {
-            rows_max,
-            lease: self.limits.lease,
-        }
+    fn note_breaker(&self, change: Change) {
+        self.context.figures.breaker(change);
+        report::breaker(change);
     }
 }
 
-/// Counts a call under way, for as long as it lives.
-pub(super) struct InFlight<'a>(&'a prometheus_client::metrics::gauge::Gauge);
-
-impl<'a> InFlight<'a> {
-    pub(super) fn count(gauge: &'a prometheus_client::metrics::gauge::Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
+/// What became of a charge, for whoever waits for it.
+pub(super) struct Charged {
+    pub(super) outcome: ChargeOutcome,
+    /// `None` if it could not be written down.
+    pub(super) recorded: Option<Recorded>,
 }
 
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
+/// One request for money that may leave now: the only place that sends one. It leaves once more, in a slot of
+/// its own, if the gateway did not take the access token: such a request was not read, and the token is
+/// renewed by then. Returns how long the last one was under way, too.
+pub(super) async fn send<G: Gateway>(
+    context: &Context<G>,
+    request: &ChargeRequest,
+    lease: Lease,
+) -> (ChargeOutcome, Duration) {
+    let call = async || {
+        let started = Instant::now();
+        let _in_flight = context.figures.in_flight();
+        let outcome = context.gateway.charge(request).await;
+        (outcome, started.elapsed())
+    };
+    let sent = call().await;
+    let is_refused = sent.0 == ChargeOutcome::NotSent(NotSent::Unauthorized);
+    // Who is stopping begins nothing new, and this one is proved not to have been read.
+    if !is_refused || context.stopping.is_cancelled() {
+        return sent;
+    }
+    let within = lease.left().saturating_sub(context.limits.call);
+    let limiter = &context.rate_limiter;
+    let leaves = match limiter.reserve_one(within).await {
+        Ok(Some(slot)) => limiter.wait(slot, lease, context.limits.call).await,
+        Ok(None) => Err(NotSent::LeaseTooShort),
+        Err(error) => Err(NotSent::NoSlot(chain(&error))),
+    };
+    match leaves {
+        Ok(()) => call().await,
+        Err(why) => (ChargeOutcome::NotSent(why), sent.1),
     }
 }

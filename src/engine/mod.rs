@@ -6,22 +6,23 @@
 
 mod charge;
 mod circuit_breaker;
+mod context;
 mod cursor;
 mod doorbell;
-mod failover_hold;
-mod hand;
+mod figures;
 mod lease;
+mod limits;
+mod liveness;
+mod one_off;
 mod rate_limiter;
 mod reconcile;
 mod recorder;
 mod refund;
 mod report;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,50 +31,25 @@ use tracing::{debug, info, warn};
 
 pub use cursor::Cursor;
 pub use doorbell::Doorbell;
-pub use hand::{FirstPaid, HandCharged};
+pub use limits::Limits;
+pub use one_off::{FirstPaid, OneOffCharged};
 pub use refund::Refunded;
 
-use crate::causes::chain;
+use crate::domain::attempt::ChargeRequest;
 use crate::domain::dunning::Policy;
-use crate::engine::circuit_breaker::CircuitBreaker;
-use crate::engine::failover_hold::HoldSeen;
+use crate::domain::ids::{CustomerUid, MerchantUid};
+use crate::domain::refund::RefundRequest;
+use crate::engine::charge::Charging;
+use crate::engine::context::Context;
+use crate::engine::figures::Figures;
+use crate::engine::liveness::Liveness;
 use crate::engine::rate_limiter::RateLimiter;
+use crate::engine::reconcile::Asking;
 use crate::engine::recorder::{Recorder, RecorderLimits};
 use crate::failpoint::crash_at;
 use crate::gateway::Gateway;
-use crate::metrics::{Counts, Metrics, Tally};
-use crate::store::{Store, StoreError};
-
-/// Bounds of everything the engine does.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Most charges under way at once.
-    pub charges_max: usize,
-    /// Most questions under way at once.
-    pub questions_max: usize,
-    /// Most rows per claim and per recorded batch.
-    pub batch: u32,
-    /// How long a claim holds.
-    pub lease: Duration,
-    /// How much of the lease must be left for a call to start: the gateway's time-out and a margin.
-    pub call: Duration,
-    /// Charges per second over all daemons of this database; 0 for no cap.
-    pub rate_per_second: u32,
-    /// Least time between two charges of one subscription that catches up on missed periods.
-    pub catch_up_pace: Duration,
-    /// How long a stop waits for calls under way.
-    pub drain: Duration,
-}
-
-impl Limits {
-    /// How many charges may be claimed and not yet answered. A quarter more than may be called at once,
-    /// so that calls go on while the next claim is being made; none waits longer for its call than a
-    /// quarter of a call takes.
-    fn slots(&self) -> usize {
-        let ahead = self.charges_max.checked_div(4).unwrap_or_default();
-        self.charges_max.saturating_add(ahead)
-    }
-}
+use crate::metrics::{Counts, Metrics};
+use crate::store::{FirstPayment, Store, StoreError};
 
 /// If nobody rings, the engine looks by itself this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -97,41 +73,21 @@ const AWAKE: Duration = Duration::from_secs(1);
 
 /// The engine. Clones share everything.
 pub struct Engine<G> {
-    inner: Arc<Inner<G>>,
+    context: Arc<Context<G>>,
+    charging: Arc<Charging<G>>,
+    asking: Arc<Asking<G>>,
+    doorbell: Arc<Doorbell>,
 }
 
 impl<G> Clone for Engine<G> {
     fn clone(&self) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
+            context: Arc::clone(&self.context),
+            charging: Arc::clone(&self.charging),
+            asking: Arc::clone(&self.asking),
+            doorbell: Arc::clone(&self.doorbell),
         }
     }
-}
-
-struct Inner<G> {
-    store: Store,
-    gateway: G,
-    policy: Policy,
-    limits: Limits,
-    metrics: Arc<Metrics>,
-    doorbell: Arc<Doorbell>,
-    tally: Tally,
-    breaker: CircuitBreaker,
-    cursor: Cursor,
-    hold: HoldSeen,
-    rate_limiter: RateLimiter,
-    /// One permit per claimed charge, until its answer is in the recorder's hands.
-    slots: Arc<Semaphore>,
-    /// One permit per call.
-    calls: Semaphore,
-    /// One permit per question.
-    questions: Arc<Semaphore>,
-    tasks: TaskTracker,
-    recorder: Recorder,
-    recorder_gives_up: CancellationToken,
-    stopping: CancellationToken,
-    database_answers: AtomicBool,
-    last_look: Mutex<Instant>,
 }
 
 /// Whether the engine can do its work, and if not, why.
@@ -162,43 +118,29 @@ impl<G: Gateway> Engine<G> {
         metrics: Arc<Metrics>,
         doorbell: Arc<Doorbell>,
     ) -> Self {
-        let gives_up = CancellationToken::new();
         let recorder_limits = RecorderLimits {
             batch: usize::try_from(limits.batch).unwrap_or(1),
             catch_up: limits.catch_up_pace,
             lease: limits.lease,
         };
-        let recorder = Recorder::start(
-            store.clone(),
-            recorder_limits,
-            Arc::clone(&metrics),
-            gives_up.clone(),
-        );
-        let rate_limiter = RateLimiter::new(store.clone(), limits.rate_per_second);
-        let inner = Inner {
+        let recorder = Recorder::start(store.clone(), recorder_limits, Arc::clone(&metrics));
+        let context = Arc::new(Context {
+            rate_limiter: RateLimiter::new(store.clone(), limits.rate_per_second),
             store,
             gateway,
             policy,
             limits,
-            metrics,
-            doorbell,
-            tally: Tally::default(),
-            breaker: CircuitBreaker::default(),
-            cursor: Cursor::default(),
-            hold: HoldSeen::default(),
-            rate_limiter,
-            slots: Arc::new(Semaphore::new(limits.slots())),
-            calls: Semaphore::new(limits.charges_max),
-            questions: Arc::new(Semaphore::new(limits.questions_max)),
-            tasks: TaskTracker::new(),
             recorder,
-            recorder_gives_up: gives_up,
+            figures: Figures::new(metrics),
+            liveness: Liveness::default(),
+            tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            database_answers: AtomicBool::new(true),
-            last_look: Mutex::new(Instant::now()),
-        };
+        });
         Self {
-            inner: Arc::new(inner),
+            charging: Arc::new(Charging::new(Arc::clone(&context))),
+            asking: Arc::new(Asking::new(Arc::clone(&context))),
+            context,
+            doorbell,
         }
     }
 
@@ -206,11 +148,11 @@ impl<G: Gateway> Engine<G> {
     /// `hurry` cuts the wait for calls short, not the recording. Returns whether nothing was left
     /// under way; what was is `started` in the database and will be asked about.
     pub async fn run(&self, stop: CancellationToken, hurry: CancellationToken) -> bool {
-        let charging = tokio::spawn(Arc::clone(&self.inner).keep_charging());
-        let asking = tokio::spawn(Arc::clone(&self.inner).keep_asking());
+        let charging = tokio::spawn(self.clone().keep_charging());
+        let asking = tokio::spawn(self.clone().keep_asking());
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.inner.recorder.health().ended() => {
+            () = self.context.recorder.health().ended() => {
                 tracing::error!("the recorder has ended; nothing may be charged without it");
             }
         }
@@ -218,7 +160,7 @@ impl<G: Gateway> Engine<G> {
             in_flight = self.in_flight(),
             "stopping: no new claims, calls under way will end"
         );
-        self.inner.stopping.cancel();
+        self.context.stopping.cancel();
         drop(charging.await);
         drop(asking.await);
         self.drain(hurry).await
@@ -228,28 +170,57 @@ impl<G: Gateway> Engine<G> {
     /// waits until it is recorded. `stop` ends it early and in order.
     pub async fn sweep(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
         let watch = self.stop_with(stop);
-        let swept = self.inner.sweep_all().await;
+        let swept = self.sweep_all().await;
         watch.abort();
         swept
     }
 
     /// Asks about every open attempt now, however long it was to wait, and waits for the answers.
     pub async fn reconcile(&self, stop: CancellationToken) -> Result<Swept, StoreError> {
-        self.inner.notice_abandoned().await;
-        self.inner.store.ask_all_now().await?;
-        self.inner.store.ask_all_by_hand_now().await?;
+        let context = &self.context;
+        self.asking.notice_abandoned().await;
+        context.store.ask_all_now().await?;
+        context.store.look_at_all_refunds_now().await?;
         let watch = self.stop_with(stop);
-        let result = Arc::clone(&self.inner).ask_due().await;
-        self.inner.settle_down().await;
+        let result = self.asking.ask_due().await;
+        context.settle_down().await;
         watch.abort();
         result?;
-        Arc::clone(&self.inner).recheck_all().await?;
-        self.inner.swept().await
+        context.recheck_all().await?;
+        self.swept().await
+    }
+
+    /// Writes a one-off charge down, sends it, and records what became of it.
+    pub async fn charge_one_off(
+        &self,
+        request: &ChargeRequest,
+    ) -> Result<OneOffCharged, StoreError> {
+        one_off::charge(&self.context, &self.charging, request).await
+    }
+
+    /// Writes a subscription down together with its first attempt, sends the payment, and records what
+    /// became of it. `announce` is told the number before anything leaves.
+    pub async fn pay_first(
+        &self,
+        first: &FirstPayment,
+        announce: impl FnOnce(&MerchantUid),
+    ) -> Result<FirstPaid, StoreError> {
+        one_off::pay_first(&self.context, &self.charging, first, announce).await
+    }
+
+    /// Writes a refund down, sends it, and records what became of it.
+    pub async fn refund(
+        &self,
+        request: &RefundRequest,
+        customer_uid: Option<CustomerUid>,
+        key: &str,
+    ) -> Result<Refunded, StoreError> {
+        refund::refund(&self.context, request, customer_uid, key).await
     }
 
     /// Makes the engine stop when `stop` says so, until the task that watches for it is aborted.
     fn stop_with(&self, stop: CancellationToken) -> JoinHandle<()> {
-        let stopping = self.inner.stopping.clone();
+        let stopping = self.context.stopping.clone();
         tokio::spawn(async move {
             stop.cancelled().await;
             stopping.cancel();
@@ -258,27 +229,27 @@ impl<G: Gateway> Engine<G> {
 
     /// Waits for what is under way and for the last record. See [`Engine::run`].
     pub async fn drain(&self, hurry: CancellationToken) -> bool {
-        let inner = &self.inner;
-        inner.stopping.cancel();
-        inner.tasks.close();
+        let context = &self.context;
+        context.stopping.cancel();
+        context.tasks.close();
         crash_at("drain_begun");
         let quiet = tokio::select! {
-            quiet = timeout(inner.limits.drain, inner.tasks.wait()) => quiet.is_ok(),
-            () = hurry.cancelled() => inner.tasks.is_empty(),
+            quiet = timeout(context.limits.drain, context.tasks.wait()) => quiet.is_ok(),
+            () = hurry.cancelled() => context.tasks.is_empty(),
         };
         if !quiet {
             warn!(
-                in_flight = inner.tasks.len(),
+                in_flight = context.tasks.len(),
                 "stopping with calls under way; they stay `started` and will be asked about",
             );
         }
         crash_at("drain_flushing");
         // Answers that have come in are still written, however great the hurry.
-        let written = timeout(FLUSH_MAX, inner.recorder.flushed()).await.is_ok();
-        inner.recorder_gives_up.cancel();
+        let written = timeout(FLUSH_MAX, context.recorder.flushed()).await.is_ok();
+        context.recorder.give_up();
         if !written {
             // What could not be written goes to the log; that takes no database.
-            timeout(LOG_UNRECORDED_MAX, inner.recorder.flushed())
+            timeout(LOG_UNRECORDED_MAX, context.recorder.flushed())
                 .await
                 .ok();
         }
@@ -287,23 +258,13 @@ impl<G: Gateway> Engine<G> {
 
     /// Whether the engine can do its work.
     pub fn health(&self) -> Health {
-        let inner = &self.inner;
+        let context = &self.context;
         let mut reasons = Vec::new();
-        if inner.stopping.is_cancelled() {
+        if context.stopping.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
-        if !inner.database_answers.load(Ordering::Relaxed) {
-            reasons.push("the database does not answer".to_owned());
-        }
-        let idle = inner
-            .last_look
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed();
-        if idle > inner.limits.lease {
-            reasons.push(format!("no look at what is due for {} s", idle.as_secs()));
-        }
-        if let Some(failing) = inner
+        reasons.extend(context.liveness.reasons(context.limits.lease));
+        if let Some(failing) = context
             .recorder
             .health()
             .failing_for()
@@ -314,47 +275,42 @@ impl<G: Gateway> Engine<G> {
                 failing.as_secs()
             ));
         }
-        if let Some(left) = inner.hold.left() {
-            let left = left.as_secs();
-            reasons.push(format!(
-                "the database server changed: nothing is begun for {left} s"
-            ));
-        }
         reasons.extend(self.charging_stopped());
         Health { reasons }
     }
 
     /// Why nothing is charged, though the gateway and the database may answer; `None` if it is.
     pub fn charging_stopped(&self) -> Option<String> {
-        let reason = self.inner.breaker.reason()?;
+        let reason = self.charging.stopped()?;
         Some(format!("charging is stopped: {reason}"))
     }
 
     /// Charges and questions under way.
     pub fn in_flight(&self) -> usize {
-        self.inner.tasks.len()
+        self.context.tasks.len()
     }
 
     /// Outcomes so far, for a progress line.
     pub fn progress(&self) -> Counts {
-        self.inner.tally.look()
+        self.context.figures.tally.look()
     }
 
     /// The gateway this engine charges through.
     pub fn gateway(&self) -> &G {
-        &self.inner.gateway
+        &self.context.gateway
     }
 }
 
-impl<G: Gateway> Inner<G> {
-    async fn keep_charging(self: Arc<Self>) {
+impl<G: Gateway> Engine<G> {
+    async fn keep_charging(self) {
+        let context = &self.context;
         let mut claimed_at: Option<Instant> = None;
-        while !self.stopping.is_cancelled() {
+        while !context.stopping.is_cancelled() {
             let started = Instant::now();
-            let pause = match Arc::clone(&self).charge_due().await {
+            let pause = match self.charging.charge_due().await {
                 Ok(claimed) => {
-                    self.note_database(true);
-                    report::sweep(claimed, started.elapsed(), &self.tally);
+                    context.liveness.database_answered();
+                    report::sweep(claimed, started.elapsed(), context.figures.tally.look());
                     if claimed > 0 {
                         claimed_at = Some(Instant::now());
                     }
@@ -362,7 +318,7 @@ impl<G: Gateway> Inner<G> {
                     if is_awake { LOOK_AGAIN } else { LOOK_EVERY }
                 }
                 Err(error) => {
-                    self.lost_database(&error);
+                    context.liveness.claim_failed(&error);
                     sleep(PAUSE_AFTER_ERROR).await;
                     continue;
                 }
@@ -370,15 +326,16 @@ impl<G: Gateway> Inner<G> {
             tokio::select! {
                 () = self.doorbell.charge_rung() => {}
                 () = sleep(pause) => {}
-                () = self.stopping.cancelled() => {}
+                () = context.stopping.cancelled() => {}
             }
         }
     }
 
-    async fn keep_asking(self: Arc<Self>) {
+    async fn keep_asking(self) {
+        let context = &self.context;
         let mut next_look = Instant::now();
-        while !self.stopping.is_cancelled() {
-            match Arc::clone(&self).look_and_ask(&mut next_look).await {
+        while !context.stopping.is_cancelled() {
+            match self.look_and_ask(&mut next_look).await {
                 Ok(asked) => debug!(asked, "looked for open attempts"),
                 Err(error) => {
                     report::asking_failed(&error);
@@ -389,98 +346,61 @@ impl<G: Gateway> Inner<G> {
             tokio::select! {
                 () = self.doorbell.ask_rung() => {}
                 () = sleep(LOOK_EVERY) => {}
-                () = self.stopping.cancelled() => {}
+                () = context.stopping.cancelled() => {}
             }
         }
     }
 
     /// Looks for what was abandoned a tenth of the time at most: while an old transaction of somebody keeps
     /// the front of what is due from being cleaned up, a look is not cheap.
-    async fn look_and_ask(self: Arc<Self>, next_look: &mut Instant) -> Result<u64, StoreError> {
+    async fn look_and_ask(&self, next_look: &mut Instant) -> Result<u64, StoreError> {
         let started = Instant::now();
         if *next_look <= started {
-            self.notice_abandoned().await;
+            self.asking.notice_abandoned().await;
             let took = started.elapsed();
             *next_look = started
                 .checked_add(took.saturating_mul(10))
                 .unwrap_or(started);
         }
-        self.ask_due().await
+        self.asking.ask_due().await
     }
 
     /// Passes until nothing is due that may be claimed.
-    async fn sweep_all(self: &Arc<Self>) -> Result<Swept, StoreError> {
-        self.notice_abandoned().await;
-        Arc::clone(self).ask_due().await?;
+    async fn sweep_all(&self) -> Result<Swept, StoreError> {
+        let context = &self.context;
+        self.asking.notice_abandoned().await;
+        self.asking.ask_due().await?;
         let started = Instant::now();
         let mut claimed_in_all: u64 = 0;
         let mut idle_looks: u32 = 0;
-        while !self.stopping.is_cancelled() && idle_looks < IDLE_LOOKS_MAX {
-            let claimed = Arc::clone(self).charge_due().await?;
+        while !context.stopping.is_cancelled() && idle_looks < IDLE_LOOKS_MAX {
+            let claimed = self.charging.charge_due().await?;
             claimed_in_all = claimed_in_all.saturating_add(claimed);
             if claimed > 0 {
                 idle_looks = 0;
                 continue;
             }
-            self.settle_down().await;
-            if self.breaker.reason().is_some() || self.store.backlog().await?.due == 0 {
+            context.settle_down().await;
+            if self.charging.stopped().is_some() || context.store.backlog().await?.due == 0 {
                 break;
             }
             // A rate cap, another daemon's locks, or a row set aside for a second look.
-            Arc::clone(self).recheck_all().await?;
+            context.recheck_all().await?;
             sleep(LOOK_AGAIN).await;
             idle_looks = idle_looks.saturating_add(1);
         }
-        self.settle_down().await;
-        report::sweep(claimed_in_all, started.elapsed(), &self.tally);
+        context.settle_down().await;
+        let counts = context.figures.tally.look();
+        report::sweep(claimed_in_all, started.elapsed(), counts);
         self.swept().await
     }
 
     async fn swept(&self) -> Result<Swept, StoreError> {
-        let backlog = self.store.backlog().await?;
+        let backlog = self.context.store.backlog().await?;
         Ok(Swept {
-            counts: self.tally.take(),
+            counts: self.context.figures.tally.take(),
             unknown_left: backlog.unknown,
             due_left: backlog.due,
         })
-    }
-
-    /// Waits until nothing is under way, or until a stop has been waiting for it long enough.
-    async fn settle_down(&self) {
-        self.tasks.close();
-        let overdue = async {
-            self.stopping.cancelled().await;
-            sleep(self.limits.drain).await;
-        };
-        tokio::select! {
-            () = self.tasks.wait() => {}
-            () = overdue => {}
-        }
-        self.tasks.reopen();
-    }
-
-    fn note_database(&self, answers: bool) {
-        *self
-            .last_look
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        if !self.database_answers.swap(answers, Ordering::Relaxed) {
-            info!("the database answers again");
-        }
-    }
-
-    fn lost_database(&self, error: &StoreError) {
-        if error.is_about_rows() && error.is_passing() {
-            // The database is there; a lock or a slow statement stands in the way.
-            warn!(error = chain(error), "claiming is held up; trying again");
-            return;
-        }
-        let passing = error.is_passing();
-        let error = chain(error);
-        if !passing {
-            tracing::error!(error, "claiming failed; trying again");
-        } else if self.database_answers.swap(false, Ordering::Relaxed) {
-            warn!(error, "the database is away; charging waits for it");
-        }
     }
 }

@@ -8,78 +8,99 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::domain::attempt::Lookup;
 use crate::domain::claim::{Answer, BadRow, OpenAttempt, Recorded};
-use crate::domain::dunning::{Decision, Question, decide_lookup, decide_sent_again, send_later};
-use crate::domain::hand::decide_lookup_by_card;
-use crate::engine::charge::InFlight;
+use crate::domain::dunning::{Decision, Question, decide_sent_again, send_later};
+use crate::engine::charge::send;
+use crate::engine::context::Context;
 use crate::engine::lease::Lease;
 use crate::engine::rate_limiter::Slot;
-use crate::engine::{Inner, report};
+use crate::engine::{refund, report};
 use crate::failpoint::crash_at;
 use crate::gateway::{Expected, Gateway};
 use crate::store::StoreError;
 
-/// Rows per look at what has to be derived again.
-const RECHECK_ROWS: u32 = 200;
-
 /// Rows per look for what was abandoned: more than a few daemons have under way.
 const ABANDONED_ROWS: u32 = 5_000;
 
-impl<G: Gateway> Inner<G> {
-    /// Asks about every open attempt whose lease or waiting time has ended. Returns how many
-    /// questions were put; the answers go on when this returns.
-    pub(super) async fn ask_due(self: Arc<Self>) -> Result<u64, StoreError> {
+/// Everything that asking needs.
+pub(super) struct Asking<G> {
+    context: Arc<Context<G>>,
+    /// One permit per question.
+    questions: Arc<Semaphore>,
+}
+
+impl<G: Gateway> Asking<G> {
+    pub(super) fn new(context: Arc<Context<G>>) -> Self {
+        let questions = context.limits.questions_max;
+        Self {
+            context,
+            questions: Arc::new(Semaphore::new(questions)),
+        }
+    }
+
+    /// Asks about every open attempt whose lease or waiting time has ended, and looks at refunds. Returns
+    /// how many questions were put; the answers go on when this returns.
+    pub(super) async fn ask_due(self: &Arc<Self>) -> Result<u64, StoreError> {
+        let context = &self.context;
         // First, and not after the questions: a gateway that is away must not hold this up.
-        Arc::clone(&self).recheck_all().await?;
+        context.recheck_all().await?;
         let mut asked: u64 = 0;
-        while !self.stopping.is_cancelled() {
-            let Some(mut slots) = self.free_questions().await else {
-                break;
-            };
-            let rows_max = u32::try_from(slots.num_permits()).unwrap_or(1);
-            let lease = Lease::start(self.limits.lease);
-            let lasts = self.limits.lease;
-            let open = self.store.claim_open(rows_max, lasts).await?;
+        while let Some((mut permits, rows_max)) = self.free_questions().await {
+            let lease = Lease::start(context.limits.lease);
+            let lasts = context.limits.lease;
+            let open = context.store.claim_open(rows_max, lasts).await?;
             if open.is_empty() {
                 break;
             }
             crash_at("ask_claimed");
             asked = asked.saturating_add(u64::try_from(open.len()).unwrap_or(0));
             for attempt in open {
-                let Some(slot) = slots.split(1) else { break };
-                self.tasks
-                    .spawn(Arc::clone(&self).question(attempt, lease, slot));
+                let Some(permit) = permits.split(1) else {
+                    break;
+                };
+                let question = Arc::clone(self).question(attempt, lease, permit);
+                context.tasks.spawn(question);
             }
         }
-        let by_hand = Arc::clone(&self).ask_due_by_hand().await?;
-        Ok(asked.saturating_add(by_hand))
+        Ok(asked.saturating_add(self.look_at_refunds().await?))
+    }
+
+    /// Looks at the payments of refunds whose lease or waiting time has ended, as many as there are
+    /// free questions: they must not hold up the questions about charges. Returns how many.
+    async fn look_at_refunds(&self) -> Result<u64, StoreError> {
+        let context = &self.context;
+        let Some((mut permits, rows_max)) = self.free_questions().await else {
+            return Ok(0);
+        };
+        let lease = Lease::start(context.limits.lease);
+        let lasts = context.limits.lease;
+        let open = context.store.claim_open_refund(rows_max, lasts).await?;
+        crash_at("refund_ask_claimed");
+        let looks = u64::try_from(open.len()).unwrap_or(0);
+        for refund in open {
+            let Some(permit) = permits.split(1) else {
+                break;
+            };
+            let context = Arc::clone(context);
+            self.context.tasks.spawn(async move {
+                if lease.outlives(context.limits.call) {
+                    refund::look_again(&context, &refund).await;
+                }
+                drop(permit);
+            });
+        }
+        Ok(looks)
     }
 
     /// Looks for attempts whose daemon has gone, so that they are asked about. A look that fails, because too
     /// many dead rows lie at the front for instance, holds up none of the questions that are known.
     pub(super) async fn notice_abandoned(&self) {
-        if let Err(error) = self.store.notice_abandoned(ABANDONED_ROWS).await {
+        if let Err(error) = self.context.store.notice_abandoned(ABANDONED_ROWS).await {
             report::asking_failed(&error);
-        }
-    }
-
-    /// Derives again what follows for the rows that ask for it.
-    pub(super) async fn recheck_all(self: Arc<Self>) -> Result<(), StoreError> {
-        loop {
-            let rechecked = self
-                .store
-                .recheck(RECHECK_ROWS, self.limits.catch_up_pace)
-                .await?;
-            for one in &rechecked {
-                report::rechecked(one);
-            }
-            if !rechecked.iter().any(|one| one.moved) {
-                return Ok(());
-            }
         }
     }
 
@@ -87,36 +108,39 @@ impl<G: Gateway> Inner<G> {
         self: Arc<Self>,
         attempt: Result<OpenAttempt, BadRow>,
         lease: Lease,
-        slot: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) {
         match attempt {
             Ok(open) => self.ask(&open, lease).await,
             Err(bad) => {
                 // It stays open and comes back; what it needs is a person.
-                self.metrics.bad_rows.inc();
+                self.context.figures.metrics.bad_rows.inc();
                 report::bad_open_row(&bad);
             }
         }
-        drop(slot);
+        drop(permit);
     }
 
     /// One question, from the look-up to the record.
     async fn ask(&self, open: &OpenAttempt, lease: Lease) {
         let claim = &open.claim;
         let started = Instant::now();
-        if !lease.outlives(self.limits.call) {
+        if !lease.outlives(self.context.limits.call) {
             return;
         }
         let lookup = {
-            let _in_flight = InFlight::count(&self.metrics.in_flight);
-            self.gateway.look_up(&Expected::of(&claim.request)).await
+            let _in_flight = self.context.figures.in_flight();
+            self.context
+                .gateway
+                .look_up(&Expected::of(&claim.request))
+                .await
         };
         crash_at("look_up_read");
         let took = started.elapsed();
-        self.metrics.time_call("findAll", took);
+        self.context.figures.call("findAll", took);
 
         // "Not found" says nothing while the record may still be on its way.
-        let is_settled = open.question.age >= self.policy.settle;
+        let is_settled = open.question.age >= self.context.policy.settle;
         let not_found = match &lookup {
             Ok(found) if is_settled && found.misses_one_of(open.question.sends) => {
                 open.question.not_found.saturating_add(1)
@@ -128,13 +152,8 @@ impl<G: Gateway> Inner<G> {
             not_found,
             ..open.question
         };
-        let decide = if open.by_card {
-            decide_lookup_by_card
-        } else {
-            decide_lookup
-        };
-        let (outcome, decision) = decide(
-            &self.policy,
+        let (outcome, decision) = claim.purpose.decide_lookup(
+            &self.context.policy,
             lookup.as_ref().map_err(drop),
             &question,
             claim.history,
@@ -149,10 +168,14 @@ impl<G: Gateway> Inner<G> {
         });
         // Counted from before the record is sent: if this attempt is to leave again, that is when
         // its new lease begins.
-        let lease = Lease::start(self.limits.lease);
-        let recorded = self.recorder.record(Arc::clone(&answer)).await;
+        let lease = Lease::start(self.context.limits.lease);
+        let recorded = self.context.recorder.record(Arc::clone(&answer)).await;
         crash_at("look_up_recorded");
-        report::question(open, &answer, &lookup, recorded, took, self);
+        if let Some(outcome) = &answer.outcome {
+            self.context.figures.outcome(outcome);
+        }
+        self.context.figures.recorded(recorded);
+        report::question(open, &answer, &lookup, recorded, took);
 
         if answer.decision == Decision::SendAgain && recorded == Some(Recorded::Moved) {
             self.send_again(open, lease, slot).await;
@@ -166,12 +189,9 @@ impl<G: Gateway> Inner<G> {
         if decision != Decision::SendAgain {
             return (decision, Slot::Now);
         }
-        // In the first half of what a call leaves free of the lease that is yet to begin.
-        let room = self.limits.lease.saturating_sub(self.limits.call);
-        let within = room.checked_div(2).unwrap_or_default();
-        match self.rate_limiter.reserve_one(within).await {
+        match self.context.slot_for_one().await {
             Ok(Some(slot)) => (decision, slot),
-            Ok(None) | Err(_) => (send_later(&self.policy, question), Slot::Now),
+            Ok(None) | Err(_) => (send_later(&self.context.policy, question), Slot::Now),
         }
     }
 
@@ -179,34 +199,48 @@ impl<G: Gateway> Inner<G> {
     async fn send_again(&self, open: &OpenAttempt, lease: Lease, slot: Slot) {
         let claim = &open.claim;
         // If it does not leave it stays open, and the gateway is asked again.
-        if let Err(why) = self.rate_limiter.wait(slot, lease, self.limits.call).await {
+        if let Err(why) = self
+            .context
+            .rate_limiter
+            .wait(slot, lease, self.context.limits.call)
+            .await
+        {
             return report::not_sent_again(claim, &why);
         }
         crash_at("send_again_next");
-        let (outcome, took) = self.send(&claim.request, lease).await;
+        let (outcome, took) = send(&self.context, &claim.request, lease).await;
         crash_at("send_again_read");
-        let (outcome, decision) = decide_sent_again(&self.policy, outcome, claim.history);
+        let (outcome, decision) = decide_sent_again(&self.context.policy, outcome, claim.history);
         let answer = Arc::new(Answer {
             key: claim.key.clone(),
             outcome,
             decision,
             not_found: 0,
         });
-        let recorded = self.recorder.record(Arc::clone(&answer)).await;
-        self.metrics.time_call("again", took);
-        report::charge(claim, &answer, recorded, took, self);
+        let recorded = self.context.recorder.record(Arc::clone(&answer)).await;
+        self.context.figures.call("again", took);
+        if let Some(outcome) = &answer.outcome {
+            self.context.figures.outcome(outcome);
+        }
+        self.context.figures.recorded(recorded);
+        report::charge(claim, &answer, recorded, took);
     }
 
-    pub(super) async fn free_questions(&self) -> Option<OwnedSemaphorePermit> {
-        let first = tokio::select! {
-            slot = Arc::clone(&self.questions).acquire_owned() => slot.ok()?,
-            () = self.stopping.cancelled() => return None,
+    /// Waits for a free question, then takes all that are free; how many, too. `None` when stopping.
+    async fn free_questions(&self) -> Option<(OwnedSemaphorePermit, u32)> {
+        let stopping = &self.context.stopping;
+        let mut permits = tokio::select! {
+            first = Arc::clone(&self.questions).acquire_owned() => first.ok()?,
+            () = stopping.cancelled() => return None,
         };
-        let mut slots = first;
+        if stopping.is_cancelled() {
+            return None;
+        }
         let more = u32::try_from(self.questions.available_permits()).unwrap_or(0);
         if let Ok(more) = Arc::clone(&self.questions).try_acquire_many_owned(more) {
-            slots.merge(more);
+            permits.merge(more);
         }
-        Some(slots)
+        let count = u32::try_from(permits.num_permits()).unwrap_or(1);
+        Some((permits, count))
     }
 }

@@ -18,6 +18,7 @@ use tracing::{error, warn};
 
 use crate::causes::chain;
 use crate::domain::claim::{Answer, Recorded};
+use crate::engine::report;
 use crate::failpoint::crash_at;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
@@ -52,6 +53,7 @@ pub(super) struct Recorder {
     /// One token per answer that is on its way into the database.
     pending: TaskTracker,
     health: Arc<RecorderHealth>,
+    give_up: CancellationToken,
 }
 
 /// What others may know of the recorder.
@@ -92,21 +94,16 @@ impl RecorderHealth {
 }
 
 impl Recorder {
-    /// Starts the recorder. It ends when the [`Recorder`] is gone and the last answer is written;
-    /// after `give_up` it no longer waits for a database that is away.
-    pub(super) fn start(
-        store: Store,
-        limits: RecorderLimits,
-        metrics: Arc<Metrics>,
-        give_up: CancellationToken,
-    ) -> Self {
+    /// Starts the recorder. It ends when the [`Recorder`] is gone and the last answer is written.
+    pub(super) fn start(store: Store, limits: RecorderLimits, metrics: Arc<Metrics>) -> Self {
+        let give_up = CancellationToken::new();
         let (entries, inbox) = mpsc::channel(limits.batch.saturating_mul(2).max(1));
         let health = Arc::new(RecorderHealth::default());
         let worker = Worker {
             store,
             limits,
             metrics,
-            give_up,
+            give_up: give_up.clone(),
             health: Arc::clone(&health),
         };
         tokio::spawn(Arc::new(worker).run(inbox));
@@ -114,7 +111,13 @@ impl Recorder {
             entries,
             pending: TaskTracker::new(),
             health,
+            give_up,
         }
+    }
+
+    /// From now on a database that is away is not waited for: what can't be written goes to the log.
+    pub(super) fn give_up(&self) {
+        self.give_up.cancel();
     }
 
     /// How the recorder is.
@@ -333,7 +336,7 @@ fn give_up_on(entries: Vec<Entry>, error: &str) {
 fn log_unrecorded(answer: &Answer, error: &str) {
     error!(
         merchant_uid = %answer.key.merchant_uid,
-        subscription.id = %answer.key.subscription,
+        subscription.id = report::subscription(&answer.key),
         outcome = ?answer.outcome,
         decision = ?answer.decision,
         error,

@@ -5,26 +5,25 @@
 
 use std::time::Duration;
 
+use tracing::field::{DisplayValue, display};
 use tracing::{debug, error, info, warn};
 
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, UnknownReason};
-use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
-use crate::domain::dunning::Decision;
-use crate::domain::ids::ImpUid;
-use crate::engine::Inner;
+use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recorded};
+use crate::domain::dunning::{Decision, GiveUpReason};
+use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::engine::circuit_breaker::Change;
 use crate::gateway::GatewayError;
-use crate::metrics::{Metrics, Tally};
+use crate::metrics::Counts;
 use crate::store::{Rechecked, StoreError};
 
 /// One line per sweep; an empty one is not worth the operator's eyes.
-pub(super) fn sweep(claimed: u64, took: Duration, tally: &Tally) {
+pub(super) fn sweep(claimed: u64, took: Duration, counts: Counts) {
     if claimed == 0 {
         debug!("nothing is due");
         return;
     }
-    let counts = tally.look();
     info!(
         claimed,
         duration_ms = millis(took),
@@ -37,21 +36,13 @@ pub(super) fn sweep(claimed: u64, took: Duration, tally: &Tally) {
 }
 
 /// One line per charge.
-pub(super) fn charge<G>(
-    claim: &Claim,
-    answer: &Answer,
-    recorded: Option<Recorded>,
-    took: Duration,
-    inner: &Inner<G>,
-) {
+pub(super) fn charge(claim: &Claim, answer: &Answer, recorded: Option<Recorded>, took: Duration) {
     let (word, class) = words(answer.outcome.as_ref());
-    inner.metrics.count_outcome(word, class);
-    inner.tally.count(word);
     let money = claim.request.money;
     info!(
         merchant_uid = %claim.key.merchant_uid,
-        subscription.id = %claim.key.subscription,
-        period = %claim.key.period,
+        subscription.id = subscription(&claim.key),
+        period = claim.key.debt.map(|debt| display(debt.period)),
         attempt.no = claim.history.attempt_no.get(),
         outcome = word,
         class,
@@ -63,23 +54,17 @@ pub(super) fn charge<G>(
         claim.key.merchant_uid,
         tail(answer),
     );
-    alarms(answer, recorded, &inner.metrics);
+    alarms(answer, recorded);
 }
 
 /// One line per question, and louder ones where a person must look.
-pub(super) fn question<G>(
+pub(super) fn question(
     open: &OpenAttempt,
     answer: &Answer,
     lookup: &Result<Lookup, GatewayError>,
     recorded: Option<Recorded>,
     took: Duration,
-    inner: &Inner<G>,
 ) {
-    if let Some(outcome) = &answer.outcome {
-        let (word, class) = words(Some(outcome));
-        inner.metrics.count_outcome(word, class);
-        inner.tally.count(word);
-    }
     let key = &answer.key;
     let found = match lookup {
         Ok(Lookup::Paid(_)) => "paid".to_owned(),
@@ -90,7 +75,7 @@ pub(super) fn question<G>(
     };
     info!(
         merchant_uid = %key.merchant_uid,
-        subscription.id = %key.subscription,
+        subscription.id = subscription(key),
         attempt.no = open.claim.history.attempt_no.get(),
         asks = open.question.asks,
         age_s = open.question.age.as_secs(),
@@ -105,20 +90,20 @@ pub(super) fn question<G>(
     if matches!(answer.decision, Decision::Park { .. }) && !open.parked {
         error!(
             merchant_uid = %key.merchant_uid,
-            subscription.id = %key.subscription,
+            subscription.id = subscription(key),
             found,
             "parked: billd can't find out what became of {}; look it up in the PortOne console",
             key.merchant_uid,
         );
     }
-    alarms(answer, recorded, &inner.metrics);
+    alarms(answer, recorded);
 }
 
 /// An attempt that was to leave once more and could not: it stays open.
 pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
     warn!(
         merchant_uid = %claim.key.merchant_uid,
-        subscription.id = %claim.key.subscription,
+        subscription.id = subscription(&claim.key),
         reason = why.as_str(),
         "{} was not sent again: {why}; the gateway will be asked about it again",
         claim.key.merchant_uid,
@@ -126,15 +111,15 @@ pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
 }
 
 /// What the database said of the claim, and what must not happen at all.
-fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
+fn alarms(answer: &Answer, recorded: Option<Recorded>) {
     let merchant_uid = answer.key.merchant_uid.as_str();
-    let subscription = answer.key.subscription;
+    let key = &answer.key;
     if let Some(ChargeOutcome::Unknown(doubt)) = &answer.outcome
         && doubt.reason == UnknownReason::Mismatch
     {
         error!(
             merchant_uid,
-            subscription.id = %subscription,
+            subscription.id = subscription(key),
             detail = doubt.detail,
             "mismatch: the gateway's answer is not for what {merchant_uid} asked for",
         );
@@ -144,19 +129,16 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>, metrics: &Metrics) {
         Some(Recorded::Stale {
             paid_written: false,
         }) => {
-            metrics.stale_fences.inc();
             warn!(
                 merchant_uid,
-                subscription.id = %subscription,
+                subscription.id = subscription(key),
                 "the claim on {merchant_uid} was lost to another daemon, which will find out",
             );
         }
         Some(Recorded::Stale { paid_written: true }) => {
-            metrics.stale_fences.inc();
-            metrics.late_payments.inc();
             error!(
                 merchant_uid,
-                subscription.id = %subscription,
+                subscription.id = subscription(key),
                 "paid late: {merchant_uid} moved money after its claim was lost; see view billd.paid_twice",
             );
         }
@@ -179,10 +161,10 @@ pub(super) fn asking_failed(error: &StoreError) {
 pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
     error!(
         merchant_uid = %answer.key.merchant_uid,
-        subscription.id = %answer.key.subscription,
+        subscription.id = subscription(&answer.key),
         recorded = recorded.is_some(),
-        "bad row: subscription {} can't be charged{}",
-        answer.key.subscription,
+        "bad row: {} can't be charged{}",
+        answer.key.merchant_uid,
         tail(answer),
     );
 }
@@ -191,7 +173,7 @@ pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
 pub(super) fn bad_open_row(bad: &BadRow) {
     error!(
         merchant_uid = %bad.key.merchant_uid,
-        subscription.id = %bad.key.subscription,
+        subscription.id = subscription(&bad.key),
         fault = bad.fault,
         "bad row: {} can't be asked about until its subscription is mended",
         bad.key.merchant_uid,
@@ -219,22 +201,23 @@ pub(super) fn unready(change: Change, error: &GatewayError) {
 }
 
 /// Charging has stopped or goes on.
-pub(super) fn breaker(change: Change, metrics: &Metrics) {
+pub(super) fn breaker(change: Change) {
     match change {
         Change::None => {}
         Change::Opened { reason, wait } => {
-            metrics.circuit_open.set(1);
             error!(
                 reason,
                 wait_s = wait.as_secs(),
                 "charging is stopped: {reason}"
             );
         }
-        Change::Closed => {
-            metrics.circuit_open.set(0);
-            info!("charging goes on");
-        }
+        Change::Closed => info!("charging goes on"),
     }
+}
+
+/// Whose attempt it is; a one-off charge is nobody's.
+pub(super) fn subscription(key: &AttemptKey) -> Option<DisplayValue<SubscriptionId>> {
+    key.debt.map(|debt| display(debt.subscription))
 }
 
 /// The words for an outcome and its class.
@@ -283,7 +266,7 @@ fn tail(answer: &Answer) -> String {
         Some(ChargeOutcome::Unknown(doubt)) => format!(" ({})", doubt.reason.as_str()),
     };
     let follows = match &answer.decision {
-        Decision::Advance => String::new(),
+        Decision::Advance | Decision::GiveUp(GiveUpReason::OneOff) => String::new(),
         Decision::Retry { wait, .. } => format!("; again in {}", span(*wait)),
         Decision::GiveUp(reason) => format!("; past due, {}", reason.as_str()),
         Decision::Ask { wait } => format!("; asking in {}", span(*wait)),

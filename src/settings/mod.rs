@@ -19,7 +19,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::domain::dunning::{Backoff, Ladder, NotFoundPolicy, Policy};
+use crate::domain::dunning::{Backoff, Policy};
 use crate::settings::reader::Reader;
 use crate::store::{Connection, Pooler};
 use crate::telemetry::Format;
@@ -57,10 +57,10 @@ pub struct Settings {
     pub gateway: Gateway,
     /// How much is charged at once, and for how long a claim holds.
     pub engine: Engine,
-    /// What becomes of unknown outcomes.
-    pub reconcile: Reconcile,
-    /// What follows a refusal.
-    pub dunning: Dunning,
+    /// `reconcile.concurrency`: most questions in flight.
+    pub questions_max: u32,
+    /// The merchant's rules for what follows an outcome: `dunning.*`, and the rest of `reconcile.*`.
+    pub policy: Policy,
     /// When to look for what is due.
     pub scheduler: Scheduler,
     /// When the books are compared.
@@ -112,44 +112,6 @@ pub struct Engine {
     pub drain: Duration,
 }
 
-/// `reconcile.*`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reconcile {
-    /// How long a charge may still turn up after it was sent.
-    pub settle: Duration,
-    /// How many "not found" in a row count as none.
-    pub not_found_min: u16,
-    /// What follows then.
-    pub on_not_found: NotFoundPolicy,
-    /// How often one `merchant_uid` may be sent.
-    pub sends_max: u8,
-    /// Waits between questions.
-    pub asks: Ladder,
-    /// Most questions in flight.
-    pub concurrency: u32,
-}
-
-/// `dunning.*`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dunning {
-    /// After "limit or balance".
-    pub soft_funds: Ladder,
-    /// After "outage, try later".
-    pub soft_temp: Ladder,
-    /// After "call the card company".
-    pub issuer_call: Ladder,
-    /// After a refusal that did not exclude a charge.
-    pub unclear: Ladder,
-    /// After a refusal that no rule knows.
-    pub unspecified: Ladder,
-    /// After a refusal that needs a new card.
-    pub hard: Ladder,
-    /// After a refusal that is the merchant's own.
-    pub hold: Duration,
-    /// After a request that never left, the first time.
-    pub not_sent: Duration,
-}
-
 /// `scheduler.*`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scheduler {
@@ -194,8 +156,8 @@ impl Settings {
             database: database(&mut reader, needs),
             gateway: gateway(&mut reader, needs),
             engine: engine(&mut reader),
-            reconcile: reconcile(&mut reader),
-            dunning: dunning(&mut reader),
+            questions_max: reader.number("reconcile.concurrency", 1..=1000),
+            policy: policy(&mut reader),
             scheduler: Scheduler {
                 sweep_cron: reader.cron("scheduler.sweep_cron"),
             },
@@ -227,7 +189,7 @@ impl Settings {
         let Self {
             gateway,
             engine,
-            reconcile,
+            policy,
             ..
         } = self;
         reader.require(
@@ -242,7 +204,7 @@ impl Settings {
             "must be longer than gateway.timeout, or stopping would cut off charges in flight",
         );
         reader.require(
-            !reconcile.asks.is_empty(),
+            !policy.asks.is_empty(),
             &["reconcile.asks"],
             "must name at least one wait, for asking never ends",
         );
@@ -277,10 +239,7 @@ impl Settings {
 
     /// Most calls to the gateway at once. Charges and questions share the connections.
     pub fn calls_max(&self) -> usize {
-        let calls_max = self
-            .engine
-            .concurrency
-            .saturating_add(self.reconcile.concurrency);
+        let calls_max = self.engine.concurrency.saturating_add(self.questions_max);
         usize::try_from(calls_max).unwrap_or(usize::MAX)
     }
 
@@ -288,38 +247,6 @@ impl Settings {
     pub fn connect_timeout(&self) -> Duration {
         let half = self.gateway.timeout.checked_div(2).unwrap_or_default();
         half.min(CONNECT_TIMEOUT_MAX)
-    }
-
-    /// The merchant's rules for what follows an outcome.
-    pub fn policy(&self) -> Policy {
-        let Dunning {
-            soft_funds,
-            soft_temp,
-            issuer_call,
-            unclear,
-            unspecified,
-            hard,
-            hold,
-            not_sent,
-        } = self.dunning.clone();
-        Policy {
-            soft_funds,
-            soft_temp,
-            issuer_call,
-            unclear,
-            unspecified,
-            hard,
-            hold,
-            not_sent: Backoff {
-                first: not_sent,
-                max: NOT_SENT_WAIT_MAX,
-            },
-            asks: self.reconcile.asks.clone(),
-            settle: self.reconcile.settle,
-            not_found_min: self.reconcile.not_found_min,
-            on_not_found: self.reconcile.on_not_found,
-            sends_max: self.reconcile.sends_max,
-        }
     }
 }
 
@@ -357,19 +284,8 @@ fn engine(reader: &mut Reader) -> Engine {
     }
 }
 
-fn reconcile(reader: &mut Reader) -> Reconcile {
-    Reconcile {
-        settle: reader.duration("reconcile.settle", "0s", "30d"),
-        not_found_min: reader.number("reconcile.not_found_min", 1..=100),
-        on_not_found: reader.on_not_found("reconcile.on_not_found"),
-        sends_max: reader.number("reconcile.sends_max", 1..=10),
-        asks: reader.ladder("reconcile.asks"),
-        concurrency: reader.number("reconcile.concurrency", 1..=1000),
-    }
-}
-
-fn dunning(reader: &mut Reader) -> Dunning {
-    Dunning {
+fn policy(reader: &mut Reader) -> Policy {
+    Policy {
         soft_funds: reader.ladder("dunning.soft_funds"),
         soft_temp: reader.ladder("dunning.soft_temp"),
         issuer_call: reader.ladder("dunning.issuer_call"),
@@ -377,7 +293,15 @@ fn dunning(reader: &mut Reader) -> Dunning {
         unspecified: reader.ladder("dunning.unspecified"),
         hard: reader.ladder("dunning.hard"),
         hold: reader.duration("dunning.hold", "1s", "90d"),
-        not_sent: reader.duration("dunning.not_sent", "1s", "1h"),
+        not_sent: Backoff {
+            first: reader.duration("dunning.not_sent", "1s", "1h"),
+            max: NOT_SENT_WAIT_MAX,
+        },
+        asks: reader.ladder("reconcile.asks"),
+        settle: reader.duration("reconcile.settle", "0s", "30d"),
+        not_found_min: reader.number("reconcile.not_found_min", 1..=100),
+        on_not_found: reader.on_not_found("reconcile.on_not_found"),
+        sends_max: reader.number("reconcile.sends_max", 1..=10),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::domain::dunning::{Decision, GiveUpReason};
 #[derive(Default)]
 pub(super) struct Columns {
     pub(super) merchant_uid: Vec<String>,
-    pub(super) subscription_id: Vec<Uuid>,
-    pub(super) period: Vec<jiff_sqlx::Date>,
+    pub(super) subscription_id: Vec<Option<Uuid>>,
+    pub(super) period: Vec<Option<jiff_sqlx::Date>>,
     pub(super) fence: Vec<i64>,
     pub(super) state: Vec<String>,
     pub(super) imp_uid: Vec<Option<String>>,
@@ -50,8 +50,9 @@ impl Columns {
     fn push(&mut self, answer: &Answer) {
         let key = &answer.key;
         self.merchant_uid.push(key.merchant_uid.as_str().to_owned());
-        self.subscription_id.push(key.subscription.0);
-        self.period.push(key.period.into());
+        self.subscription_id
+            .push(key.debt.map(|debt| debt.subscription.0));
+        self.period.push(key.debt.map(|debt| debt.period.into()));
         self.fence.push(key.fence);
         let state = self.push_outcome(answer.outcome.as_ref());
         self.states

@@ -51,7 +51,7 @@ impl Position {
         let at = row.next_charge_at?.to_jiff();
         let settled = row.now.to_jiff().checked_sub(COMMITTED_WITHIN).ok()?;
         Some(if at < settled {
-            let id = row.subscription_id;
+            let id = row.subscription_id?;
             Self { at, id }
         } else {
             let id = Uuid::nil();
@@ -149,7 +149,7 @@ impl Store {
         let statement = sqlx::query_file!(
             "src/store/record.sql",
             &columns.merchant_uid,
-            &columns.subscription_id,
+            &columns.subscription_id as _,
             &columns.period as _,
             &columns.fence,
             &columns.state,
@@ -174,7 +174,8 @@ impl Store {
         let mut recorded: HashMap<String, Recorded> = HashMap::with_capacity(rows.len());
         for row in rows {
             let state = columns.state_of(&row.merchant_uid);
-            let what = if row.moved {
+            // A one-off charge has nothing to move.
+            let what = if row.moved || row.written && row.is_one_off {
                 Recorded::Moved
             } else if !row.written && row.state_before.as_deref() == state {
                 Recorded::Already

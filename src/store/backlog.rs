@@ -16,7 +16,7 @@ pub struct Backlog {
     pub due_age_oldest: Duration,
     /// Attempts under way: begun, outcome not recorded.
     pub started: u64,
-    /// Attempts, charges by hand and refunds whose fate is unknown.
+    /// Attempts and refunds whose fate is unknown.
     pub unknown: u64,
     /// The age of the oldest of them.
     pub unknown_age_oldest: Duration,
@@ -72,10 +72,6 @@ impl Store {
                     where ask_at is not null
                     order by ask_at
                     limit 100000)
-                    union all
-                    select state, parked_at, started_at
-                    from billd.hand_charge
-                    where state in ('started', 'unknown')
                     union all
                     select state, parked_at, started_at
                     from billd.refund

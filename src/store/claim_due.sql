@@ -83,9 +83,9 @@ noted as (
 )
 select
     n.merchant_uid as "merchant_uid!", n.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
-    n.id as "subscription_id!", n.period as "period!: jiff_sqlx::Date", n.attempt_no as "attempt_no!",
+    n.id as "subscription_id?", n.period as "period?: jiff_sqlx::Date", n.attempt_no as "attempt_no?",
     n.claim_fence as "fence!", n.debt_amount as "amount!", n.debt_currency as "currency!",
-    n.customer_uid as "customer_uid!", n.name as "name!", n.debt_tax_free as tax_free,
+    n.customer_uid as "customer_uid?", n.name as "name!", n.debt_tax_free as tax_free,
     n.debt_vat_amount as vat_amount, n.debt_card_quota as card_quota, n.gateway_fields as "gateway_fields!",
     n.due_at as "due_at!: jiff_sqlx::Timestamp",
     n.declines as "declines!", case when n.is_again then n.not_sent else 0::smallint end as "earlier_not_sent!",

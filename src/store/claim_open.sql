@@ -8,17 +8,23 @@ with clock as materialized (
     select billd.now() as now, set_config('billd.writer', 'claim_open', true),
         billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge
 ),
--- Attempt, subscription and debt are locked together, and those of which somebody holds one are left
--- for later: waiting for a row that a person has locked would hold up all the others.
+-- Subscription, debt and attempt are locked together, and those of which somebody holds one are left
+-- for later: waiting for a row that a person has locked would hold up all the others. A one-off has neither.
 open as materialized (
     select a.*
     from billd.charge_attempt a
-    join billd.subscription s on s.id = a.subscription_id
-    join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
+    left join lateral (
+        select s.id from billd.subscription s where s.id = a.subscription_id for no key update skip locked
+    ) s on true
+    left join lateral (
+        select c.period from billd.billing_cycle c
+        where c.subscription_id = s.id and c.period = a.period for no key update skip locked
+    ) c on true
     where (select may_charge from clock) and a.ask_at <= (select now from clock)
+      and (a.subscription_id is null or c.period is not null)
     order by a.ask_at
     limit $1::int
-    for no key update of a, s, c skip locked
+    for no key update of a skip locked
 ),
 taken as (
     update billd.subscription s
@@ -51,7 +57,7 @@ asked as (
         asks = least(o.asks, 30000) + 1,
         asked_at = k.now,
         not_sent = 0,
-        fence = coalesce(t.fence, o.fence)
+        fence = coalesce(t.fence, billd_internal.next_fence(o.fence))
     from open o
     cross join clock k
     left join taken t on t.open_attempt = o.merchant_uid
@@ -60,16 +66,18 @@ asked as (
 )
 select
     a.merchant_uid as "merchant_uid!", null::timestamptz as "next_charge_at: jiff_sqlx::Timestamp",
-    a.subscription_id as "subscription_id!", a.period as "period!: jiff_sqlx::Date", a.attempt_no as "attempt_no!",
-    a.fence as "fence!", a.amount as "amount!", a.currency as "currency!", a.customer_uid as "customer_uid!",
-    s.name as "name!", c.tax_free, c.vat_amount, c.card_quota, billd_internal.gateway_fields(s) as "gateway_fields!",
-    s.due_at as "due_at!: jiff_sqlx::Timestamp",
-    s.declines as "declines!", a.not_sent as "earlier_not_sent!", a.asks as "asks!", a.not_found as "not_found!",
-    a.sends as "sends!", a.parked_at is not null as "parked!", a.by_card as "by_card!",
+    a.subscription_id as "subscription_id?", a.period as "period?: jiff_sqlx::Date", a.attempt_no as "attempt_no?",
+    a.fence as "fence!", a.amount as "amount!", a.currency as "currency!", a.customer_uid as "customer_uid?",
+    coalesce(a.name, s.name) as "name!", coalesce(a.tax_free, c.tax_free) as tax_free,
+    coalesce(a.vat_amount, c.vat_amount) as vat_amount, c.card_quota as "card_quota?",
+    case when s.id is null then '{}' else billd_internal.gateway_fields(s) end as "gateway_fields!",
+    coalesce(s.due_at, a.started_at) as "due_at!: jiff_sqlx::Timestamp",
+    coalesce(s.declines, 0::smallint) as "declines!", a.not_sent as "earlier_not_sent!", a.asks as "asks!",
+    a.not_found as "not_found!", a.sends as "sends!", a.parked_at is not null as "parked!", a.by_card as "by_card!",
     greatest(0, extract(epoch from k.now - a.started_at))::float8 as "age_seconds!",
     k.now as "now!: jiff_sqlx::Timestamp"
 from asked a
-join billd.subscription s on s.id = a.subscription_id
-join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
+left join billd.subscription s on s.id = a.subscription_id
+left join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
 cross join clock k
 order by a.ask_at, a.merchant_uid

@@ -10,11 +10,12 @@ use sqlx::types::Uuid;
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
 use crate::domain::calendar::{Interval, Zone};
-use crate::domain::claim::{AttemptKey, Claim};
+use crate::domain::claim::{AttemptKey, Claim, Debt};
 use crate::domain::dunning::History;
-use crate::domain::ids::{AttemptNo, CustomerUid, SubscriptionId};
+use crate::domain::ids::{CustomerUid, SubscriptionId};
 use crate::domain::money::Money;
-use crate::store::hand::merchant_uid;
+use crate::domain::one_off::Purpose;
+use crate::store::rows::merchant_uid;
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
@@ -22,6 +23,8 @@ use crate::store::{Store, StoreError};
 pub struct FirstPayment {
     /// Under which name the card is stored, and charged from then on.
     pub customer_uid: CustomerUid,
+    /// The card itself, for the first payment.
+    pub instrument: Instrument,
     /// What the buyer's statement says.
     pub name: String,
     /// The sum of every period.
@@ -39,7 +42,7 @@ pub struct FirstPayment {
 /// What became of the wish.
 pub enum FirstBegun {
     /// It is written down; the payment may be sent now, once.
-    Begun(Box<Claim>),
+    Begun(Box<Claim>, Debt),
     /// The card has a subscription that has not ended.
     Exists(SubscriptionId),
     /// The first payment of this subscription of the card has an open fate: nobody can tell yet
@@ -73,9 +76,9 @@ impl Store {
         }
         let born = self.within(insert(&mut tx, first)).await?;
         let (merchant_uid, fence) = self.within(begin(&mut tx, &born, first, lease)).await?;
-        let claim = claim(first, &born, &merchant_uid, fence)?;
+        let (claim, debt) = claim(first, &born, &merchant_uid, fence)?;
         self.within(tx.commit()).await?;
-        Ok(FirstBegun::Begun(Box::new(claim)))
+        Ok(FirstBegun::Begun(Box::new(claim), debt))
     }
 }
 
@@ -212,29 +215,34 @@ async fn begin(
     Ok((begun.merchant_uid, begun.fence))
 }
 
-fn claim(first: &FirstPayment, born: &Born, name: &str, fence: i64) -> Result<Claim, StoreError> {
+fn claim(
+    first: &FirstPayment,
+    born: &Born,
+    name: &str,
+    fence: i64,
+) -> Result<(Claim, Debt), StoreError> {
     let merchant_uid = merchant_uid(name)?;
-    let period = born.period.to_jiff();
-    Ok(Claim {
+    let debt = Debt {
+        subscription: SubscriptionId(born.id),
+        period: born.period.to_jiff(),
+    };
+    let claim = Claim {
         key: AttemptKey {
             merchant_uid: merchant_uid.clone(),
-            subscription: SubscriptionId(born.id),
-            period,
+            debt: Some(debt),
             fence,
         },
         request: ChargeRequest {
             merchant_uid,
-            instrument: Instrument::BillingKey(first.customer_uid.clone()),
+            instrument: first.instrument.clone(),
             money: first.money,
             name: first.name.clone(),
             terms: first.terms.clone(),
         },
-        history: History {
-            attempt_no: AttemptNo::FIRST,
-            declines: 0,
-            not_sent: 0,
-        },
+        purpose: Purpose::FirstPayment,
+        history: History::FIRST,
         due_at: born.due_at.to_jiff(),
         late: Duration::ZERO,
-    })
+    };
+    Ok((claim, debt))
 }

@@ -25,18 +25,6 @@ impl Store {
             call.as_secs_f64(),
         )
         .execute(&self.pool);
-        let attempts = self.within(statement).await?.rows_affected();
-        let statement = sqlx::query!(
-            "-- store::request_lookups, charges by hand
-            update billd.hand_charge
-            set ask_at = billd.now()
-            where merchant_uid = any($1) and state = 'unknown' and ask_at > billd.now()
-              and (asked_at is null or asked_at < billd.now() - make_interval(secs => $2))",
-            merchant_uids,
-            call.as_secs_f64(),
-        )
-        .execute(&self.pool);
-        let by_hand = self.within(statement).await?.rows_affected();
-        Ok(attempts.saturating_add(by_hand))
+        Ok(self.within(statement).await?.rows_affected())
     }
 }

@@ -1,5 +1,4 @@
-//! One request for money under its `merchant_uid`, whichever table it stands in; and who uses a
-//! billing key.
+//! One request for money under its `merchant_uid`; and who uses a billing key.
 
 use sqlx::types::Uuid;
 
@@ -8,7 +7,7 @@ use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid, SubscriptionId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{BookPayment, PaymentKind};
 use crate::domain::state::SubscriptionState;
-use crate::store::hand::corrupt;
+use crate::store::rows::corrupt;
 use crate::store::{Store, StoreError};
 
 /// A subscription that charges a billing key.
@@ -30,19 +29,14 @@ impl Store {
     ) -> Result<Option<BookPayment>, StoreError> {
         let statement = sqlx::query!(
             r#"-- store::payment
-            select 'attempt' as "kind!", a.state as "state!", a.amount as "amount!",
-                a.currency as "currency!", a.customer_uid, a.subscription_id as "subscription_id?",
-                a.period as "period?: jiff_sqlx::Date", a.imp_uid, a.reason, a.code, a.message,
-                a.cancelled_amount as "cancelled_amount!", c.tax_free, c.vat_amount
+            select case when a.subscription_id is not null then 'attempt'
+                        when a.by_card then 'onetime' else 'again' end as "kind!",
+                a.state, a.amount, a.currency, a.customer_uid, a.subscription_id,
+                a.period as "period: jiff_sqlx::Date", a.imp_uid, a.reason, a.code, a.message, a.cancelled_amount,
+                coalesce(a.tax_free, c.tax_free) as tax_free, coalesce(a.vat_amount, c.vat_amount) as vat_amount
             from billd.charge_attempt a
-            join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
-            where a.merchant_uid = $1
-            union all
-            select h.kind, h.state, h.amount, h.currency, h.customer_uid, null, null, h.imp_uid,
-                h.reason, h.code, h.message, h.cancelled_amount, h.tax_free,
-                h.vat_amount
-            from billd.hand_charge h
-            where h.merchant_uid = $1"#,
+            left join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
+            where a.merchant_uid = $1"#,
             merchant_uid.as_str(),
         )
         .fetch_optional(&self.pool);

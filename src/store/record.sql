@@ -96,6 +96,7 @@ select
     x.merchant_uid as "merchant_uid!",
     f.merchant_uid is not null as "written!",
     m.merchant_uid is not null as "moved!",
+    x.subscription_id is null as "is_one_off!",
     -- Of this statement's snapshot, so before anything above was written.
     case when f.merchant_uid is null then (
         select a.state from billd.charge_attempt a where a.merchant_uid = x.merchant_uid) end as "state_before?"

@@ -8,9 +8,9 @@ use crate::domain::dunning::Question;
 use crate::domain::ids::{CustomerUid, ImpUid};
 use crate::domain::money::Currency;
 use crate::domain::refund::{RefundRequest, RefundStatus};
-use crate::store::hand::{BEGIN_TRIES, corrupt, merchant_uid};
+use crate::store::one_off::BEGIN_TRIES;
 use crate::store::payment::word;
-use crate::store::rows::seconds;
+use crate::store::rows::{corrupt, merchant_uid, seconds};
 use crate::store::{Store, StoreError};
 
 /// What became of the wish to give money back.
@@ -232,7 +232,7 @@ impl Store {
         let statement = sqlx::query!(
             r#"-- store::claim_open_refund
             with open as materialized (
-                select r.id, r.state, r.reason
+                select r.id, r.merchant_uid, r.state, r.reason
                 from billd.refund r
                 where (select billd_internal.may_charge(make_interval(secs => $2))) is null
                   and r.state in ('started', 'unknown') and r.ask_at <= billd.now()
@@ -247,22 +247,14 @@ impl Store {
                 asks = least(r.asks, 30000) + 1,
                 fence = billd_internal.next_fence(r.fence)
             from open o
+            -- Kept for ever, so there is one: refund_belongs_to_a_payment.
+            join billd.charge_attempt a on a.merchant_uid = o.merchant_uid
             where r.id = o.id
             returning r.id, r.merchant_uid, r.imp_uid, r.amount, r.currency, r.payment_amount,
                 r.checksum, r.tax_free, r.vat_amount, r.note, r.fence, r.asks, r.unchanged,
                 r.parked_at is not null as "parked!",
                 greatest(0, extract(epoch from billd.now() - r.started_at))::float8 as "age_seconds!",
-                coalesce(
-                    (select a.customer_uid from billd.charge_attempt a
-                     where a.merchant_uid = r.merchant_uid),
-                    (select h.customer_uid from billd.hand_charge h
-                     where h.merchant_uid = r.merchant_uid)) as customer_uid,
-                r.reason,
-                coalesce(
-                    (select a.cancelled_amount from billd.charge_attempt a
-                     where a.merchant_uid = r.merchant_uid),
-                    (select h.cancelled_amount from billd.hand_charge h
-                     where h.merchant_uid = r.merchant_uid), 0) as "booked!""#,
+                r.reason, a.customer_uid, a.cancelled_amount as booked"#,
             i32::try_from(rows_max).unwrap_or(i32::MAX),
             lease.as_secs_f64(),
         )
@@ -302,10 +294,21 @@ impl Store {
             .collect()
     }
 
+    /// Makes every refund whose fate is unknown due to be looked at now.
+    pub async fn look_at_all_refunds_now(&self) -> Result<(), StoreError> {
+        let refunds = sqlx::query!(
+            "-- store::look_at_all_refunds_now
+            update billd.refund set ask_at = billd.now()
+            where state = 'unknown' and ask_at > billd.now()"
+        )
+        .execute(&self.pool);
+        self.within(refunds).await.map(drop)
+    }
+
     /// Writes down what became of a refund; the payment's own row follows in the same commit. That
     /// money was given back is written whatever the fence says. Returns false if the claim was lost,
     /// and nothing was written.
-    pub async fn record_refund(&self, record: RefundRecord<'_>) -> Result<bool, StoreError> {
+    pub async fn record_refund(&self, record: &RefundRecord<'_>) -> Result<bool, StoreError> {
         let (wait, parked) = match record.state {
             RefundState::Unknown { wait, parked } => (wait, parked),
             RefundState::Refunded | RefundState::Refused | RefundState::NotSent => {
@@ -335,12 +338,6 @@ impl Store {
                 set cancelled_amount = greatest(a.cancelled_amount, $9)
                 from refund r
                 where a.merchant_uid = r.merchant_uid and $3 = 'refunded'
-            ),
-            hand as (
-                update billd.hand_charge h
-                set cancelled_amount = greatest(h.cancelled_amount, $9)
-                from refund r
-                where h.merchant_uid = r.merchant_uid and $3 = 'refunded'
             )
             select exists (select from refund)
                 or exists (select from billd.refund r where r.id = $1 and r.state = $3) as "written!""#,

@@ -6,23 +6,24 @@ use serde::Deserialize;
 use sqlx::types::Uuid;
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
-use crate::domain::claim::{AttemptKey, BadRow, Claim, OpenAttempt};
+use crate::domain::claim::{AttemptKey, BadRow, Claim, Debt, OpenAttempt};
 use crate::domain::dunning::{History, Question};
 use crate::domain::ids::{AttemptNo, CustomerUid, MerchantUid, SubscriptionId};
 use crate::domain::money::{Currency, Money};
+use crate::domain::one_off::Purpose;
 use crate::store::StoreError;
 
 /// What both claims return.
 pub(super) struct AttemptRow {
     pub(super) merchant_uid: String,
     pub(super) next_charge_at: Option<jiff_sqlx::Timestamp>,
-    pub(super) subscription_id: Uuid,
-    pub(super) period: jiff_sqlx::Date,
-    pub(super) attempt_no: i16,
+    pub(super) subscription_id: Option<Uuid>,
+    pub(super) period: Option<jiff_sqlx::Date>,
+    pub(super) attempt_no: Option<i16>,
     pub(super) fence: i64,
     pub(super) amount: i64,
     pub(super) currency: String,
-    pub(super) customer_uid: String,
+    pub(super) customer_uid: Option<String>,
     pub(super) asks: i16,
     pub(super) not_found: i16,
     pub(super) sends: i16,
@@ -57,14 +58,13 @@ impl AttemptRow {
             not_found: count(self.not_found),
             sends: u8::try_from(self.sends).unwrap_or(u8::MAX),
         };
-        let (parked, by_card) = (self.parked, self.by_card);
+        let parked = self.parked;
         let key = self.key()?;
         Ok(match self.claim(key.clone()) {
             Ok(claim) => Ok(OpenAttempt {
                 claim,
                 question,
                 parked,
-                by_card,
             }),
             Err(fault) => Err(BadRow { key, fault }),
         })
@@ -75,8 +75,13 @@ impl AttemptRow {
         Ok(AttemptKey {
             merchant_uid: MerchantUid::parse(self.merchant_uid.as_str())
                 .map_err(|fault| StoreError::Corrupt(fault.to_string()))?,
-            subscription: SubscriptionId(self.subscription_id),
-            period: self.period.to_jiff(),
+            debt: self
+                .subscription_id
+                .zip(self.period)
+                .map(|(id, period)| Debt {
+                    subscription: SubscriptionId(id),
+                    period: period.to_jiff(),
+                }),
             fence: self.fence,
         })
     }
@@ -85,20 +90,31 @@ impl AttemptRow {
         let currency = Currency::parse(&self.currency).map_err(text)?;
         let money = Money::new(self.amount, currency).map_err(text)?;
         let history = History {
-            attempt_no: u8::try_from(self.attempt_no)
-                .ok()
-                .and_then(AttemptNo::new)
-                .ok_or_else(|| format!("attempt number {} is not 1 to 99", self.attempt_no))?,
+            attempt_no: match self.attempt_no {
+                None => AttemptNo::FIRST,
+                Some(number) => u8::try_from(number)
+                    .ok()
+                    .and_then(AttemptNo::new)
+                    .ok_or_else(|| format!("attempt number {number} is not 1 to 99"))?,
+            },
             declines: u8::try_from(self.declines).map_err(text)?,
             not_sent: count(self.earlier_not_sent),
         };
         let due_at = self.due_at.to_jiff();
         let late = self.now.to_jiff().duration_since(due_at);
-        let customer_uid = CustomerUid::parse(self.customer_uid).map_err(text)?;
+        let customer_uid = self.customer_uid.map(CustomerUid::parse).transpose();
         Ok(Claim {
+            purpose: match (key.debt, self.by_card) {
+                (None, _) => Purpose::OneOff,
+                (Some(_), true) => Purpose::FirstPayment,
+                (Some(_), false) => Purpose::Debt,
+            },
             request: ChargeRequest {
                 merchant_uid: key.merchant_uid.clone(),
-                instrument: Instrument::BillingKey(customer_uid),
+                instrument: match (self.by_card, customer_uid.map_err(text)?) {
+                    (false, Some(customer_uid)) => Instrument::BillingKey(customer_uid),
+                    (_, store_as) => Instrument::CardGone { store_as },
+                },
                 money,
                 name: self.name,
                 terms: ChargeTerms {
@@ -163,4 +179,12 @@ fn count(number: i16) -> u16 {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+pub(super) fn merchant_uid(text: &str) -> Result<MerchantUid, StoreError> {
+    MerchantUid::parse(text).map_err(corrupt)
+}
+
+pub(super) fn corrupt(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(error.to_string())
 }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use sqlx::Acquire;
 
-use crate::crash::claim;
-use crate::locks::psql;
 use crate::support::{Book, House};
+use crate::words::{claim, psql};
 
 const LEASE: Duration = Duration::from_secs(90);
 

@@ -125,7 +125,7 @@ async fn the_five_operations_of_the_guide_work_as_shell_commands() {
         (summary.approvals, summary.merchant_uids_approved_twice),
         (3, 0)
     );
-    let book = "select string_agg(concat_ws(' ', kind, state, customer_uid, amount), ', ' order by started_at) from billd.hand_charge";
+    let book = "select string_agg(concat_ws(' ', case when by_card then 'onetime' else 'again' end, state, customer_uid, amount), ', ' order by started_at) from billd.charge_attempt where subscription_id is null";
     assert_eq!(
         shop.book.text(book).await,
         "onetime paid 3000, onetime paid cust_2 9900, again paid cust_2 5000"
@@ -293,7 +293,7 @@ async fn a_mixed_tax_payment_is_given_back_with_its_tax_free_part() {
 
 /// Hazard: the whole of a mixed-tax charge by hand is given back as taxable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mixed_tax_charge_by_hand_is_given_back_with_its_parts() {
+async fn a_mixed_tax_one_off_charge_is_given_back_with_its_parts() {
     let shop = Shop::new().await;
     shop.json(
         0,

@@ -13,8 +13,7 @@ use crate::process::{stderr, stdout};
 
 const SUBSCRIBE: &str =
     "charge onetime --amount 9900 --name premium --customer-uid cust_1 --subscribe";
-const HAND: &str =
-    "select concat_ws(' ', kind, state, parked_at is not null) from billd.hand_charge";
+const HAND: &str = "select concat_ws(' ', case when by_card then 'onetime' else 'again' end, state, parked_at is not null) from billd.charge_attempt";
 
 fn fault(shop: &Shop, kind: FaultKind, route: Route) {
     shop.gateway.clear_faults();
@@ -36,7 +35,7 @@ fn requests(shop: &Shop, route: Route) -> u64 {
 
 /// Hazard: the gateway takes the money, the answer is lost, and the person charges once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_charge_by_hand_whose_answer_is_lost_is_asked_for() {
+async fn a_one_off_charge_whose_answer_is_lost_is_asked_for() {
     for (kind, arguments, input, route) in [
         (
             "again",
@@ -102,7 +101,7 @@ async fn another_subscription_waits_until_the_first_payment_of_the_card_is_known
 /// Hazard: the gateway never saw the charge. To send it again is a person's decision: the card of a
 /// onetime is gone, and a billing key may belong to another card by now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_charge_by_hand_that_never_arrived_waits_for_a_person() {
+async fn a_one_off_charge_that_never_arrived_waits_for_a_person() {
     for (arguments, input, route) in [
         (
             "charge again cust_1 --amount 5000 --name x",
@@ -126,10 +125,10 @@ async fn a_charge_by_hand_that_never_arrived_waits_for_a_person() {
         assert!(shop.book.text(HAND).await.ends_with("unknown t"));
         assert_eq!(
             shop.book.text("select kind from billd.attention").await,
-            "hand_charge"
+            "unknown"
         );
         // The person has looked at the console, and says that there is no such payment.
-        shop.book.run("update billd.hand_charge set state = 'declined', ask_at = null, finished_at = billd.now()").await;
+        shop.book.run("update billd.charge_attempt set state = 'declined', ask_at = null, finished_at = billd.now()").await;
         assert_eq!(shop.json(0, input, arguments)["outcome"], json!("paid"));
     }
 }
@@ -140,7 +139,7 @@ async fn a_charge_whose_process_was_killed_is_found_out() {
     for (arguments, ends) in [
         (
             "charge onetime --amount 5000 --name x",
-            "select state from billd.hand_charge",
+            "select state from billd.charge_attempt",
         ),
         (SUBSCRIBE, "select state from billd.charge_attempt"),
     ] {
@@ -280,7 +279,7 @@ async fn a_refund_whose_answer_is_lost_is_proved_by_the_balance() {
     );
     assert_eq!(
         shop.book
-            .text("select cancelled_amount from billd.hand_charge")
+            .text("select cancelled_amount from billd.charge_attempt")
             .await,
         "3000"
     );
@@ -321,7 +320,7 @@ async fn a_refund_that_never_arrived_is_proved_so_and_may_be_run_again() {
     );
     assert_eq!(
         shop.book
-            .text("select cancelled_amount from billd.hand_charge")
+            .text("select cancelled_amount from billd.charge_attempt")
             .await,
         "9900"
     );
@@ -368,7 +367,7 @@ async fn a_refund_waits_until_the_look_up_shows_what_the_book_knows() {
         "charge again cust_1 --amount 9900 --name x --merchant-uid order1",
     );
     shop.book
-        .run("update billd.hand_charge set cancelled_amount = 3000")
+        .run("update billd.charge_attempt set cancelled_amount = 3000")
         .await;
     let (code, output) = shop.run("refund order1 --amount 3000");
     assert_eq!(code, 9, "{}", stderr(&output));
@@ -394,7 +393,7 @@ async fn an_intent_to_give_back_is_constrained_and_a_fact_is_not() {
     let again = |state: &str, ends: &str, checksum: u32| {
         format!(
             "insert into billd.refund (merchant_uid, imp_uid, key, state, amount, currency, payment_amount, checksum, {ends}) \
-             select merchant_uid, imp_uid, '3000', '{state}', 3000, currency, amount, {checksum}, billd.now() from billd.hand_charge"
+             select merchant_uid, imp_uid, '3000', '{state}', 3000, currency, amount, {checksum}, billd.now() from billd.charge_attempt"
         )
     };
     let stale = shop
@@ -431,7 +430,7 @@ async fn what_is_not_found_before_the_settle_time_does_not_count() {
     assert_eq!(shop.book.text(HAND).await, "again unknown f");
     assert_eq!(
         shop.book
-            .text("select not_found from billd.hand_charge")
+            .text("select not_found from billd.charge_attempt")
             .await,
         "1"
     );
@@ -494,13 +493,7 @@ async fn nothing_of_a_card_is_ever_written_anywhere() {
     run("", "reconcile");
 
     let mut written = said;
-    for table in [
-        "subscription",
-        "billing_cycle",
-        "charge_attempt",
-        "hand_charge",
-        "refund",
-    ] {
+    for table in ["subscription", "billing_cycle", "charge_attempt", "refund"] {
         let rows = format!("select coalesce(string_agg(t::text, E'\\n'), '') from billd.{table} t");
         written.push_str(&shop.book.text(&rows).await);
     }
@@ -544,7 +537,7 @@ async fn a_command_without_a_card_says_how_to_give_one() {
     );
     assert_eq!(
         shop.book
-            .text("select count(*) from billd.hand_charge")
+            .text("select count(*) from billd.charge_attempt")
             .await,
         "0"
     );

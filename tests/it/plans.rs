@@ -1,16 +1,14 @@
 //! How statements find their rows, by PostgreSQL's own counters.
 
-use std::time::Duration;
-
 use billd::domain::attempt::{ChargeOutcome, Payment};
-use billd::domain::claim::Answer;
+use billd::domain::dunning::Decision;
 use billd::domain::ids::ImpUid;
 use billd::store::{ClaimLimits, Store};
 use sqlx::{AssertSqlSafe, Row};
 use tokio_util::sync::CancellationToken;
 
-use crate::crash::{claim, paid};
-use crate::support::{Book, House, connection, limits};
+use crate::support::{Book, connection, limits, text};
+use crate::words::{LEASE, answer, claim, given, psql, record_all};
 
 const SEQUENTIAL: &str = "select string_agg(relname || ' ' || seq_scan, ', ' order by relname)
     from pg_stat_user_tables
@@ -20,17 +18,18 @@ const SEQUENTIAL: &str = "select string_agg(relname || ' ' || seq_scan, ', ' ord
 /// an empty table, and reads ten million rows for each batch.
 #[tokio::test]
 async fn no_statement_of_a_sweep_reads_a_whole_table() {
-    let house = House::new().await;
-    house.book.subscribe_many(3_000, "cust_").await;
-    house.book.subscribe_many(2, "drop-after-approval-").await;
-    house.book.subscribe_many(20, "decline-balance-").await;
-    let store = Store::new(&connection(&house.book.url)).unwrap();
-    let engine = house.engine_on(store.clone(), limits());
+    let it = given()
+        .due_many(3_000)
+        .due_many_of(2, "drop-after-approval-")
+        .due_many_of(20, "decline-balance-")
+        .await;
+    let store = Store::new(&connection(&it.url)).unwrap();
+    let engine = it.engine_on(store.clone(), limits());
     // What was counted so far is told when its session ends.
-    house.book.sql.close().await;
-    house.book.store.close().await;
-    let reader = sqlx::PgPool::connect(&house.book.url).await.unwrap();
-    let before = crate::support::text(&reader, SEQUENTIAL).await;
+    it.sql.close().await;
+    it.store.close().await;
+    let reader = sqlx::PgPool::connect(&it.url).await.unwrap();
+    let before = text(&reader, SEQUENTIAL).await;
     for _ in 0..2 {
         engine.sweep(CancellationToken::new()).await.unwrap();
         let advance =
@@ -38,8 +37,8 @@ async fn no_statement_of_a_sweep_reads_a_whole_table() {
         sqlx::raw_sql(advance).execute(&reader).await.unwrap();
     }
     store.close().await;
-    assert_eq!(house.sandbox.summary().approvals, 3_002);
-    assert_eq!(crate::support::text(&reader, SEQUENTIAL).await, before);
+    it.approved(3_002);
+    assert_eq!(text(&reader, SEQUENTIAL).await, before);
 }
 
 /// Hazard: an outcome that finds no room on its page is written to another one, with a new entry in every
@@ -51,28 +50,22 @@ async fn an_outcome_stays_on_the_page_of_its_attempt() {
         .await;
     let pages = "select string_agg((ctid::text::point)[0]::text, ' ' order by merchant_uid)
                  from billd.charge_attempt";
-    let mut answers: Vec<Answer> = claim(&book).await.iter().map(paid).collect();
     let tid = "INIAPICARDINIBillTst20261123184512123456";
-    for answer in &mut answers {
-        answer.outcome = Some(ChargeOutcome::Paid(Payment {
-            imp_uid: ImpUid::parse("imp_448280090638").unwrap(),
-            pg_provider: Some("html5_inicis".to_owned()),
-            pg_tid: Some(tid.to_owned()),
-            receipt_url: Some(format!(
-                "https://iniweb.inicis.com/mall/cr/cm/mCmReceipt_head.jsp?noTid={tid}&noMethod=1"
-            )),
-            cancelled_amount: 0,
-        }));
-    }
+    let receipt = ChargeOutcome::Paid(Payment {
+        imp_uid: ImpUid::parse("imp_448280090638").unwrap(),
+        pg_provider: Some("html5_inicis".to_owned()),
+        pg_tid: Some(tid.to_owned()),
+        receipt_url: Some(format!(
+            "https://iniweb.inicis.com/mall/cr/cm/mCmReceipt_head.jsp?noTid={tid}&noMethod=1"
+        )),
+        cancelled_amount: 0,
+    });
+    let claims = claim(&book).await;
     let before = book.text(pages).await;
-    let (pace, lease) = (Duration::from_hours(1), Duration::from_secs(90));
-    book.store.record(&answers, pace, lease).await.unwrap();
-    assert_eq!(
-        book.text("select count(*) from billd.charge_attempt where state = 'paid'")
-            .await,
-        "500"
-    );
-    assert_eq!(book.text(pages).await, before);
+    let paid = |claim| answer(claim, Some(receipt.clone()), Decision::Advance);
+    record_all(&book, &claims.iter().map(paid).collect::<Vec<_>>()).await;
+    book.tally("500 paid").await;
+    book.shows(pages, before).await;
 }
 
 const CLAIM: &str = include_str!("../../src/store/claim_due.sql");
@@ -203,10 +196,8 @@ async fn a_claim_that_goes_on_misses_nothing_of_one_midnight_and_a_full_look_fin
     let book = Book::new().await;
     book.subscribe_many(10, "cust_").await;
     book.advance("1 minute").await;
-    let limits = |rows_max| ClaimLimits {
-        rows_max,
-        lease: Duration::from_secs(90),
-    };
+    let lease = LEASE;
+    let limits = |rows_max| ClaimLimits { rows_max, lease };
     let first = book.store.claim_due(limits(4)).await.unwrap();
     assert_eq!(first.claims.len(), 4);
     let second = book.store.claim_due_after(first.reached, limits(3)).await;
@@ -230,17 +221,13 @@ async fn a_claim_that_goes_on_misses_nothing_of_one_midnight_and_a_full_look_fin
 async fn a_claim_never_goes_on_so_close_to_the_present_that_a_late_commit_is_missed() {
     let book = Book::new().await;
     book.subscribe("cust_1").await;
-    let mut late = book.sql.begin().await.unwrap();
-    sqlx::raw_sql(
-        "insert into billd.subscription (customer_uid, name, amount) values ('cust_2', 'n', 100)",
-    )
-    .execute(&mut *late)
-    .await
-    .unwrap();
+    let insert =
+        "insert into billd.subscription (customer_uid, name, amount) values ('cust_2', 'n', 100)";
+    let late = psql(&book, insert).await;
     book.subscribe("cust_3").await;
     let limits = ClaimLimits {
         rows_max: 10,
-        lease: Duration::from_secs(90),
+        lease: LEASE,
     };
     let first = book.store.claim_due(limits).await.unwrap();
     assert_eq!(first.claims.len(), 2);
@@ -253,9 +240,7 @@ async fn a_claim_never_goes_on_so_close_to_the_present_that_a_late_commit_is_mis
 /// indexes of the attempts once more.
 #[tokio::test]
 async fn no_index_of_the_attempts_names_what_an_ordinary_outcome_changes() {
-    let house = House::new().await;
-    house.book.subscribe("cust_1").await;
-    house.sweep().await;
+    let it = given().due("cust_1").swept().await;
     let changed = "
         select string_agg(distinct a.attname, ' ')
         from billd.charge_attempt c
@@ -265,8 +250,8 @@ async fn no_index_of_the_attempts_names_what_an_ordinary_outcome_changes() {
         join pg_index i on i.indexrelid = d.objid and i.indrelid = a.attrelid
         where d.classid = 'pg_class'::regclass and v.value is not null
           and a.attname in ('state', 'finished_at', 'imp_uid', 'pg_provider', 'pg_tid', 'receipt_url')";
-    assert_eq!(house.book.text(changed).await, "null");
+    it.shows(changed, "null").await;
     // What reconciliation goes by is not written at all.
     let asked = "select count(*) from billd.charge_attempt where ask_at is not null";
-    assert_eq!(house.book.text(asked).await, "0");
+    it.shows(asked, 0).await;
 }

@@ -9,18 +9,18 @@ use sqlx::{FromRow, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::bouncer::{PgBouncer, SERVERS};
-use crate::process::{Daemon, billd, paid, run, sandbox_with, stderr, stdout, until};
+use crate::process::{Daemon, billd, exits, paid, run, sandbox_with, stderr, stdout, until};
 use crate::programs::needs;
-use crate::support::{Book, House, connection, limits, text};
+use crate::support::{Book, connection, limits, text};
+use crate::words::{LEASE, approved, given, psql};
 
 /// Hazard: a pooler hands the statements of many clients to few servers, so a name that one client
 /// gave, or a setting that it made, is another one's by the next statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_engines_behind_a_pooler_charge_every_row_once_while_a_person_looks_on() {
     needs!(PGBOUNCER);
-    let house = House::new().await;
-    let pooler = PgBouncer::before(&house.book.url);
-    house.book.subscribe_many(600, "cust_").await;
+    let house = given().due_many(600).await;
+    let pooler = PgBouncer::before(&house.url);
     let engine = || {
         let store = Store::new(&pooler.connection(&house.book.url)).unwrap();
         house.engine_on(store, limits())
@@ -45,11 +45,7 @@ async fn two_engines_behind_a_pooler_charge_every_row_once_while_a_person_looks_
     let (charged, looks) = tokio::join!(charging, looking);
     assert_eq!(charged.iter().sum::<u64>(), 600);
     assert!(looks > 0);
-    let summary = house.sandbox.summary();
-    assert_eq!(
-        (summary.approvals, summary.merchant_uids_approved_twice),
-        (600, 0)
-    );
+    house.approved(600);
     assert_eq!(paid(&house.book).await, "600");
     house.book.assert_sound().await;
     assert_nothing_is_left_behind(&person).await;
@@ -82,7 +78,7 @@ async fn daemons_behind_a_pooler_survive_a_kill_and_charge_every_row_once() {
     let pooler = PgBouncer::before(&book.url);
     let billd = || pooled(&pooler.url(&book.url), &gateway.base_url());
     let checked = run(billd().arg("check"));
-    assert_eq!(checked.status.code(), Some(0), "{}", stdout(&checked));
+    exits(&checked, 0);
 
     book.subscribe_many(400, "cust_").await;
     let mut daemons: Vec<Daemon> = (0..2).map(|_| Daemon::start(&mut billd())).collect();
@@ -92,16 +88,10 @@ async fn daemons_behind_a_pooler_survive_a_kill_and_charge_every_row_once() {
     .await;
     daemons[0].signal("-KILL");
     until("all is paid", async || paid(&book).await == "400").await;
-    let summary = gateway.summary();
-    assert_eq!(
-        (summary.approvals, summary.merchant_uids_approved_twice),
-        (400, 0)
-    );
+    approved(&gateway, 400);
     assert_eq!(gateway.ledger().len(), 400);
     book.assert_sound().await;
-    daemons[1].signal("-TERM");
-    let code = daemons[1].exit_code().await;
-    assert_eq!(code, Some(0), "{}", daemons[1].said());
+    daemons[1].stops().await;
 }
 
 /// Hazard: the time limits were settings of a session, so through a pooler there are none, and one
@@ -117,14 +107,10 @@ async fn the_limits_of_a_statement_hold_through_a_pooler() {
     })
     .unwrap();
     book.subscribe("cust_1").await;
-    let mut lock = book.sql.begin().await.unwrap();
-    sqlx::raw_sql("select * from billd.control for update")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    let lock = psql(&book, "select * from billd.control for update").await;
     let claim = ClaimLimits {
         rows_max: 10,
-        lease: Duration::from_secs(90),
+        lease: LEASE,
     };
     let waited = store.claim_due(claim).await;
     assert!(matches!(waited, Err(StoreError::Busy(_))));
@@ -176,9 +162,8 @@ async fn a_pooler_that_the_settings_do_not_speak_of_is_named_before_any_work() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_is_on_disk_when_it_is_confirmed_whatever_the_database_is_set_to() {
     needs!(PGBOUNCER);
-    let house = House::new().await;
+    let house = given().due_many(2).await;
     let book = &house.book;
-    book.subscribe_many(2, "cust_").await;
     book.run(
         "do $$ begin
              execute format('alter database %I set synchronous_commit = off', current_database());
@@ -201,7 +186,7 @@ async fn a_commit_is_on_disk_when_it_is_confirmed_whatever_the_database_is_set_t
     }
     let seen =
         "select string_agg(distinct synchronous_commit, ', ') || ' ' || count(*) from billd.seen";
-    assert_eq!(book.text(seen).await, "on 8");
+    book.shows(seen, "on 8").await;
 }
 
 /// Hazard: the migrator's lock belongs to a session. Through a pooler it stays with a server that is

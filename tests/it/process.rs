@@ -10,6 +10,7 @@ use embedded_postgres::{Embedded, Options, StopMode};
 use portone_sandbox::{self as sandbox, Fault, FaultKind, Latency, Route, Running};
 
 use crate::support::{Book, server};
+use crate::words::approved;
 
 /// A billd command with short times and nothing of this process's environment.
 pub(crate) fn billd(url: &str, gateway: &str) -> Command {
@@ -39,6 +40,26 @@ pub(crate) fn stdout(output: &Output) -> String {
 
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+pub(crate) fn exits(output: &Output, code: i32) {
+    let said = stdout(output) + &stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+}
+
+/// Fails unless the result names this.
+#[track_caller]
+fn says(output: &Output, words: &str) {
+    let said = stdout(output);
+    assert!(said.contains(words), "{words} is not in {said}");
+}
+
+/// Fails unless the error names this.
+#[track_caller]
+fn complains(output: &Output, words: &str) {
+    let said = stderr(output);
+    assert!(said.contains(words), "{words} is not in {said}");
 }
 
 /// A daemon that dies with the test, and everything that it said.
@@ -85,7 +106,17 @@ impl Daemon {
         );
     }
 
-    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) async fn ends_with(&mut self, code: i32) {
+        assert_eq!(self.exit_code().await, Some(code), "{}", self.said());
+    }
+
+    /// Is asked to stop, and does so in order.
+    pub(crate) async fn stops(&mut self) {
+        self.signal("-TERM");
+        self.ends_with(0).await;
+    }
+
+    async fn exit_code(&mut self) -> Option<i32> {
         let mut code = None;
         until("the daemon ends", async || {
             match self.child.try_wait().unwrap() {
@@ -149,28 +180,14 @@ async fn three_daemons_and_a_kill_charge_every_row_once_and_leave_nothing_behind
     .await;
     daemons[0].child.kill().unwrap();
     until("all is paid", async || paid(&book).await == "1000").await;
-    let summary = gateway.summary();
-    assert_eq!(
-        (summary.approvals, summary.merchant_uids_approved_twice),
-        (1_000, 0)
-    );
-    assert_eq!(
-        book.text("select count(*) from billd.charge_attempt where state <> 'paid'")
-            .await,
-        "0"
-    );
-    assert_eq!(
-        book.text(
-            "select count(*) from billd.subscription where open_attempt is not null or recheck"
-        )
-        .await,
-        "0"
-    );
+    approved(&gateway, 1_000);
+    book.tally("1000 paid").await;
+    let left = "select count(*) from billd.subscription where open_attempt is not null or recheck";
+    book.shows(left, 0).await;
     let ledger = gateway.ledger();
     assert_eq!(ledger.len(), 1_000);
     for daemon in &mut daemons[1..] {
-        daemon.signal("-TERM");
-        assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.said());
+        daemon.stops().await;
     }
 }
 
@@ -188,8 +205,7 @@ async fn a_stop_lets_calls_end_records_them_and_exits_0() {
             .is_some_and(|count| *count >= 40)
     })
     .await;
-    daemon.signal("-TERM");
-    assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.said());
+    daemon.stops().await;
     assert_eq!(paid(&book).await, "40");
     assert!(
         daemon.said().contains("nothing is under way"),
@@ -217,13 +233,9 @@ async fn a_second_signal_ends_the_wait_but_loses_no_answer() {
     daemon.signal("-TERM");
     until("it stops", async || daemon.said().contains("stopping")).await;
     daemon.signal("-TERM");
-    assert_eq!(daemon.exit_code().await, Some(7), "{}", daemon.said());
+    daemon.ends_with(7).await;
     assert_eq!(paid(&book).await, "20");
-    assert_eq!(
-        book.text("select state from billd.charge_attempt where customer_uid like 'silent%'")
-            .await,
-        "started"
-    );
+    book.tally("20 paid, 1 started").await;
 }
 
 /// Hazard: the database restarts under load; answers that came in meanwhile must not be lost.
@@ -245,13 +257,8 @@ async fn a_database_that_crashes_and_comes_back_loses_nothing() {
     .await;
     server.restart(StopMode::Immediate).await.unwrap();
     until("all is paid", async || paid(&book).await == "600").await;
-    let summary = gateway.summary();
-    assert_eq!(
-        (summary.approvals, summary.merchant_uids_approved_twice),
-        (600, 0)
-    );
-    daemon.signal("-TERM");
-    assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.said());
+    approved(&gateway, 600);
+    daemon.stops().await;
     book.sql.close().await;
     book.store.close().await;
     server.stop(StopMode::Fast).await.unwrap();
@@ -264,7 +271,7 @@ async fn a_sweep_charges_all_that_is_due_and_tells_scripts_how_it_went() {
     book.subscribe_many(30, "cust_").await;
     book.subscribe("decline-stolen-1").await;
     let output = run(billd(&book.url, &gateway.base_url()).args(["sweep", "--json"]));
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    exits(&output, 0);
     let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(
         (&report["paid"], &report["declined"], &report["complete"]),
@@ -273,14 +280,10 @@ async fn a_sweep_charges_all_that_is_due_and_tells_scripts_how_it_went() {
 
     book.subscribe("drop-after-approval-1").await;
     let output = run(billd(&book.url, &gateway.base_url()).arg("sweep"));
-    assert_eq!(output.status.code(), Some(7), "{}", stdout(&output));
-    assert!(
-        stdout(&output).contains("1 still unknown"),
-        "{}",
-        stdout(&output)
-    );
+    exits(&output, 7);
+    says(&output, "1 still unknown");
     let output = run(billd(&book.url, &gateway.base_url()).args(["reconcile", "--json"]));
-    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    exits(&output, 0);
     assert_eq!(gateway.summary().approvals, 31);
 }
 
@@ -290,25 +293,17 @@ async fn run_refuses_an_older_or_newer_schema_and_says_what_to_do() {
     let gateway = sandbox_with(Latency::None).await;
     book.run("insert into billd.schema_migration (version, description, success, checksum, execution_time) values (9999, 'tomorrow', true, '', 0)").await;
     let output = run(billd(&book.url, &gateway.base_url()).arg("run"));
-    assert_eq!(output.status.code(), Some(5));
-    assert!(
-        stderr(&output).contains("newer billd"),
-        "{}",
-        stderr(&output)
-    );
+    exits(&output, 5);
+    complains(&output, "newer billd");
 
     let server = server().await;
     server.create_database("empty").await.unwrap();
     let empty = server.url("empty");
     let output = run(billd(&empty, &gateway.base_url()).arg("run"));
-    assert_eq!(output.status.code(), Some(5));
-    assert!(
-        stderr(&output).contains("billd migrate"),
-        "{}",
-        stderr(&output)
-    );
+    exits(&output, 5);
+    complains(&output, "billd migrate");
     let output = run(billd(&empty, &gateway.base_url()).arg("migrate"));
-    assert_eq!(output.status.code(), Some(0));
+    exits(&output, 0);
     assert_eq!(stdout(&output).lines().next(), Some("applied migration 1"));
 }
 
@@ -327,29 +322,21 @@ async fn check_tries_everything_and_names_what_fails() {
     let secret = run(billd(&book.url, &gateway.base_url())
         .env("BILLD__GATEWAY__IMP_SECRET", "wr0ng")
         .arg("check"));
-    assert_eq!(secret.status.code(), Some(6), "{}", stdout(&secret));
-    assert!(
-        stdout(&secret).contains("API키와 secret"),
-        "{}",
-        stdout(&secret)
-    );
+    exits(&secret, 6);
+    says(&secret, "API키와 secret");
 
     let nobody = run(billd(&book.url, "http://127.0.0.1:9").arg("check"));
-    assert_eq!(nobody.status.code(), Some(6), "{}", stdout(&nobody));
+    exits(&nobody, 6);
 
     let away = run(billd("postgres://billd@127.0.0.1:9/billd", &gateway.base_url()).arg("check"));
-    assert_eq!(away.status.code(), Some(4), "{}", stdout(&away));
-    assert!(
-        stdout(&away).contains("ok    gateway"),
-        "the rest is still tried: {}",
-        stdout(&away)
-    );
+    exits(&away, 4);
+    says(&away, "ok    gateway");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_without_its_database_says_so_and_exits_4() {
     let output = run(billd("postgres://billd@127.0.0.1:9/billd", "http://127.0.0.1:9").arg("run"));
-    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    exits(&output, 4);
 }
 
 #[test]
@@ -493,13 +480,8 @@ async fn a_daemon_resolves_lost_answers_by_itself() {
         ..Fault::new(FaultKind::LookupLag, Route::FindAll)
     };
     gateway.fault(lag);
-    let daemon = Daemon::start(&mut billd(&book.url, &gateway.base_url()));
+    let _daemon = Daemon::start(&mut billd(&book.url, &gateway.base_url()));
     until("all is paid", async || paid(&book).await == "12").await;
-    assert_eq!(gateway.summary().approvals, 12, "{}", daemon.said());
-    assert_eq!(gateway.summary().merchant_uids_approved_twice, 0);
-    assert_eq!(
-        book.text("select count(*) from billd.charge_attempt where attempt_no > 1")
-            .await,
-        "0"
-    );
+    approved(&gateway, 12);
+    book.tally("12 paid").await;
 }

@@ -8,8 +8,8 @@ use billd::store::Slots;
 use portone_sandbox::{Fault, FaultKind, Route};
 use tokio_util::sync::CancellationToken;
 
-use crate::crash::claim;
 use crate::support::{Book, House, limits, policy};
+use crate::words::{claim, given};
 
 const CAP: u32 = 40;
 /// Most in any one second: what is late for its slot stands beside later ones.
@@ -22,61 +22,58 @@ fn capped() -> Limits {
     }
 }
 
+/// A policy that sends again what is not found at once.
+fn hasty() -> Policy {
+    Policy {
+        settle: Duration::ZERO,
+        not_found_min: 1,
+        ..policy()
+    }
+}
+
+#[track_caller]
+fn assert_under_the_cap(it: &House) {
+    let busiest = it.sandbox.summary().again_per_second_max;
+    assert!(busiest <= CAP_AND_A_FIFTH, "{busiest} in one second");
+}
+
 /// Hazard: a cap per process is no cap: two daemons send twice as much.
 #[tokio::test]
 async fn a_rate_cap_holds_over_all_daemons_together() {
-    let house = House::with(policy(), capped()).await;
-    house.book.subscribe_many(120, "cust_").await;
-    let other = house.another_engine(capped());
+    let it = given().limits(capped()).due_many(120).await;
+    let other = it.another_engine(capped());
     let (a, b) = tokio::join!(
-        house.engine.sweep(CancellationToken::new()),
+        it.engine.sweep(CancellationToken::new()),
         other.sweep(CancellationToken::new()),
     );
-    assert_eq!(
-        a.unwrap().counts.paid.checked_add(b.unwrap().counts.paid),
-        Some(120)
-    );
-    let busiest = house.sandbox.summary().again_per_second_max;
-    assert!(busiest <= CAP_AND_A_FIFTH, "{busiest} in one second");
+    let paid = [a, b].map(|swept| swept.unwrap().counts.paid);
+    assert_eq!(paid.iter().sum::<u64>(), 120);
+    assert_under_the_cap(&it);
 }
 
 /// Hazard: what a crash left is sent again beside the charges, and the cap is broken just then.
 #[tokio::test]
 async fn what_is_sent_again_takes_a_slot_under_the_cap() {
-    let hasty = Policy {
-        settle: Duration::ZERO,
-        not_found_min: 1,
-        ..policy()
-    };
-    let house = House::with(hasty, capped()).await;
-    house.book.subscribe_many(60, "cust_").await;
-    assert_eq!(claim(&house.book).await.len(), 60, "and it died");
-    house.book.advance("2 minutes").await;
-    house.book.subscribe_many(60, "another_").await;
-    house.sweep_until_nothing_is_open("1 minute", 3).await;
-    let summary = house.sandbox.summary();
-    assert_eq!(summary.approvals, 120);
-    let busiest = summary.again_per_second_max;
-    assert!(busiest <= CAP_AND_A_FIFTH, "{busiest} in one second");
+    let left = given().policy(hasty()).limits(capped()).due_many(60);
+    let it = left.begun().later("2 minutes").await;
+    it.subscribe_many(60, "another_").await;
+    it.sweep_until_nothing_is_open("1 minute", 3).await;
+    it.approved(120);
+    assert_under_the_cap(&it);
 }
 
 /// Hazard: an access token is refused, and everything in flight leaves a second time at once.
 #[tokio::test]
 async fn what_met_an_expired_token_takes_another_slot_under_the_cap() {
-    let house = House::with(policy(), capped()).await;
-    house.book.subscribe_many(60, "cust_").await;
-    let customers = house
-        .book
-        .text("select string_agg(customer_uid, ' ') from billd.subscription");
-    for customer in customers.await.split(' ') {
-        let refused = Fault::new(FaultKind::Status401, Route::Again);
-        house.sandbox.fault(refused.times(1).for_customer(customer));
+    let it = given().limits(capped()).due_many(60).await;
+    for nth in 1..=60 {
+        let refused = Fault::new(FaultKind::Status401, Route::Again).times(1);
+        it.sandbox
+            .fault(refused.for_customer(&format!("cust_{nth}")));
     }
-    assert_eq!(house.sweep().await.counts.paid, 60);
-    let summary = house.sandbox.summary();
-    assert_eq!(summary.approvals, 60);
-    let busiest = summary.again_per_second_max;
-    assert!(busiest <= CAP_AND_A_FIFTH, "{busiest} in one second");
+    assert_eq!(it.sweep().await.counts.paid, 60);
+    it.approved(60);
+    assert_under_the_cap(&it);
 }
 
 #[tokio::test]
@@ -119,26 +116,19 @@ async fn a_slot_that_lies_too_far_ahead_is_not_reserved() {
 /// again and does not leave, and at last all wait for a person.
 #[tokio::test]
 async fn what_finds_no_slot_in_time_is_not_written_down_as_sent() {
-    let hasty = Policy {
-        settle: Duration::ZERO,
-        not_found_min: 1,
-        ..policy()
-    };
     let slow = Limits {
         rate_per_second: 10,
         // A second is left for slots: ten of them.
         lease: limits().call + Duration::from_secs(1),
         ..limits()
     };
-    let house = House::with(hasty, slow).await;
-    house.book.subscribe_many(30, "cust_").await;
-    assert_eq!(claim(&house.book).await.len(), 30, "and it died");
-    house.book.advance("2 minutes").await;
-    house.sweep_until_nothing_is_open("10 minutes", 9).await;
-    assert_eq!(house.sandbox.summary().approvals, 30);
+    let left = given().policy(hasty()).limits(slow).due_many(30);
+    let it = left.begun().later("2 minutes").await;
+    it.sweep_until_nothing_is_open("10 minutes", 9).await;
+    it.approved(30);
     // A busy machine may miss a few slots.
     let spent = "select count(*) filter (where sends > 2) <= 5 from billd.charge_attempt";
-    assert_eq!(house.book.text(spent).await, "true");
+    it.shows(spent, true).await;
 }
 
 #[tokio::test]
@@ -146,10 +136,8 @@ async fn without_a_cap_no_slot_is_reserved() {
     let book = Book::new().await;
     book.subscribe_many(5, "cust_").await;
     assert_eq!(claim(&book).await.len(), 5);
-    assert_eq!(
-        book.text("select next_free_at from billd.rate_limit").await,
-        "-infinity"
-    );
+    book.shows("select next_free_at from billd.rate_limit", "-infinity")
+        .await;
 }
 
 async fn reserve(book: &Book, most: u32, within: Duration) -> Option<Slots> {

@@ -3,25 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use billd::domain::attempt::{ChargeOutcome, NotSent};
-use billd::domain::claim::{Answer, Claim, Recorded};
-use billd::domain::dunning::{Decision, decide};
-use billd::domain::hand::{HandCharge, HandKind};
-use billd::domain::ids::{CustomerUid, MerchantUid};
+use billd::domain::attempt::{ChargeOutcome, ChargeRequest};
+use billd::domain::claim::Recorded;
+use billd::domain::dunning::Decision;
+use billd::domain::ids::MerchantUid;
 use billd::gateway::Gateway;
 use billd::store::{ClaimLimits, StoreError};
 use billd_proof::arena::{Database, Lane, Standby};
 use portone_sandbox::{self as sandbox, Route, Running};
 use tokio_util::sync::CancellationToken;
 
-use crate::crash::{claim, paid};
 use crate::support::{Book, House, engine, limits, policy, portone};
-
-const LEASE: Duration = Duration::from_secs(90);
-const PACE: Duration = Duration::from_hours(1);
-const ATTEMPTS: &str =
-    "select string_agg(concat_ws(' ', attempt_no, state, sends), ', ' order by attempt_no, state)
-    from billd.charge_attempt";
+use crate::words::{
+    LEASE, claim, claim_one, given, not_sent, paid, psql, record, send_again, take_over,
+};
 
 /// A book on a primary whose stand-by is about to take its place.
 struct Pair {
@@ -78,49 +73,29 @@ impl Pair {
     }
 }
 
-/// What is written down of a request that found no connection.
-fn not_sent(claim: &Claim) -> Answer {
-    let outcome = ChargeOutcome::NotSent(NotSent::NoConnection("refused".to_owned()));
-    Answer {
-        decision: decide(&policy(), &outcome, claim.history),
-        outcome: Some(outcome),
-        ..paid(claim)
-    }
-}
-
-async fn record(book: &Book, answer: Answer) -> Recorded {
-    let recorded = book.store.record(&[answer], PACE, LEASE).await.unwrap();
-    *recorded.first().unwrap()
-}
-
 /// Hazard: a fail-over forgets an attempt that was approved. Made again it can't leave, is written off,
 /// and the debt is charged under the next name, which the gateway has never seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_that_a_fail_over_forgot_is_not_asked_for_again_under_another_name() {
     let pair = Pair::new(&["cust_1"]).await;
     pair.lose_tail().await;
-    let lost = claim(&pair.book).await.remove(0);
-    let charged = portone(&pair.sandbox.base_url(), 1)
-        .charge(&lost.request)
-        .await;
+    let lost = claim_one(&pair.book).await;
+    let gateway = portone(&pair.sandbox.base_url(), 1);
+    let charged = gateway.charge(&lost.request).await;
     assert!(matches!(charged, ChargeOutcome::Paid(_)), "{charged:?}");
-    let (_lane, house) = pair.fail_over().await;
+    let (_lane, it) = pair.fail_over().await;
 
-    assert_eq!(house.book.text(ATTEMPTS).await, "null", "it is forgotten");
-    assert_eq!(claim(&house.book).await.len(), 0);
-    house.book.advance("90 seconds").await;
-    let again = claim(&house.book).await.remove(0);
+    it.attempts("null").await;
+    assert_eq!(claim(&it).await.len(), 0);
+    it.advance("90 seconds").await;
+    let again = claim_one(&it).await;
     assert_eq!(again.request.merchant_uid, lost.request.merchant_uid);
-    assert_eq!(record(&house.book, not_sent(&again)).await, Recorded::Moved);
-    house.book.advance("31 seconds").await;
-    house.sweep_until_nothing_is_open("6 seconds", 3).await;
-    assert_eq!(house.book.text(ATTEMPTS).await, "1 paid 1");
-    let summary = house.sandbox.summary();
-    assert_eq!(
-        (summary.approvals, summary.requests[&Route::Again]),
-        (1, 2),
-        "the second one was refused"
-    );
+    assert_eq!(record(&it, not_sent(&again)).await, Recorded::Moved);
+    it.advance("31 seconds").await;
+    it.sweep_until_nothing_is_open("6 seconds", 3).await;
+    it.attempts("1 paid").await;
+    it.approved(1);
+    assert_eq!(it.requests(Route::Again), 2, "the second one was refused");
 }
 
 /// Hazard: a fence that counts on from the last one is, after a lost tail, the number that a claim
@@ -129,19 +104,19 @@ async fn a_payment_that_a_fail_over_forgot_is_not_asked_for_again_under_another_
 async fn an_answer_under_a_forgotten_claim_moves_nothing() {
     let pair = Pair::new(&["cust_1"]).await;
     pair.lose_tail().await;
-    let lost = claim(&pair.book).await.remove(0);
-    let (_lane, house) = pair.fail_over().await;
-    claim(&house.book).await;
-    house.book.advance("90 seconds").await;
-    let held = claim(&house.book).await.remove(0);
+    let lost = claim_one(&pair.book).await;
+    let (_lane, it) = pair.fail_over().await;
+    claim(&it).await;
+    it.advance("90 seconds").await;
+    let held = claim_one(&it).await;
     assert_eq!(held.key.merchant_uid, lost.key.merchant_uid);
     assert_ne!(held.key.fence, lost.key.fence);
     let stale = Recorded::Stale {
         paid_written: false,
     };
-    assert_eq!(record(&house.book, not_sent(&lost)).await, stale);
-    assert_eq!(house.book.text(ATTEMPTS).await, "1 started 1");
-    assert_eq!(record(&house.book, paid(&held)).await, Recorded::Moved);
+    assert_eq!(record(&it, not_sent(&lost)).await, stale);
+    it.attempts("1 started").await;
+    assert_eq!(record(&it, paid(&held)).await, Recorded::Moved);
 }
 
 /// Hazard: a request of the lost tail is still under way when its name leaves again; the second one is
@@ -149,9 +124,10 @@ async fn an_answer_under_a_forgotten_claim_moves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_longest_lease() {
     let pair = Pair::new(&["under_way", "asked"]).await;
-    pair.book
-        .run("update billd.subscription set next_charge_at = next_charge_at - interval '1 second' where customer_uid = 'asked'")
-        .await;
+    let first =
+        "update billd.subscription set next_charge_at = next_charge_at - interval '1 second'
+        where customer_uid = 'asked'";
+    pair.book.run(first).await;
     let one = |lease| ClaimLimits { rows_max: 1, lease };
     // One daemon has a longer lease than all others.
     let long = Duration::from_secs(150);
@@ -159,8 +135,7 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     pair.book.advance("151 seconds").await;
     let mut under_way = pair.book.store.claim_due(one(long)).await.unwrap();
     let under_way = under_way.claims.remove(0).unwrap();
-    let asked = pair.book.claim_open(1, LEASE).await.remove(0);
-    let asked = asked.unwrap();
+    let asked = take_over(&pair.book).await.remove(0);
     pair.book.subscribe("due").await;
     pair.lose_tail().await;
     let (_lane, house) = pair.fail_over().await;
@@ -186,24 +161,15 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
         "{reasons:?}"
     );
 
-    let send_again = Answer {
-        outcome: None,
-        decision: Decision::SendAgain,
-        ..paid(&asked.claim)
+    let again = record(book, send_again(&asked.claim)).await;
+    assert_ne!(again, Recorded::Moved);
+    book.attempts("1 started, 1 unknown abandoned").await;
+    let one_off = ChargeRequest {
+        merchant_uid: MerchantUid::parse("oneoff1").unwrap(),
+        ..asked.claim.request.clone()
     };
-    assert_ne!(record(book, send_again).await, Recorded::Moved);
-    assert_eq!(book.text(ATTEMPTS).await, "1 started 1, 1 unknown 1");
-    let hand = HandCharge {
-        merchant_uid: MerchantUid::parse("byhand1").unwrap(),
-        kind: HandKind::Again,
-        customer_uid: Some(CustomerUid::parse("card").unwrap()),
-        money: asked.claim.request.money,
-        name: "n".to_owned(),
-        tax_free: None,
-        vat_amount: None,
-    };
-    let refused = book.store.begin_hand(&hand, LEASE).await;
-    assert!(matches!(refused, Err(StoreError::OnHold(_))), "{refused:?}");
+    let refused = book.store.begin_one_off(&one_off, LEASE).await;
+    assert!(matches!(refused, Err(StoreError::OnHold(_))));
 
     book.advance("135 seconds").await;
     assert_eq!(claim(book).await.len(), 0);
@@ -214,87 +180,64 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     book.advance("16 seconds").await;
     assert_eq!(claim(book).await.len(), 1);
     assert_eq!(book.claim_open(9, LEASE).await.len(), 1);
-    assert!(book.store.begin_hand(&hand, LEASE).await.is_ok());
+    assert!(book.store.begin_one_off(&one_off, LEASE).await.is_ok());
 }
 
 /// Hazard: the book is put back from a dump into another cluster, whose timeline is the first one, too.
 #[tokio::test]
 async fn another_cluster_is_another_server_whatever_its_timeline() {
-    let house = House::new().await;
-    house.book.subscribe("cust_1").await;
-    house
-        .book
-        .run("update billd.control set server_name = '1' || server_name")
+    let it = given().due("cust_1").await;
+    it.run("update billd.control set server_name = '1' || server_name")
         .await;
-    assert_eq!(claim(&house.book).await.len(), 0);
-    house.book.advance("89 seconds").await;
-    assert_eq!(claim(&house.book).await.len(), 0, "met once, not anew");
-    house.book.advance("2 seconds").await;
-    assert_eq!(claim(&house.book).await.len(), 1);
+    assert_eq!(claim(&it).await.len(), 0);
+    it.advance("89 seconds").await;
+    assert_eq!(claim(&it).await.len(), 0, "met once, not anew");
+    it.advance("2 seconds").await;
+    assert_eq!(claim(&it).await.len(), 1);
 }
 
 /// Hazard: a gateway that is away for days uses up the numbers of a debt, which then waits for a person.
 #[tokio::test]
 async fn an_outage_of_any_length_costs_no_number_and_counts_no_send() {
-    let house = House::new().await;
-    house.book.subscribe("cust_1").await;
+    let it = given().due("cust_1").await;
     for nth in 0..120_u32 {
-        let claim = claim(&house.book).await.remove(0);
+        let claim = claim_one(&it).await;
         assert_eq!(u32::from(claim.history.not_sent), nth);
         let answer = not_sent(&claim);
-        let Decision::Retry { wait, .. } = answer.decision else {
-            panic!("{:?}", answer.decision);
-        };
         let doubled = Duration::from_secs(30).saturating_mul(2_u32.saturating_pow(nth));
-        assert_eq!(wait, doubled.min(Duration::from_hours(1)));
-        assert_eq!(record(&house.book, answer).await, Recorded::Moved);
-        house.book.assert_sound().await;
-        house.book.advance("1 hour").await;
+        let wait = doubled.min(Duration::from_hours(1));
+        let took_rung = false;
+        assert_eq!(answer.decision, Decision::Retry { wait, took_rung });
+        assert_eq!(record(&it, answer).await, Recorded::Moved);
+        it.assert_sound().await;
+        it.advance("1 hour").await;
     }
-    assert_eq!(house.book.text(ATTEMPTS).await, "1 not_sent 1");
-    house.sweep().await;
-    assert_eq!(house.book.text(ATTEMPTS).await, "1 paid 1");
-    assert_eq!(
-        house
-            .book
-            .text("select attempts from billd.subscription")
-            .await,
-        "0"
-    );
+    it.attempts("1 not_sent no_connection").await;
+    it.sweep().await;
+    it.attempts("1 paid").await;
+    it.row("active paid 0 0").await;
 }
 
 /// Hazard: under one name the gateway is asked for one sum, from one card. A repeat with another would
 /// be refused as paid, or worse, looked up as this one's.
 #[tokio::test]
 async fn a_name_that_did_not_leave_is_kept_only_while_sum_and_card_are() {
-    for (change, expected) in [
-        ("select", "1 started 1"),
-        (
-            "update billd.subscription set name = 'other'",
-            "1 started 1",
-        ),
-        (
-            "update billd.subscription set customer_uid = 'new-card'",
-            "1 not_sent 1, 2 started 1",
-        ),
-        (
-            "update billd.billing_cycle set amount = 100",
-            "1 not_sent 1, 2 started 1",
-        ),
+    let (kept, ended) = ("1 started", "1 not_sent no_connection, 2 started");
+    for (change, expected, not_sent_before) in [
+        ("select", kept, 1),
+        ("update billd.subscription set name = 'other'", kept, 1),
+        ("update billd.subscription set customer_uid = 'b'", ended, 0),
+        ("update billd.billing_cycle set amount = 100", ended, 0),
     ] {
-        let house = House::new().await;
-        house.book.subscribe("cust_1").await;
-        let first = claim(&house.book).await.remove(0);
-        record(&house.book, not_sent(&first)).await;
-        house.book.run(change).await;
-        house.book.advance("31 seconds").await;
-        let second = claim(&house.book).await.remove(0);
-        assert_eq!(house.book.text(ATTEMPTS).await, expected, "{change}");
-        assert_eq!(
-            u64::from(second.history.not_sent),
-            u64::from(expected.starts_with("1 started"))
-        );
-        house.book.assert_sound().await;
+        let it = given().due("cust_1").await;
+        let first = claim_one(&it).await;
+        record(&it, not_sent(&first)).await;
+        it.run(change).await;
+        it.advance("31 seconds").await;
+        let second = claim_one(&it).await;
+        it.attempts(expected).await;
+        assert_eq!(second.history.not_sent, not_sent_before, "{change}");
+        it.assert_sound().await;
     }
 }
 
@@ -302,70 +245,50 @@ async fn a_name_that_did_not_leave_is_kept_only_while_sum_and_card_are() {
 /// for; or a claim meets an attempt that somebody holds, and takes the next name.
 #[tokio::test]
 async fn only_a_claim_opens_an_attempt_again_and_it_waits_for_whoever_holds_it() {
-    let house = House::new().await;
-    house.book.subscribe("cust_1").await;
-    let first = claim(&house.book).await.remove(0);
-    record(&house.book, not_sent(&first)).await;
-    let open = "update billd.charge_attempt set state = 'started', finished_at = null, ask_at = billd.now()";
-    let refused = house.book.try_run(open).await.unwrap_err();
-    assert!(refused.contains("only a claim opens"), "{refused}");
+    let it = given().due("cust_1").await;
+    let first = claim_one(&it).await;
+    record(&it, not_sent(&first)).await;
+    let open = "update billd.charge_attempt
+        set state = 'started', finished_at = null, ask_at = billd.now()";
+    it.refuses(open, "only a claim opens").await;
     let open = open.replace("'started'", "'unknown'");
-    let refused = house.book.try_run(&open).await.unwrap_err();
-    assert!(refused.contains("is never opened again"), "{refused}");
+    it.refuses(&open, "is never opened again").await;
 
-    house.book.advance("31 seconds").await;
-    let mut person = house.book.sql.begin().await.unwrap();
-    sqlx::raw_sql("select from billd.charge_attempt for update")
-        .execute(&mut *person)
-        .await
-        .unwrap();
-    assert_eq!(claim(&house.book).await.len(), 0);
+    it.advance("31 seconds").await;
+    let person = psql(&it, "select from billd.charge_attempt for update").await;
+    assert_eq!(claim(&it).await.len(), 0);
     person.rollback().await.unwrap();
-    assert_eq!(claim(&house.book).await.len(), 1);
-    assert_eq!(house.book.text(ATTEMPTS).await, "1 started 1");
+    assert_eq!(claim(&it).await.len(), 1);
+    it.attempts("1 started").await;
 }
 
 /// Hazard: the reply to the commit is lost, and the batch is written again: a name that left twice
 /// counts as sent three times, and is parked too early.
 #[tokio::test]
 async fn a_name_that_leaves_again_is_counted_once_however_often_that_is_written() {
-    let house = House::new().await;
-    house.book.subscribe("cust_1").await;
-    claim(&house.book).await;
-    house.book.advance("91 seconds").await;
-    let mut open = house.book.claim_open(1, LEASE).await;
-    let open = open.remove(0).unwrap();
-    let again = Answer {
-        outcome: None,
-        decision: Decision::SendAgain,
-        ..paid(&open.claim)
-    };
+    let it = given().due("cust_1").begun().later("91 seconds").await;
+    let asked = take_over(&it).await.remove(0);
+    let again = send_again(&asked.claim);
     let ends = "select concat_ws(' ', started_at, ask_at) from billd.charge_attempt";
-    assert_eq!(record(&house.book, again.clone()).await, Recorded::Moved);
-    let written = house.book.text(ends).await;
-    assert_eq!(record(&house.book, again).await, Recorded::Moved);
-    assert_eq!(house.book.text(ATTEMPTS).await, "1 started 2");
-    assert_eq!(house.book.text(ends).await, written);
+    assert_eq!(record(&it, again.clone()).await, Recorded::Moved);
+    let written = it.text(ends).await;
+    assert_eq!(record(&it, again).await, Recorded::Moved);
+    it.attempts("1 started abandoned sent 2").await;
+    it.shows(ends, written).await;
 }
 
 /// Hazard: a zombie reports that an attempt is paid while its heir is about to send it again.
 #[tokio::test]
 async fn what_a_zombie_has_found_paid_is_not_sent_again() {
-    let house = House::new().await;
-    house.book.subscribe("cust_1").await;
-    let zombie = claim(&house.book).await.remove(0);
-    house.book.advance("91 seconds").await;
-    let mut open = house.book.claim_open(1, LEASE).await;
-    let open = open.remove(0).unwrap();
+    let it = given().due("cust_1").await;
+    let zombie = claim_one(&it).await;
+    it.advance("91 seconds").await;
+    let asked = take_over(&it).await.remove(0);
     let paid_written = Recorded::Stale { paid_written: true };
-    assert_eq!(record(&house.book, paid(&zombie)).await, paid_written);
-    let again = Answer {
-        outcome: None,
-        decision: Decision::SendAgain,
-        ..paid(&open.claim)
-    };
-    assert_ne!(record(&house.book, again).await, Recorded::Moved);
-    house.sweep().await;
-    assert_eq!(house.book.text(ATTEMPTS).await, "1 paid 1");
-    assert_eq!(house.sandbox.summary().approvals, 0);
+    assert_eq!(record(&it, paid(&zombie)).await, paid_written);
+    let again = record(&it, send_again(&asked.claim)).await;
+    assert_ne!(again, Recorded::Moved);
+    it.sweep().await;
+    it.attempts("1 paid").await;
+    it.approved(0);
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::audit::world::Daemon;
 use crate::support::House;
+use crate::words::{LEASE, given};
 
 /// A server that takes webhooks for a house; gone with its guard.
 struct Inlet {
@@ -33,12 +34,12 @@ impl Inlet {
         let sources = Sources::parse(sources).unwrap();
         let metrics = Metrics::new();
         let (router, named) = webhook::router(sources, metrics.webhooks.clone());
-        let (store, doorbell) = (house.book.store.clone(), Arc::new(Doorbell::default()));
+        let (store, doorbell) = (house.store.clone(), Arc::new(Doorbell::default()));
         tokio::spawn(webhook::pass_on(
             named,
             store,
             doorbell,
-            Duration::from_secs(90),
+            LEASE,
             stop.clone(),
         ));
         let (engine, figures) = (house.engine.clone(), Arc::clone(&metrics));
@@ -76,10 +77,12 @@ async fn hints_are_passed_on() {
 
 /// Four subscriptions: paid; unknown, but charged; unknown, and not charged; declined.
 async fn world() -> House {
-    let house = House::new().await;
-    for customer_uid in ["plain", "charged", "uncharged", "decline-limit-1"] {
-        house.book.subscribe(customer_uid).await;
-    }
+    let house = given()
+        .due("plain")
+        .due("charged")
+        .due("uncharged")
+        .due("decline-limit-1")
+        .await;
     for (kind, customer_uid) in [
         (FaultKind::DropAfter, "charged"),
         (FaultKind::SilenceBefore, "uncharged"),
@@ -92,18 +95,18 @@ async fn world() -> House {
         .fault(Fault::new(FaultKind::LookupNotFound, Route::FindAll).times(2));
     house.sweep().await;
     let states = "select string_agg(state, ' ' order by customer_uid) from billd.charge_attempt";
-    assert_eq!(
-        house.book.text(states).await,
-        "unknown declined paid unknown"
-    );
+    house.shows(states, "unknown declined paid unknown").await;
     house
 }
+
+const PUT_OFF: &str = "update billd.charge_attempt set ask_at = billd.now() + interval '1 day'
+    where state = 'unknown'";
 
 async fn name_of(house: &House, customer_uid: &str) -> String {
     let name = format!(
         "select merchant_uid from billd.charge_attempt where customer_uid = '{customer_uid}'"
     );
-    house.book.text(&name).await
+    house.text(&name).await
 }
 
 /// Everything that matters in the end, without instants and receipts' numbers.
@@ -111,7 +114,7 @@ async fn final_state(house: &House) -> String {
     house.sandbox.clear_faults();
     for _ in 0..8 {
         house.sweep().await;
-        house.book.advance("10 minutes").await;
+        house.advance("10 minutes").await;
     }
     house
         .book
@@ -133,7 +136,7 @@ async fn final_state(house: &House) -> String {
 async fn a_forged_a_doubled_and_a_missing_webhook_leave_the_same_final_state() {
     let missing = world().await;
     let expected = final_state(&missing).await;
-    let approvals = missing.sandbox.summary().approvals;
+    let approvals = missing.approvals();
     assert_eq!(approvals, 3, "{expected}");
 
     let forged = world().await;
@@ -147,7 +150,7 @@ async fn a_forged_a_doubled_and_a_missing_webhook_leave_the_same_final_state() {
     assert_eq!(inlet.send("nobodyknowsthis", "paid").await, 200);
     hints_are_passed_on().await;
     assert_eq!(final_state(&forged).await, expected);
-    assert_eq!(forged.sandbox.summary().approvals, approvals);
+    assert_eq!(forged.approvals(), approvals);
 
     let doubled = world().await;
     let inlet = Inlet::of(&doubled, "").await;
@@ -159,24 +162,24 @@ async fn a_forged_a_doubled_and_a_missing_webhook_leave_the_same_final_state() {
     }
     hints_are_passed_on().await;
     assert_eq!(final_state(&doubled).await, expected);
-    assert_eq!(doubled.sandbox.summary().approvals, approvals);
+    assert_eq!(doubled.approvals(), approvals);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_makes_an_unknown_attempt_due_to_be_asked_about_now() {
     let house = world().await;
-    house.book.run("update billd.charge_attempt set ask_at = billd.now() + interval '1 day' where state = 'unknown'").await;
+    house.run(PUT_OFF).await;
     let inlet = Inlet::of(&house, "").await;
     let name = name_of(&house, "charged").await;
     assert_eq!(inlet.send(&name, "paid").await, 200);
     hints_are_passed_on().await;
     let due = "select string_agg(customer_uid, ' ') from billd.charge_attempt
         where state = 'unknown' and ask_at <= billd.now()";
-    assert_eq!(house.book.text(due).await, "charged");
+    house.shows(due, "charged").await;
     house.sandbox.clear_faults();
     house.sweep().await;
     let state = "select state from billd.charge_attempt where customer_uid = 'charged'";
-    assert_eq!(house.book.text(state).await, "paid");
+    house.shows(state, "paid").await;
 }
 
 /// Hazard: every question raises the fence, so hints that came faster than answers would make each
@@ -202,27 +205,20 @@ async fn a_flood_comes_to_one_question_and_the_rest_is_dropped() {
     let row = format!(
         "select asks || ' ' || (ask_at <= billd.now()) from billd.charge_attempt where merchant_uid = '{name}'"
     );
-    assert_eq!(house.book.text(&row).await, "0 true");
+    house.shows(&row, "0 true").await;
     house.sweep().await;
-    assert_eq!(
-        house.book.text(&row).await,
-        "1 false",
-        "one question for the whole flood"
-    );
+    // One question for the whole flood.
+    house.shows(&row, "1 false").await;
 
-    let put_off = "update billd.charge_attempt set ask_at = billd.now() + interval '1 day' where state = 'unknown'";
-    house.book.run(put_off).await;
+    house.run(PUT_OFF).await;
     inlet.send(&name, "paid").await;
     hints_are_passed_on().await;
-    assert_eq!(
-        house.book.text(&row).await,
-        "1 false",
-        "the question may be under way"
-    );
-    house.book.advance("91 seconds").await;
+    // The question may be under way.
+    house.shows(&row, "1 false").await;
+    house.advance("91 seconds").await;
     inlet.send(&name, "paid").await;
     hints_are_passed_on().await;
-    assert_eq!(house.book.text(&row).await, "1 true");
+    house.shows(&row, "1 true").await;
 
     let figures = inlet.metrics.render();
     assert!(
@@ -230,29 +226,23 @@ async fn a_flood_comes_to_one_question_and_the_rest_is_dropped() {
         "{figures}"
     );
     let rows = "select count(*) from billd.charge_attempt";
-    assert_eq!(house.book.text(rows).await, "4");
+    house.shows(rows, "4").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_started_attempt_is_left_to_its_daemon() {
-    let house = House::new().await;
-    house.book.subscribe("plain").await;
-    let limits = billd::store::ClaimLimits {
-        rows_max: 1,
-        lease: Duration::from_secs(90),
-    };
-    house.book.store.claim_due(limits).await.unwrap();
+    let house = given().due("plain").begun().await;
     let row = "select concat_ws(' ', state, ask_at, fence, asked_at) from billd.charge_attempt";
-    let before = house.book.text(row).await;
+    let before = house.text(row).await;
     let inlet = Inlet::of(&house, "").await;
     inlet.send(&name_of(&house, "plain").await, "paid").await;
     hints_are_passed_on().await;
-    assert_eq!(house.book.text(row).await, before);
+    house.shows(row, before).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_other_sources_and_unknown_shapes_come_to_nothing() {
-    let house = House::new().await;
+    let house = given().await;
     let inlet = Inlet::of(&house, "").await;
     assert_eq!(inlet.send_raw(vec![b'{'; 16 << 10]).await, 200);
     assert_eq!(inlet.send_raw(vec![b'{'; (16 << 10) + 1]).await, 413);
@@ -282,7 +272,7 @@ async fn large_bodies_other_sources_and_unknown_shapes_come_to_nothing() {
 async fn a_daemon_that_is_told_asks_at_once() {
     let house = world().await;
     house.sandbox.clear_faults();
-    house.book.run("update billd.charge_attempt set ask_at = billd.now() + interval '1 day' where state = 'unknown'").await;
+    house.run(PUT_OFF).await;
     let daemon = Daemon::start(&house, &[]).await;
     let name = name_of(&house, "charged").await;
     let body = json!({"merchant_uid": name, "status": "failed"});
@@ -290,9 +280,5 @@ async fn a_daemon_that_is_told_asks_at_once() {
     let answer = reqwest::Client::new().post(url).json(&body).send().await;
     assert_eq!(answer.unwrap().status().as_u16(), 200);
     let state = "select state from billd.charge_attempt where customer_uid = 'charged'";
-    let started = std::time::Instant::now();
-    while house.book.text(state).await != "paid" {
-        assert!(started.elapsed() < Duration::from_secs(30), "nobody asked");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    house.comes_to(state, "paid").await;
 }

@@ -131,26 +131,14 @@ impl Scene {
                 self.lane.lock().await.restart(StopMode::Immediate).await?;
             }
             Injury::HalfOpen { daemon, for_ms } => {
-                self.through(*daemon, Proxy::hold);
-                sleep(millis(*for_ms)).await;
-                self.through(*daemon, Proxy::release);
+                self.half_open(*daemon, millis(*for_ms)).await;
             }
-            Injury::Refuse { daemon, for_ms } => {
-                self.through(*daemon, |proxy| proxy.refuse(true));
-                self.through(*daemon, Proxy::cut_all);
-                sleep(millis(*for_ms)).await;
-                self.through(*daemon, |proxy| proxy.refuse(false));
-            }
+            Injury::Refuse { daemon, for_ms } => self.refuse(*daemon, millis(*for_ms)).await,
             Injury::Exhaust { for_ms } => self.exhaust(millis(*for_ms)).await?,
             Injury::LockRows { for_ms, share } => {
                 self.lock_rows(millis(*for_ms), *share).await?;
             }
-            Injury::PinSnapshot => {
-                let lane = self.lane.lock().await;
-                // A server that is full has no place for him.
-                let pin = lane.pin_old_snapshot(&self.database).await.ok();
-                self.pinned.lock().await.extend(pin);
-            }
+            Injury::PinSnapshot => self.pin_snapshot().await,
             Injury::PoisonRow { for_ms } => self.poison(millis(*for_ms)).await?,
             Injury::FailOver { lost_ms } => self.fail_over(millis(*lost_ms)).await?,
             Injury::Clock {
@@ -166,6 +154,26 @@ impl Scene {
             Injury::Person { deed, share } => self.do_as_person(*deed, *share).await?,
         }
         Ok(())
+    }
+
+    async fn half_open(&self, daemon: Which, time: Duration) {
+        self.through(daemon, Proxy::hold);
+        sleep(time).await;
+        self.through(daemon, Proxy::release);
+    }
+
+    async fn refuse(&self, daemon: Which, time: Duration) {
+        self.through(daemon, |proxy| proxy.refuse(true));
+        self.through(daemon, Proxy::cut_all);
+        sleep(time).await;
+        self.through(daemon, |proxy| proxy.refuse(false));
+    }
+
+    async fn pin_snapshot(&self) {
+        let lane = self.lane.lock().await;
+        // A server that is full has no place for him.
+        let pin = lane.pin_old_snapshot(&self.database).await.ok();
+        self.pinned.lock().await.extend(pin);
     }
 
     fn through(&self, daemon: Which, act: impl Fn(&Proxy)) {

@@ -95,6 +95,17 @@ async fn start_gateway(plan: &Plan) -> anyhow::Result<sandbox::Running> {
     .context("couldn't start the gateway")
 }
 
+/// A proxy before the gateway, if the bug is one of what is heard from it.
+async fn twisting_proxy(
+    gateway: &sandbox::Running,
+    mutation: Option<Mutation>,
+) -> anyhow::Result<Option<GatewayProxy>> {
+    match mutation.and_then(Mutation::twist) {
+        Some(twist) => Ok(Some(GatewayProxy::start(gateway.base_url(), twist).await?)),
+        None => Ok(None),
+    }
+}
+
 /// Puts everything in place; no daemon runs yet.
 async fn set_up(
     lane: Lane,
@@ -117,34 +128,34 @@ async fn set_up(
     let upstream = bouncer
         .as_ref()
         .map_or_else(|| lane.socket(), Bouncer::socket);
-    let command_door = Proxy::start(lane.socket()).await?;
     let alteration = workshop.mutation.and_then(Mutation::alteration);
-    let gateway_proxy = match workshop.mutation.and_then(Mutation::twist) {
-        Some(twist) => Some(GatewayProxy::start(gateway.base_url(), twist).await?),
-        None => None,
-    };
+    let gateway_proxy = twisting_proxy(&gateway, workshop.mutation).await?;
     let gateway_url = gateway_proxy
         .as_ref()
         .map_or_else(|| gateway.base_url(), GatewayProxy::base_url);
-    let (mut proxies, mut clocks, mut specs) = (Vec::new(), Vec::new(), Vec::new());
-    for which in 0..plan.daemons {
-        let proxy = Proxy::start_altering(upstream.clone(), alteration).await?;
-        let clock = clock_of(&plan, which, &folder)?;
-        specs.push(Spec {
+    let mut proxies = Vec::new();
+    for _ in 0..plan.daemons {
+        proxies.push(Proxy::start_altering(upstream.clone(), alteration).await?);
+    }
+    let spec = |(which, proxy): (Which, &Proxy)| {
+        let name = daemon_role(which);
+        anyhow::Ok(Spec {
             program: workshop.program.clone(),
-            name: daemon_role(which),
+            database_url: proxy.url(&name, database.name()),
+            name,
             folder: folder.clone(),
-            database_url: proxy.url(&daemon_role(which), database.name()),
             gateway_url: gateway_url.clone(),
             envs: settings_of(&plan, workshop.mutation, which),
-            clock: clock.clone(),
-        });
-        proxies.push(proxy);
-        clocks.push(clock);
-    }
+            clock: clock_of(&plan, which, &folder)?,
+        })
+    };
+    let specs: anyhow::Result<Vec<_>> = (0..).zip(&proxies).map(spec).collect();
+    let specs = specs?;
     Ok(Scene {
+        command_door: Proxy::start(lane.socket()).await?,
         plan,
         program: workshop.program,
+        clocks: specs.iter().map(|spec| spec.clock.clone()).collect(),
         fleet: Fleet::new(specs, Arc::clone(lane.guard())),
         lane: Mutex::new(lane),
         database,
@@ -153,8 +164,6 @@ async fn set_up(
         gateway,
         _gateway_proxy: gateway_proxy,
         proxies,
-        command_door,
-        clocks,
         pinned: Mutex::default(),
     })
 }

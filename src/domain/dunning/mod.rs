@@ -91,6 +91,13 @@ pub struct History {
 }
 
 impl History {
+    /// Of a first attempt.
+    pub const FIRST: Self = Self {
+        attempt_no: AttemptNo::FIRST,
+        declines: 0,
+        not_sent: 0,
+    };
+
     /// How many earlier attempts of the cycle took no rung.
     fn without_rung(self) -> u8 {
         self.attempt_no
@@ -155,6 +162,8 @@ pub enum GiveUpReason {
     BadRow,
     /// The payment that was to begin a subscription did not succeed, and the card is not kept.
     FirstPayment,
+    /// A one-off charge was not made; there is no ladder.
+    OneOff,
 }
 
 impl GiveUpReason {
@@ -166,6 +175,7 @@ impl GiveUpReason {
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::BadRow => "bad_row",
             Self::FirstPayment => "first_payment",
+            Self::OneOff => "one_off",
         }
     }
 }

@@ -44,6 +44,7 @@ impl Gateway for PortOne {
             Instrument::Card { card, provider, .. } => {
                 self.onetime(request, card, provider.as_deref())
             }
+            Instrument::CardGone { .. } => Err("the card is not kept".to_owned()),
         };
         let call = match call {
             Ok(call) => call,

@@ -1,6 +1,7 @@
 mod files;
 
 use super::*;
+use crate::domain::dunning::NotFoundPolicy;
 
 const NEEDS_ALL: Needs = Needs {
     database: true,
@@ -44,15 +45,15 @@ fn the_defaults_are_what_the_documents_say() {
     assert_eq!(settings.gateway.base_url, "https://api.iamport.kr");
     assert_eq!(settings.gateway.timeout, Duration::from_mins(1));
     assert_eq!(settings.engine.lease, Duration::from_secs(90));
-    assert_eq!(settings.reconcile.asks.to_string(), "5s,30s,5m,1h,1d");
-    assert_eq!(settings.reconcile.on_not_found, NotFoundPolicy::SendAgain);
-    assert!(settings.dunning.hard.is_empty());
+    assert_eq!(settings.policy.asks.to_string(), "5s,30s,5m,1h,1d");
+    assert_eq!(settings.policy.on_not_found, NotFoundPolicy::SendAgain);
+    assert!(settings.policy.hard.is_empty());
     assert_eq!(settings.scheduler.sweep_cron, "* * * * * *");
     assert_eq!(settings.http.listen, Some(([127, 0, 0, 1], 8080).into()));
     assert_eq!(settings.audit.cron.as_deref(), Some("0 30 19 * * *"));
     assert_eq!(settings.audit.days, 3);
     assert_eq!(settings.log.format, Format::Pretty);
-    assert_eq!(settings.policy().not_sent.first, Duration::from_secs(30));
+    assert_eq!(settings.policy.not_sent.first, Duration::from_secs(30));
     assert_eq!(settings.calls_max(), 64 + 16);
 }
 

@@ -70,7 +70,7 @@ impl Store {
                     select from billd.refund r
                     where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
                       and r.state in ('started', 'unknown')) as "is_being_refunded!"
-            from billd.asked_for a
+            from billd.charge_attempt a
             where a.merchant_uid = any($1)"#,
             merchant_uids,
         )
@@ -135,10 +135,10 @@ impl Store {
                     select from billd.refund r
                     where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
                       and r.state in ('started', 'unknown')) as "is_being_refunded!"
-            from billd.asked_for a
+            from billd.charge_attempt a
             where a.state = 'paid'
-              and a.asked_at >= $2
-              and a.asked_at < least($3, billd.now() - interval '1 hour')
+              and a.started_at >= $2
+              and a.started_at < least($3, billd.now() - interval '1 hour')
               and a.merchant_uid > $4
               and not exists (
                   select from billd.audit_seen n

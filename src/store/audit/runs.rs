@@ -240,7 +240,7 @@ impl Store {
             "-- store::finish_audit, surplus that was given back
             update billd.finding f
             set state = 'mended'
-            from billd.asked_for a
+            from billd.charge_attempt a
             where f.kind = 'paid_twice' and f.state = 'open'
               and a.merchant_uid = f.merchant_uid and a.imp_uid = f.imp_uid
               and 2 > (

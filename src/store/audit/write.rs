@@ -32,7 +32,6 @@ async fn write(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<bool, 
     }
     if !comparison.paid.is_empty() {
         write_paid(tx, comparison).await?;
-        write_paid_one_off(tx, comparison).await?;
     }
     if !comparison.cancelled.is_empty() {
         follow_cancels(tx, comparison).await?;
@@ -112,37 +111,6 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
     .map(drop)
 }
 
-/// The same for what was charged outside a subscription.
-async fn write_paid_one_off(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
-    let names: Vec<String> = comparison.paid.iter().map(|one| one.0.clone()).collect();
-    let imp_uids: Vec<String> = comparison
-        .paid
-        .iter()
-        .map(|one| one.1.imp_uid.as_str().to_owned())
-        .collect();
-    let given_back: Vec<i64> = comparison
-        .paid
-        .iter()
-        .map(|one| one.1.cancelled_amount)
-        .collect();
-    sqlx::query!(
-        "-- store::audit, paid by hand after all
-        update billd.hand_charge h
-        set state = 'paid', finished_at = billd.now(), imp_uid = x.imp_uid,
-            reason = null, code = null, message = null,
-            cancelled_amount = greatest(h.cancelled_amount, x.cancelled_amount)
-        from unnest($1::text[], $2::text[], $3::bigint[])
-            as x (merchant_uid, imp_uid, cancelled_amount)
-        where h.merchant_uid = x.merchant_uid and h.state in ('declined', 'not_sent')",
-        &names,
-        &imp_uids,
-        &given_back,
-    )
-    .execute(&mut *tx)
-    .await
-    .map(drop)
-}
-
 async fn follow_cancels(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
     let (names, amounts): (Vec<String>, Vec<i64>) = comparison.cancelled.iter().cloned().unzip();
     sqlx::query!(
@@ -151,17 +119,6 @@ async fn follow_cancels(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx
         set cancelled_amount = x.amount
         from unnest($1::text[], $2::bigint[]) as x (merchant_uid, amount)
         where a.merchant_uid = x.merchant_uid and a.state = 'paid' and a.cancelled_amount < x.amount",
-        &names,
-        &amounts,
-    )
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "-- store::audit, given back of a charge by hand
-        update billd.hand_charge h
-        set cancelled_amount = x.amount
-        from unnest($1::text[], $2::bigint[]) as x (merchant_uid, amount)
-        where h.merchant_uid = x.merchant_uid and h.state = 'paid' and h.cancelled_amount < x.amount",
         &names,
         &amounts,
     )
@@ -184,16 +141,6 @@ async fn ask_now(tx: &mut Tx, names: &[String]) -> Result<(), sqlx::Error> {
                 and started_at + (select lease from billd.control) <= billd.now()
             else false
         end",
-        names,
-    )
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "-- store::audit, ask about charges by hand now
-        update billd.hand_charge
-        set ask_at = billd.now()
-        where merchant_uid = any($1) and state = 'unknown' and ask_at > billd.now()
-          and (asked_at is null or asked_at < billd.now() - interval '10 minutes')",
         names,
     )
     .execute(&mut *tx)

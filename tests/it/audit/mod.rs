@@ -4,30 +4,29 @@
 
 pub(crate) mod world;
 
-use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use portone_sandbox::{Fault, FaultKind, Latency, Route};
+use portone_sandbox::Route;
 use serde_json::json;
 
 use self::world::{
-    Daemon, Stranger, attempt, audit, findings, lines_about_differences, name_of, payments, plant,
-    report, set_imp_uid, sound_payments, tomorrow,
+    Daemon, Stranger, attempt, audit, audited, findings, lines_about_differences, name_of,
+    payments, plant, report, resumed, set_imp_uid, sound_payments, tomorrow,
 };
 use crate::support::House;
+use crate::words::given;
+
+const RUNS: &str = "select string_agg(state, ',' order by id) from billd.audit_run";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_names_exactly_the_planted_errors_and_each_of_them_once() {
-    let house = House::new().await;
-    sound_payments(&house, payments()).await;
-    let expected = plant(&house).await;
-    house.book.advance("2 hours").await;
-    let to = tomorrow(&house.book).await;
+    let it = given().await;
+    sound_payments(&it, payments()).await;
+    let expected = plant(&it).await;
+    it.advance("2 hours").await;
 
-    let output = audit(&house, &["audit", "--json", "--to", &to])
-        .output()
-        .unwrap();
+    let output = audited(&it, &["--json"]).await;
     let first = report(&output);
     assert_eq!(findings(&first), expected);
     assert_eq!(output.status.code(), Some(10));
@@ -41,28 +40,21 @@ async fn an_audit_names_exactly_the_planted_errors_and_each_of_them_once() {
     // Sound ones are met in the list, so only what is missing there is asked about by name.
     assert_eq!(first["asked_about"], 1);
 
-    let before = house.sandbox.summary().requests;
-    let output = audit(&house, &["audit", "--json", "--to", &to])
-        .output()
-        .unwrap();
+    let before = it.requests(Route::Status);
+    let output = audited(&it, &["--json"]).await;
     assert_eq!(lines_about_differences(&output), 0, "nothing is told twice");
     assert_eq!(output.status.code(), Some(10));
     let again = report(&output);
     assert_eq!(again["open"], first["open"]);
-    let after = house.sandbox.summary().requests;
-    let pages =
-        |requests: &BTreeMap<Route, u64>| requests.get(&Route::Status).copied().unwrap_or(0);
-    let read = pages(&after).checked_sub(pages(&before)).unwrap();
+    let read = it.requests(Route::Status).checked_sub(before).unwrap();
     assert!(
         read <= u64::from(payments()).div_ceil(1000) + 5,
         "one pass: {read} pages"
     );
 
-    house
-        .book
-        .run("update billd.finding set state = 'explained' where state = 'open'")
+    it.run("update billd.finding set state = 'explained' where state = 'open'")
         .await;
-    let output = audit(&house, &["audit", "--to", &to]).output().unwrap();
+    let output = audited(&it, &[]).await;
     assert_eq!(
         output.status.code(),
         Some(0),
@@ -75,10 +67,9 @@ async fn an_audit_names_exactly_the_planted_errors_and_each_of_them_once() {
 /// it, the next rung of the ladder charges the same debt again in the meantime.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_debt_that_the_gateways_books_prove_paid_is_never_charged_again() {
-    let house = House::new().await;
-    plant(&house).await;
-    let to = tomorrow(&house.book).await;
-    audit(&house, &["audit", "--to", &to]).output().unwrap();
+    let it = given().await;
+    plant(&it).await;
+    audited(&it, &[]).await;
     let of = |customer_uid: &str| {
         format!(
             "select concat_ws(' ', s.state, s.recheck, c.state, a.state, a.imp_uid is not null, a.cancelled_amount)
@@ -88,91 +79,50 @@ async fn a_debt_that_the_gateways_books_prove_paid_is_never_charged_again() {
             where s.customer_uid = '{customer_uid}'"
         )
     };
-    assert_eq!(
-        house.book.text(&of("late")).await,
-        "past_due t paid paid t 0"
-    );
-    assert_eq!(
-        house.book.text(&of("returned")).await,
-        "past_due f paid paid t 900"
-    );
-    assert_eq!(
-        house
-            .book
-            .text(
-                "select ask_at <= billd.now() from billd.charge_attempt where customer_uid = 'open'"
-            )
-            .await,
-        "true"
-    );
-    let approvals = house.sandbox.summary().approvals;
-    house.sweep().await;
-    assert_eq!(house.sandbox.summary().approvals, approvals);
-    assert_eq!(house.book.text(&of("late")).await, "active f paid paid t 0");
+    it.shows(&of("late"), "past_due t paid paid t 0").await;
+    it.shows(&of("returned"), "past_due f paid paid t 900")
+        .await;
+    let asked_now =
+        "select ask_at <= billd.now() from billd.charge_attempt where customer_uid = 'open'";
+    it.shows(asked_now, true).await;
+    let approvals = it.sandbox.summary().approvals;
+    it.sweep().await;
+    assert_eq!(it.sandbox.summary().approvals, approvals);
+    it.shows(&of("late"), "active f paid paid t 0").await;
     let next = "select period > (select max(period) from billd.billing_cycle c where c.subscription_id = s.id)
         from billd.subscription s where customer_uid = 'late'";
-    assert_eq!(house.book.text(next).await, "true");
+    it.shows(next, "true").await;
 }
 
 /// Hazard: an audit of a large book is killed in its middle. Begun anew each time it would never
 /// reach the end, and started in the middle it would forget what it has seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_that_was_killed_goes_on_where_it_stood_and_finds_the_same() {
-    let house = House::new().await;
-    sound_payments(&house, 2500).await;
-    let expected = plant(&house).await;
-    house.book.advance("2 hours").await;
-    let to = tomorrow(&house.book).await;
-    house.sandbox.fault(Fault {
-        latency_ms: Some(Latency::Fixed(400)),
-        ..Fault::new(FaultKind::LatencyMs, Route::Status)
-    });
-    let mut child = audit(&house, &["audit", "--to", &to]).spawn().unwrap();
-    let started = Instant::now();
-    let page = "select coalesce(max(page), 0) from billd.audit_run where state = 'running'";
-    while house.book.text(page).await == "0" || house.book.text(page).await == "1" {
-        assert!(
-            started.elapsed() < Duration::from_mins(1),
-            "the audit reads no page"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let it = given().await;
+    sound_payments(&it, 2500).await;
+    let expected = plant(&it).await;
+    it.advance("2 hours").await;
+    let to = tomorrow(&it).await;
+    it.slow(Route::Status, 400);
+    let mut child = audit(&it, &["audit", "--to", &to]).spawn().unwrap();
+    let reads = "select coalesce(max(page), 0) > 1 from billd.audit_run where state = 'running'";
+    it.comes_to(reads, "true").await;
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(
-        house
-            .book
-            .text("select string_agg(state, ',') from billd.audit_run")
-            .await,
-        "running"
-    );
-    house.sandbox.clear_faults();
+    it.shows(RUNS, "running").await;
+    it.sandbox.clear_faults();
 
-    let output = audit(&house, &["audit", "--resume", "--json"])
-        .output()
-        .unwrap();
-    let resumed = report(&output);
-    assert_eq!(findings(&resumed), expected);
+    let output = resumed(&it, &["--json"]);
+    let told = report(&output);
+    assert_eq!(findings(&told), expected);
     assert_eq!(
-        resumed["asked_about"], 1,
+        told["asked_about"], 1,
         "what was seen before the kill is remembered"
     );
-    assert_eq!(
-        house
-            .book
-            .text("select string_agg(state, ',') from billd.audit_run")
-            .await,
-        "done"
-    );
-    assert_eq!(
-        house
-            .book
-            .text("select count(*) from billd.audit_seen")
-            .await,
-        "0"
-    );
+    it.shows(RUNS, "done").await;
+    it.shows("select count(*) from billd.audit_seen", 0).await;
 
-    let output = audit(&house, &["audit", "--resume"]).output().unwrap();
+    let output = resumed(&it, &[]);
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("nothing to do"), "{said}");
@@ -196,21 +146,18 @@ fn peak_kb(child: &mut Child) -> u64 {
 async fn an_audit_of_ten_times_the_payments_takes_no_more_memory() {
     let mut peaks = Vec::new();
     for count in [2_000, 20_000] {
-        let house = House::new().await;
-        sound_payments(&house, count).await;
-        let to = tomorrow(&house.book).await;
-        let mut child = audit(&house, &["audit", "--to", &to])
+        let it = given().await;
+        sound_payments(&it, count).await;
+        let to = tomorrow(&it).await;
+        let mut child = audit(&it, &["audit", "--to", &to])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         peaks.push(peak_kb(&mut child));
         assert!(child.wait().unwrap().success());
-        let read = house
-            .book
-            .text("select payments from billd.audit_run")
+        it.shows("select payments from billd.audit_run", count)
             .await;
-        assert_eq!(read, count.to_string());
     }
     let (small, large) = (peaks[0], peaks[1]);
     assert!(small > 0, "the process ended before it could be watched");
@@ -222,11 +169,11 @@ async fn an_audit_of_ten_times_the_payments_takes_no_more_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_audits_at_its_hour_and_shows_each_kind_as_a_figure() {
-    let house = House::new().await;
-    attempt(&house.book, "late", "declined", "uncollectible").await;
-    let stranger = Stranger::at(&house.sandbox).await;
+    let it = given().await;
+    attempt(&it, "late", "declined", "uncollectible").await;
+    let stranger = Stranger::at(&it.sandbox).await;
     stranger.charge("late", "order7", 500).await;
-    let daemon = Daemon::start(&house, &[("BILLD__AUDIT__CRON", "* * * * * *")]).await;
+    let daemon = Daemon::start(&it, &[("BILLD__AUDIT__CRON", "* * * * * *")]).await;
     let metrics = format!("http://{}/metrics", daemon.address);
     let started = Instant::now();
     loop {
@@ -242,29 +189,25 @@ async fn a_daemon_audits_at_its_hour_and_shows_each_kind_as_a_figure() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let runs = "select count(*) = 1 from billd.audit_run where by_cron";
-    assert_eq!(
-        house.book.text(runs).await,
-        "true",
-        "one run an hour, not one a second"
-    );
+    // One run an hour, not one a second.
+    it.shows(runs, true).await;
 }
 
-async fn states(house: &House, kind: &str) -> String {
+async fn states(it: &House, kind: &str) -> String {
     let states = format!(
         "select string_agg(state || ' ' || (told_at is not null), ',' order by id)
         from billd.finding where kind = '{kind}'"
     );
-    house.book.text(&states).await
+    it.text(&states).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_put_right_is_mended_and_told_again_if_it_comes_back() {
-    let house = House::new().await;
-    let stranger = Stranger::at(&house.sandbox).await;
-    plant(&house).await;
-    house.book.advance("2 hours").await;
-    let to = tomorrow(&house.book).await;
-    audit(&house, &["audit", "--to", &to]).output().unwrap();
+    let it = given().await;
+    let stranger = Stranger::at(&it.sandbox).await;
+    plant(&it).await;
+    it.advance("2 hours").await;
+    audited(&it, &[]).await;
     let kinds = [
         "foreign_payment",
         "foreign_schedule",
@@ -272,40 +215,33 @@ async fn what_was_put_right_is_mended_and_told_again_if_it_comes_back() {
         "paid_here_not_there",
     ];
     for kind in kinds {
-        assert_eq!(states(&house, kind).await, "open true", "{kind}");
+        assert_eq!(states(&it, kind).await, "open true", "{kind}");
     }
 
     let surplus = "select merchant_uid from billd.finding where kind = 'paid_twice'";
     stranger.cancel("order7", 500).await;
-    stranger.cancel(&house.book.text(surplus).await, 9900).await;
+    stranger.cancel(&it.text(surplus).await, 9900).await;
     let unschedule = json!({"customer_uid": "late", "merchant_uid": ["reserved1"]});
     stranger
         .post("/subscribe/payments/unschedule", unschedule)
         .await;
-    let lost = name_of(&house.book, "lost").await;
-    set_imp_uid(
-        &house.book,
-        &lost,
-        &stranger.charge("lost", &lost, 9900).await,
-    )
-    .await;
-    audit(&house, &["audit", "--to", &to]).output().unwrap();
+    let lost = name_of(&it, "lost").await;
+    set_imp_uid(&it, &lost, &stranger.charge("lost", &lost, 9900).await).await;
+    audited(&it, &[]).await;
     for kind in kinds {
-        assert_eq!(states(&house, kind).await, "mended true", "{kind}");
+        assert_eq!(states(&it, kind).await, "mended true", "{kind}");
     }
 
-    let at = house.sandbox.now_us().div_euclid(1_000_000);
+    let at = it.sandbox.now_us().div_euclid(1_000_000);
     let schedule = json!({"customer_uid": "late", "schedules": [{"merchant_uid": "reserved3",
         "schedule_at": at.checked_add(86_400).unwrap(), "amount": 9900, "name": "월간"}]});
     stranger
         .post("/subscribe/payments/schedule", schedule)
         .await;
-    house
-        .book
-        .run("update billd.finding set merchant_uid = 'reserved3' where kind = 'foreign_schedule'")
+    it.run("update billd.finding set merchant_uid = 'reserved3' where kind = 'foreign_schedule'")
         .await;
-    let output = audit(&house, &["audit", "--to", &to]).output().unwrap();
-    assert_eq!(states(&house, "foreign_schedule").await, "open true");
+    let output = audited(&it, &[]).await;
+    assert_eq!(states(&it, "foreign_schedule").await, "open true");
     assert_eq!(lines_about_differences(&output), 1);
 }
 
@@ -313,27 +249,24 @@ async fn what_was_put_right_is_mended_and_told_again_if_it_comes_back() {
 /// had asked for. Only the name of the payment says that it was ours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_under_a_name_of_ours_that_our_tables_lost_is_found() {
-    let house = House::new().await;
-    house.book.subscribe("forgotten").await;
+    let it = given().await;
+    it.subscribe("forgotten").await;
     let name = "select billd.merchant_uid(id, period, 1) from billd.subscription";
-    let name = house.book.text(name).await;
-    let stranger = Stranger::at(&house.sandbox).await;
+    let name = it.text(name).await;
+    let stranger = Stranger::at(&it.sandbox).await;
     stranger.charge("forgotten", &name, 9900).await;
-    let to = tomorrow(&house.book).await;
-    let output = audit(&house, &["audit", "--json", "--to", &to])
-        .output()
-        .unwrap();
+    let output = audited(&it, &["--json"]).await;
     let expected = [("paid_there_not_here".to_owned(), name)];
     assert_eq!(findings(&report(&output)), expected.into());
     // Whoever charges that period arrives at the same name, so the gateway refuses the repeat.
-    house.sweep_until_nothing_is_open("10 minutes", 10).await;
-    assert_eq!(house.sandbox.summary().approvals, 1);
+    it.sweep_until_nothing_is_open("10 minutes", 10).await;
+    assert_eq!(it.sandbox.summary().approvals, 1);
 }
 
 /// Hazard: a charge made by hand counts as somebody else's, or one whose answer was closed wrongly as
 /// unpaid.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
+async fn one_off_charges_are_ours_and_follow_the_gateways_books() {
     let house = House::new().await;
     house.book.subscribe("card-1").await;
     house.sweep().await;
@@ -343,10 +276,10 @@ async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
     house
         .book
         .run(
-            "insert into billd.hand_charge
-                (merchant_uid, kind, customer_uid, name, amount, currency, state, finished_at, imp_uid)
-             values ('hand1', 'again', 'card-1', '쿠폰', 500, 'KRW', 'paid', billd.now(), 'imp_x'),
-                    ('hand2', 'again', 'card-1', '쿠폰', 700, 'KRW', 'not_sent', billd.now(), null)",
+            "insert into billd.charge_attempt
+                (merchant_uid, customer_uid, name, amount, currency, state, finished_at, imp_uid)
+             values ('hand1', 'card-1', '쿠폰', 500, 'KRW', 'paid', billd.now(), 'imp_x'),
+                    ('hand2', 'card-1', '쿠폰', 700, 'KRW', 'not_sent', billd.now(), null)",
         )
         .await;
     let first = house
@@ -358,7 +291,7 @@ async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
     house
         .book
         .run(&format!(
-            "update billd.hand_charge set imp_uid = '{}' where merchant_uid = 'hand1'",
+            "update billd.charge_attempt set imp_uid = '{}' where merchant_uid = 'hand1'",
             first.imp_uid
         ))
         .await;
@@ -373,28 +306,27 @@ async fn charges_by_hand_are_ours_and_follow_the_gateways_books() {
     ];
     assert_eq!(findings(&report(&output)), expected.into());
     assert_eq!(
-        house.book.text("select string_agg(concat_ws(' ', merchant_uid, state, cancelled_amount), ', ' order by merchant_uid) from billd.hand_charge").await,
+        house.book.text("select string_agg(concat_ws(' ', merchant_uid, state, cancelled_amount), ', ' order by merchant_uid) from billd.charge_attempt where subscription_id is null").await,
         "hand1 paid 200, hand2 paid 0"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_younger_than_an_hour_is_not_missed_yet() {
-    let house = House::new().await;
-    attempt(&house.book, "lost", "paid", "paid").await;
-    let to = tomorrow(&house.book).await;
-    let output = audit(&house, &["audit", "--to", &to]).output().unwrap();
+    let it = given().await;
+    attempt(&it, "lost", "paid", "paid").await;
+    let output = audited(&it, &[]).await;
     assert_eq!(output.status.code(), Some(0));
-    house.book.advance("61 minutes").await;
-    let output = audit(&house, &["audit", "--to", &to]).output().unwrap();
+    it.advance("61 minutes").await;
+    let output = audited(&it, &[]).await;
     assert_eq!(output.status.code(), Some(10));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_refuses_the_key_cuts_the_audit_short_and_it_can_go_on() {
-    let house = House::new().await;
-    let to = tomorrow(&house.book).await;
-    let mut refused = audit(&house, &["audit", "--to", &to]);
+    let it = given().await;
+    let to = tomorrow(&it).await;
+    let mut refused = audit(&it, &["audit", "--to", &to]);
     let output = refused
         .env("BILLD__GATEWAY__IMP_SECRET", "wrong")
         .output()
@@ -402,24 +334,21 @@ async fn a_gateway_that_refuses_the_key_cuts_the_audit_short_and_it_can_go_on() 
     assert_eq!(output.status.code(), Some(6));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("--resume"), "{said}");
-    let output = audit(&house, &["audit", "--resume"]).output().unwrap();
+    let output = resumed(&it, &[]);
     assert_eq!(output.status.code(), Some(0));
-    let runs = "select string_agg(state, ',') from billd.audit_run";
-    assert_eq!(house.book.text(runs).await, "done");
+    it.shows(RUNS, "done").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_daemons_one_audits_and_one_that_died_is_succeeded() {
-    let house = House::new().await;
-    let store = &house.book.store;
+    let it = given().await;
+    let store = &it.store;
     let to = store.now().await.unwrap();
     let from = to.checked_sub(Duration::from_hours(1)).unwrap();
     let run = store.begin_audit(from, to, true).await.unwrap().unwrap();
     assert_eq!(store.begin_audit(from, to, true).await.unwrap(), None);
     assert_eq!(store.take_audit(true).await.unwrap(), None, "it lives");
-    house
-        .book
-        .run("update billd.audit_run set touched_at = now() - interval '11 minutes'")
+    it.run("update billd.audit_run set touched_at = now() - interval '11 minutes'")
         .await;
     let taken = store.take_audit(true).await.unwrap().unwrap();
     assert_eq!(taken.id, run.id);
@@ -434,8 +363,8 @@ async fn of_several_daemons_one_audits_and_one_that_died_is_succeeded() {
 /// is ever compared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_fails_again_when_it_is_taken_up_is_given_up_for_todays() {
-    let house = House::new().await;
-    let store = &house.book.store;
+    let it = given().await;
+    let store = &it.store;
     let to = store.now().await.unwrap();
     let from = to.checked_sub(Duration::from_hours(1)).unwrap();
     let poisoned = store.begin_audit(from, to, true).await.unwrap().unwrap();
@@ -450,36 +379,24 @@ async fn a_run_that_fails_again_when_it_is_taken_up_is_given_up_for_todays() {
             poisoned.id
         ),
     ] {
-        house.book.run(statement).await;
+        it.run(statement).await;
     }
-    let _daemon = Daemon::start(&house, &[("BILLD__AUDIT__CRON", "* * * * * *")]).await;
-    let states = "select string_agg(state, ',' order by id) from billd.audit_run";
-    let started = Instant::now();
-    while house.book.text(states).await != "failed,done" {
-        assert!(
-            started.elapsed() < Duration::from_mins(1),
-            "{}",
-            house.book.text(states).await
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let _daemon = Daemon::start(&it, &[("BILLD__AUDIT__CRON", "* * * * * *")]).await;
+    it.comes_to(RUNS, "failed,done").await;
 }
 
 /// Hazard: a first payment or a charge by hand whose row a fail-over lost: no subscription is left
 /// that its name or card could lead to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_of_which_our_tables_lost_everything_is_found_by_the_shape_of_its_name() {
-    let house = House::new().await;
-    let stranger = Stranger::at(&house.sandbox).await;
+    let it = given().await;
+    let stranger = Stranger::at(&it.sandbox).await;
     let first = "0123456789abcdef0123456789abcdef26113001";
     let by_hand = "hand0123456789abcdef0123456789abcdef";
     for name in [first, by_hand, "order7"] {
         stranger.charge("nobody_of_ours", name, 9900).await;
     }
-    let to = tomorrow(&house.book).await;
-    let output = audit(&house, &["audit", "--json", "--to", &to])
-        .output()
-        .unwrap();
+    let output = audited(&it, &["--json"]).await;
     let told = [first, by_hand].map(|name| ("paid_there_not_here".to_owned(), name.to_owned()));
     assert_eq!(findings(&report(&output)), told.into());
 }

@@ -217,10 +217,8 @@ pub(super) async fn plant(house: &House) -> Found {
     stranger.charge("late", &late, 9900).await;
     expect("paid_there_not_here", &late);
 
-    expect(
-        "paid_here_not_there",
-        &attempt(book, "lost", "paid", "paid").await,
-    );
+    let lost = attempt(book, "lost", "paid", "paid").await;
+    expect("paid_here_not_there", &lost);
 
     let first = attempt(book, "twice", "paid", "paid").await;
     set_imp_uid(book, &first, &stranger.charge("twice", &first, 9900).await).await;
@@ -237,12 +235,8 @@ pub(super) async fn plant(house: &House) -> Found {
     expect("paid_twice", &second);
 
     let dearer = attempt(book, "dearer", "paid", "paid").await;
-    set_imp_uid(
-        book,
-        &dearer,
-        &stranger.charge("dearer", &dearer, 99_000).await,
-    )
-    .await;
+    let imp_uid = stranger.charge("dearer", &dearer, 99_000).await;
+    set_imp_uid(book, &dearer, &imp_uid).await;
     expect("amount_mismatch", &dearer);
 
     let elsewhere = attempt(book, "elsewhere", "paid", "paid").await;
@@ -251,12 +245,8 @@ pub(super) async fn plant(house: &House) -> Found {
     expect("customer_mismatch", &elsewhere);
 
     let returned = attempt(book, "returned", "paid", "paid").await;
-    set_imp_uid(
-        book,
-        &returned,
-        &stranger.charge("returned", &returned, 9900).await,
-    )
-    .await;
+    let imp_uid = stranger.charge("returned", &returned, 9900).await;
+    set_imp_uid(book, &returned, &imp_uid).await;
     stranger.cancel(&returned, 900).await;
     expect("cancelled_there", &returned);
 
@@ -293,7 +283,7 @@ pub(super) fn audit(house: &House, arguments: &[&str]) -> Command {
     command
         .env_clear()
         .current_dir(std::env::temp_dir())
-        .env("DATABASE_URL", &house.book.url)
+        .env("DATABASE_URL", &house.url)
         .env("BILLD__GATEWAY__BASE_URL", house.sandbox.base_url())
         .env("BILLD__GATEWAY__IMP_KEY", sandbox::IMP_KEY)
         .env("BILLD__GATEWAY__IMP_SECRET", sandbox::IMP_SECRET)
@@ -303,6 +293,19 @@ pub(super) fn audit(house: &House, arguments: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// An audit until tomorrow, to its end.
+pub(super) async fn audited(house: &House, options: &[&str]) -> Output {
+    let to = tomorrow(house).await;
+    let mut command = audit(house, &["audit", "--to", &to]);
+    command.args(options).output().unwrap()
+}
+
+/// The audit that was cut short, to its end.
+pub(super) fn resumed(house: &House, options: &[&str]) -> Output {
+    let mut command = audit(house, &["audit", "--resume"]);
+    command.args(options).output().unwrap()
 }
 
 pub(super) fn report(output: &Output) -> Value {

@@ -1,4 +1,5 @@
 mod ladder;
+mod look_up;
 mod properties;
 
 use super::*;
@@ -90,9 +91,19 @@ fn declined(class: DeclineClass) -> ChargeOutcome {
     ChargeOutcome::Declined(decline(class))
 }
 
-fn retry_after(wait: Duration, took_rung: bool) -> Decision {
+/// Tried again later, one rung up.
+fn climb(wait: Duration) -> Decision {
+    let took_rung = true;
     Decision::Retry { wait, took_rung }
 }
+
+/// Tried again later, on the same rung.
+fn stay(wait: Duration) -> Decision {
+    let took_rung = false;
+    Decision::Retry { wait, took_rung }
+}
+
+const LADDER_ENDED: Decision = Decision::GiveUp(GiveUpReason::LadderEnded);
 
 /// An answer long after the settle time, to a first question.
 fn settled() -> Question {
@@ -132,15 +143,11 @@ fn a_paid_cycle_advances_even_on_the_last_attempt() {
 #[test]
 fn each_soft_decline_takes_the_next_rung_until_the_ladder_ends() {
     let outcome = declined(DeclineClass::SoftFunds);
-    check(&outcome, history(1, 0), retry_after(DAY, true));
-    check(&outcome, history(2, 1), retry_after(days(3), true));
+    check(&outcome, history(1, 0), climb(DAY));
+    check(&outcome, history(2, 1), climb(days(3)));
     // Attempts that took no rung do not use up the ladder.
-    check(&outcome, history(40, 3), retry_after(days(7), true));
-    check(
-        &outcome,
-        history(5, 4),
-        Decision::GiveUp(GiveUpReason::LadderEnded),
-    );
+    check(&outcome, history(40, 3), climb(days(7)));
+    check(&outcome, history(5, 4), LADDER_ENDED);
 }
 
 #[test]
@@ -150,9 +157,8 @@ fn every_class_climbs_its_own_ladder_from_the_same_rung() {
         (DeclineClass::Unclear, days(2)),
         (DeclineClass::Unspecified, DAY),
     ] {
-        check(&declined(class), history(1, 0), retry_after(wait, true));
-        let ended = Decision::GiveUp(GiveUpReason::LadderEnded);
-        check(&declined(class), history(2, 1), ended);
+        check(&declined(class), history(1, 0), climb(wait));
+        check(&declined(class), history(2, 1), LADDER_ENDED);
     }
 }
 
@@ -173,77 +179,40 @@ fn a_hard_decline_gives_up_at_once_unless_the_merchant_says_otherwise() {
             history(1, 0),
             Decision::GiveUp(GiveUpReason::HardDecline),
         );
-        assert_eq!(
-            decide(&stubborn, &outcome, history(1, 0)),
-            retry_after(days(7), true)
-        );
-        assert_eq!(
-            decide(&stubborn, &outcome, history(2, 1)),
-            Decision::GiveUp(GiveUpReason::LadderEnded)
-        );
+        assert_eq!(decide(&stubborn, &outcome, history(1, 0)), climb(days(7)));
+        assert_eq!(decide(&stubborn, &outcome, history(2, 1)), LADDER_ENDED);
     }
 }
 
 #[test]
 fn an_outage_takes_no_rung_and_its_last_wait_repeats() {
     let outcome = declined(DeclineClass::SoftTemp);
-    check(
-        &outcome,
-        history(1, 0),
-        retry_after(Duration::from_mins(30), false),
-    );
-    check(
-        &outcome,
-        history(3, 1),
-        retry_after(Duration::from_hours(2), false),
-    );
-    check(
-        &outcome,
-        history(50, 1),
-        retry_after(Duration::from_hours(6), false),
-    );
+    check(&outcome, history(1, 0), stay(Duration::from_mins(30)));
+    check(&outcome, history(3, 1), stay(Duration::from_hours(2)));
+    check(&outcome, history(50, 1), stay(Duration::from_hours(6)));
     let impatient = Policy {
         soft_temp: Ladder::default(),
         ..policy()
     };
-    assert_eq!(
-        decide(&impatient, &outcome, history(1, 0)),
-        Decision::GiveUp(GiveUpReason::LadderEnded)
-    );
+    assert_eq!(decide(&impatient, &outcome, history(1, 0)), LADDER_ENDED);
 }
 
 #[test]
 fn a_fault_of_the_merchants_contract_costs_the_customer_nothing() {
-    check(
-        &declined(DeclineClass::Config),
-        history(7, 2),
-        retry_after(HOUR, false),
-    );
+    check(&declined(DeclineClass::Config), history(7, 2), stay(HOUR));
 }
 
 #[test]
 fn a_request_that_never_left_backs_off_up_to_a_limit() {
     let outcome = ChargeOutcome::NotSent(NotSent::LeaseTooShort);
-    check(
-        &outcome,
-        history(1, 0),
-        retry_after(Duration::from_secs(10), false),
-    );
-    check(
-        &outcome,
-        history(98, 1),
-        retry_after(Duration::from_secs(10), false),
-    );
+    check(&outcome, history(1, 0), stay(Duration::from_secs(10)));
+    check(&outcome, history(98, 1), stay(Duration::from_secs(10)));
     for (not_sent, wait) in [(3, 80), (97, 600), (u16::MAX, 600)] {
         let history = History {
             not_sent,
             ..history(1, 0)
         };
-        check(
-            &outcome,
-            history,
-            retry_after(Duration::from_secs(wait), false),
-        );
+        check(&outcome, history, stay(Duration::from_secs(wait)));
     }
     let hasty = Policy {
         not_sent: Backoff {
@@ -252,10 +221,7 @@ fn a_request_that_never_left_backs_off_up_to_a_limit() {
         },
         ..policy()
     };
-    assert_eq!(
-        decide(&hasty, &outcome, history(1, 0)),
-        retry_after(SECOND, false)
-    );
+    assert_eq!(decide(&hasty, &outcome, history(1, 0)), stay(SECOND));
 }
 
 #[test]
@@ -304,141 +270,4 @@ fn asking_never_ends_even_without_a_ladder() {
         ..settled()
     };
     check_lookup(Err(()), question, Decision::Ask { wait: DAY });
-}
-
-#[test]
-fn a_payment_that_is_found_is_a_payment_at_any_age() {
-    for age in [Duration::ZERO, Duration::from_hours(3), days(400)] {
-        let question = Question { age, ..settled() };
-        let found = decide_lookup(
-            &policy(),
-            Ok(&Lookup::Paid(payment())),
-            &question,
-            history(1, 0),
-        );
-        assert_eq!(
-            found,
-            (Some(ChargeOutcome::Paid(payment())), Decision::Advance)
-        );
-    }
-}
-
-/// Hazard: a failed record of an earlier request under the same number is taken for the answer to
-/// ours, which is approved a moment later; the next attempt has a new number, and charges again.
-#[test]
-fn a_failed_record_is_a_refusal_only_after_the_settle_time() {
-    for class in [
-        DeclineClass::SoftFunds,
-        DeclineClass::HardCard,
-        DeclineClass::Unclear,
-    ] {
-        let lookup = Lookup::Failed {
-            decline: decline(class),
-            records: 1,
-        };
-        let early = Question {
-            age: Duration::from_secs(7_199),
-            not_found: 0,
-            ..settled()
-        };
-        check_lookup(Ok(&lookup), early, Decision::Ask { wait: SECOND });
-        let late = Question {
-            age: Duration::from_hours(2),
-            ..settled()
-        };
-        let (outcome, decision) = decide_lookup(&policy(), Ok(&lookup), &late, history(1, 0));
-        assert_eq!(outcome, Some(declined(class)));
-        assert_eq!(decision, decide(&policy(), &declined(class), history(1, 0)));
-    }
-}
-
-#[test]
-fn not_found_is_believed_only_late_and_only_twice() {
-    let lookup = Ok(&Lookup::NotFound);
-    check_lookup(lookup, settled(), Decision::SendAgain);
-    let once = Question {
-        not_found: 1,
-        ..settled()
-    };
-    check_lookup(lookup, once, Decision::Ask { wait: MINUTE });
-    let early = Question {
-        age: HOUR,
-        not_found: 9,
-        asks: 9,
-        ..settled()
-    };
-    check_lookup(lookup, early, Decision::Ask { wait: HOUR });
-}
-
-#[test]
-fn a_question_never_sleeps_past_the_end_of_the_settle_time() {
-    for (age, wait) in [
-        (HOUR, HOUR),
-        (Duration::from_mins(119), MINUTE),
-        (Duration::from_millis(7_199_997), SECOND),
-        (Duration::from_hours(2), MINUTE),
-    ] {
-        let question = Question {
-            age,
-            asks: 100,
-            not_found: 1,
-            sends: 1,
-        };
-        check_lookup(Ok(&Lookup::NotFound), question, Decision::Ask { wait });
-    }
-}
-
-#[test]
-fn an_attempt_that_is_not_found_is_sent_a_bounded_number_of_times() {
-    let sent_out = Question {
-        sends: 2,
-        ..settled()
-    };
-    check_lookup(
-        Ok(&Lookup::NotFound),
-        sent_out,
-        Decision::Park { wait: DAY },
-    );
-    let careful = Policy {
-        on_not_found: NotFoundPolicy::Park,
-        ..policy()
-    };
-    let answer = decide_lookup(&careful, Ok(&Lookup::NotFound), &settled(), history(1, 0));
-    assert_eq!(answer, (None, Decision::Park { wait: DAY }));
-}
-
-#[test]
-fn a_record_that_contradicts_the_request_waits_for_a_person() {
-    let lookup = Lookup::Unclear(unknown(UnknownReason::Mismatch));
-    check_lookup(Ok(&lookup), settled(), Decision::Park { wait: DAY });
-    let lookup = Lookup::Unclear(unknown(UnknownReason::NotFinal));
-    check_lookup(Ok(&lookup), settled(), Decision::Ask { wait: MINUTE });
-}
-
-/// Hazard: the first request was refused and the second one, under the same number, approved; the books
-/// show only the refusal yet, and a new number charges again.
-#[test]
-fn an_attempt_that_left_twice_is_not_declined_by_one_record() {
-    let failed = |records| Lookup::Failed {
-        decline: decline(DeclineClass::SoftFunds),
-        records,
-    };
-    let left_twice = Question {
-        sends: 2,
-        not_found: 3,
-        ..settled()
-    };
-    // As if nothing had been found: here it has left as often as it may.
-    let park = decide_lookup(&policy(), Ok(&Lookup::NotFound), &left_twice, history(1, 0));
-    let answer = decide_lookup(&policy(), Ok(&failed(1)), &left_twice, history(1, 0));
-    assert_eq!(answer, park);
-    let at_first = Question {
-        not_found: 1,
-        ..left_twice
-    };
-    let (outcome, decision) = decide_lookup(&policy(), Ok(&failed(1)), &at_first, history(1, 0));
-    assert_eq!(outcome, None);
-    assert!(matches!(decision, Decision::Ask { .. }), "{decision:?}");
-    let (outcome, _) = decide_lookup(&policy(), Ok(&failed(2)), &left_twice, history(1, 0));
-    assert_eq!(outcome, Some(declined(DeclineClass::SoftFunds)));
 }

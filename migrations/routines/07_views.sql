@@ -24,17 +24,6 @@ where c.due_at < c.until_before;
 comment on view billd.time_billed_twice is
     'Times that two debts of a subscription pay for. Must be empty; a payment that came to light late may put a row here: give it back.';
 
-create or replace view billd.asked_for as
-select merchant_uid, 'attempt'::text as made_by, subscription_id, period, state, amount, currency,
-       customer_uid, imp_uid, cancelled_amount, started_at as asked_at
-from billd.charge_attempt
-union all
-select merchant_uid, 'hand', null, null, state, amount, currency,
-       customer_uid, imp_uid, cancelled_amount, started_at
-from billd.hand_charge;
-comment on view billd.asked_for is
-    'Every request for money that billd made, by whom: the one place that says whether a merchant_uid is ours.';
-
 create or replace view billd.under_way as
 select a.*
 from billd.subscription s
@@ -79,12 +68,6 @@ select 'stuck', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result
        'void the billing_cycle of this period'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99
-union all
-select 'hand_charge', null, h.merchant_uid, h.started_at, coalesce(h.reason, 'started'), h.message,
-       case when h.parked_at is null then 'billd is asking the gateway; nothing to do yet'
-            else 'look the payment up in the console; see OPERATIONS.md, parked charges' end
-from billd.hand_charge h
-where h.state = 'unknown'
 union all
 select 'refund', null, r.merchant_uid, r.started_at, coalesce(r.reason, 'started'), r.message,
        case when r.parked_at is null then 'billd is looking at the payment; nothing to do yet'

@@ -1,0 +1,81 @@
+//! What every duty of the engine works with.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::dunning::Policy;
+use crate::engine::figures::Figures;
+use crate::engine::limits::Limits;
+use crate::engine::liveness::Liveness;
+use crate::engine::rate_limiter::{RateLimiter, Slot};
+use crate::engine::recorder::Recorder;
+use crate::engine::report;
+use crate::store::{Store, StoreError};
+
+/// Shared by all duties.
+pub(super) struct Context<G> {
+    pub(super) store: Store,
+    pub(super) gateway: G,
+    pub(super) policy: Policy,
+    pub(super) limits: Limits,
+    pub(super) rate_limiter: RateLimiter,
+    pub(super) recorder: Recorder,
+    pub(super) figures: Figures,
+    pub(super) liveness: Liveness,
+    /// Charges and questions under way.
+    pub(super) tasks: TaskTracker,
+    /// Cancelled when nothing new may begin.
+    pub(super) stopping: CancellationToken,
+}
+
+impl<G> Context<G> {
+    /// A slot for one request whose lease is yet to begin, in the first half of what a call leaves free of
+    /// it. `None` if there is none.
+    pub(super) async fn slot_for_one(&self) -> Result<Option<Slot>, StoreError> {
+        let room = self.limits.lease.saturating_sub(self.limits.call);
+        let within = room.checked_div(2).unwrap_or_default();
+        self.rate_limiter.reserve_one(within).await
+    }
+
+    /// Derives again what follows for the rows that ask for it.
+    pub(super) async fn recheck_all(&self) -> Result<(), StoreError> {
+        loop {
+            let pace = self.limits.catch_up_pace;
+            let rechecked = self.store.recheck(RECHECK_ROWS, pace).await?;
+            for one in &rechecked {
+                report::rechecked(one);
+            }
+            if !rechecked.iter().any(|one| one.moved) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until nothing is under way, or until a stop has been waiting for it long enough.
+    pub(super) async fn settle_down(&self) {
+        self.tasks.close();
+        let overdue = async {
+            self.stopping.cancelled().await;
+            sleep(self.limits.drain).await;
+        };
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = overdue => {}
+        }
+        self.tasks.reopen();
+    }
+
+    /// Ends when nothing could be written down for this long.
+    pub(super) async fn recording_fails_for(&self, limit: Duration) {
+        let fails = || self.recorder.health().failing_for();
+        while fails().is_none_or(|lasts| lasts < limit) {
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Rows per look at what has to be derived again.
+const RECHECK_ROWS: u32 = 200;

@@ -1,0 +1,85 @@
+//! What is counted of the engine's work: for the metrics, and for the line that ends a sweep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::attempt::ChargeOutcome;
+use crate::domain::claim::{Claim, Recorded};
+use crate::domain::one_off::Purpose;
+use crate::engine::circuit_breaker::Change;
+use crate::engine::report;
+use crate::metrics::{Metrics, Tally};
+
+/// The counters of one process.
+pub(super) struct Figures {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tally: Tally,
+}
+
+impl Figures {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            tally: Tally::default(),
+        }
+    }
+
+    /// What became of an attempt, and of writing it down.
+    pub(super) fn outcome(&self, outcome: &ChargeOutcome) {
+        let (word, class) = report::words(Some(outcome));
+        self.metrics.count_outcome(word, class);
+        self.tally.count(word);
+    }
+
+    /// A claim that was lost, and money that moved under it.
+    pub(super) fn recorded(&self, recorded: Option<Recorded>) {
+        if let Some(Recorded::Stale { paid_written }) = recorded {
+            self.metrics.stale_fences.inc();
+            if paid_written {
+                self.metrics.late_payments.inc();
+            }
+        }
+    }
+
+    /// How long after its debt fell due the first request for it was begun.
+    pub(super) fn lag(&self, claim: &Claim) {
+        let history = claim.history;
+        if claim.purpose == Purpose::Debt && history.attempt_no.get() == 1 && history.not_sent == 0
+        {
+            self.metrics.lag.observe(claim.late.as_secs_f64());
+        }
+    }
+
+    /// A call to the gateway.
+    pub(super) fn call(&self, name: &'static str, took: Duration) {
+        self.metrics.time_call(name, took);
+    }
+
+    /// Charging has stopped or goes on.
+    pub(super) fn breaker(&self, change: Change) {
+        match change {
+            Change::None => {}
+            Change::Opened { .. } => {
+                self.metrics.circuit_open.set(1);
+            }
+            Change::Closed => {
+                self.metrics.circuit_open.set(0);
+            }
+        }
+    }
+
+    /// Counts a call under way, until the guard is dropped.
+    pub(super) fn in_flight(&self) -> InFlight<'_> {
+        self.metrics.in_flight.inc();
+        InFlight(&self.metrics)
+    }
+}
+
+/// A call under way.
+pub(super) struct InFlight<'a>(&'a Metrics);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}
