@@ -173,29 +173,26 @@ impl Store {
         let rows = self.within(statement).await?;
         let mut recorded: HashMap<String, Recorded> = HashMap::with_capacity(rows.len());
         for row in rows {
-            let state = columns.state_of(&row.merchant_uid);
+            let wanted = columns.state_of(&row.merchant_uid);
             // A one-off charge has nothing to move.
-            let what = if row.moved || row.written && row.is_one_off {
-                Recorded::Moved
-            } else if !row.written && row.state_before.as_deref() == state {
-                Recorded::Already
-            } else {
-                Recorded::Stale {
-                    paid_written: row.written && state == Some("paid"),
-                }
+            let is_done = row.moved || row.written && row.is_one_off;
+            let is_known = !row.written && row.state_before.as_deref() == wanted;
+            let what = match (is_done, is_known) {
+                (true, _) => Recorded::Moved,
+                (false, true) => Recorded::Already,
+                (false, false) => Recorded::Stale {
+                    paid_written: row.written && wanted == Some("paid"),
+                },
             };
             recorded.insert(row.merchant_uid, what);
         }
+        let lost = Recorded::Stale {
+            paid_written: false,
+        };
+        let of = |answer: &Answer| recorded.get(answer.key.merchant_uid.as_str());
         Ok(answers
             .iter()
-            .map(|answer| {
-                recorded
-                    .get(answer.borrow().key.merchant_uid.as_str())
-                    .copied()
-                    .unwrap_or(Recorded::Stale {
-                        paid_written: false,
-                    })
-            })
+            .map(|answer| of(answer.borrow()).copied().unwrap_or(lost))
             .collect())
     }
 }

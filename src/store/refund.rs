@@ -78,6 +78,60 @@ pub struct OpenRefund {
     pub booked: i64,
 }
 
+struct OpenRow {
+    id: Uuid,
+    merchant_uid: String,
+    imp_uid: String,
+    amount: i64,
+    currency: String,
+    payment_amount: i64,
+    checksum: i64,
+    tax_free: Option<i64>,
+    vat_amount: Option<i64>,
+    note: Option<String>,
+    fence: i64,
+    asks: i16,
+    unchanged: i16,
+    parked: bool,
+    age_seconds: f64,
+    reason: Option<String>,
+    customer_uid: Option<String>,
+    booked: i64,
+}
+
+impl OpenRow {
+    fn into_refund(self) -> Result<OpenRefund, StoreError> {
+        let customer_uid = self.customer_uid.map(CustomerUid::parse);
+        Ok(OpenRefund {
+            key: RefundKey {
+                id: self.id,
+                fence: self.fence,
+            },
+            request: RefundRequest {
+                merchant_uid: merchant_uid(&self.merchant_uid)?,
+                imp_uid: ImpUid::parse(self.imp_uid).map_err(corrupt)?,
+                amount: self.amount,
+                checksum: self.checksum,
+                payment_amount: self.payment_amount,
+                currency: Currency::parse(&self.currency).map_err(corrupt)?,
+                tax_free: self.tax_free,
+                vat_amount: self.vat_amount,
+                note: self.note,
+            },
+            customer_uid: customer_uid.transpose().map_err(corrupt)?,
+            question: Question {
+                age: seconds(self.age_seconds),
+                asks: u16::try_from(self.asks).unwrap_or_default(),
+                not_found: u16::try_from(self.unchanged).unwrap_or_default(),
+                sends: 1,
+            },
+            parked: self.parked,
+            reason: self.reason,
+            booked: self.booked,
+        })
+    }
+}
+
 /// A state that a refund can be brought to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefundState {
@@ -229,7 +283,8 @@ impl Store {
         rows_max: u32,
         lease: Duration,
     ) -> Result<Vec<OpenRefund>, StoreError> {
-        let statement = sqlx::query!(
+        let statement = sqlx::query_as!(
+            OpenRow,
             r#"-- store::claim_open_refund
             with open as materialized (
                 select r.id, r.merchant_uid, r.state, r.reason
@@ -260,38 +315,7 @@ impl Store {
         )
         .fetch_all(&self.pool);
         let rows = self.within(statement).await?;
-        rows.into_iter()
-            .map(|row| {
-                let customer_uid = row.customer_uid.map(CustomerUid::parse);
-                Ok(OpenRefund {
-                    key: RefundKey {
-                        id: row.id,
-                        fence: row.fence,
-                    },
-                    request: RefundRequest {
-                        merchant_uid: merchant_uid(&row.merchant_uid)?,
-                        imp_uid: ImpUid::parse(row.imp_uid).map_err(corrupt)?,
-                        amount: row.amount,
-                        checksum: row.checksum,
-                        payment_amount: row.payment_amount,
-                        currency: Currency::parse(&row.currency).map_err(corrupt)?,
-                        tax_free: row.tax_free,
-                        vat_amount: row.vat_amount,
-                        note: row.note,
-                    },
-                    customer_uid: customer_uid.transpose().map_err(corrupt)?,
-                    question: Question {
-                        age: seconds(row.age_seconds),
-                        asks: u16::try_from(row.asks).unwrap_or_default(),
-                        not_found: u16::try_from(row.unchanged).unwrap_or_default(),
-                        sends: 1,
-                    },
-                    parked: row.parked,
-                    reason: row.reason,
-                    booked: row.booked,
-                })
-            })
-            .collect()
+        rows.into_iter().map(OpenRow::into_refund).collect()
     }
 
     /// Makes every refund whose fate is unknown due to be looked at now.
