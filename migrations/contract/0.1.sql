@@ -19,3 +19,23 @@ drop view if exists billd.asked_for;
 drop view if exists billd.hand_charge;
 drop table if exists billd.hand_charge_moved;
 drop function if exists billd_internal.begin_one_off_of_0_1();
+drop trigger if exists subscription_of_0_1_has_its_end on billd.subscription;
+drop function if exists billd_internal.end_move_of_0_1();
+drop procedure if exists billd_internal.fill_time(int);
+
+-- Only once: each of these locks the whole table.
+do $$
+begin
+    if exists (
+        select from pg_attribute
+        where attrelid = 'billd.subscription'::regclass and attname = 'paused_at' and not attisdropped
+    ) then
+        alter table billd.subscription
+            alter column settled_until set not null,
+            alter column catch_up set not null,
+            drop column paused_at,
+            drop column resumed_at;
+        alter table billd.billing_cycle alter column until_at set not null;
+    end if;
+end
+$$;

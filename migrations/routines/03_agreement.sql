@@ -7,25 +7,80 @@
 -- Order of locks, for all who lock more than one: subscription, then billing_cycle, then charge_attempt. Whoever
 -- holds a later one and wants an earlier one must not wait (skip locked).
 
+create or replace function billd_internal.is_zone(zone text) returns boolean
+language plpgsql stable
+as $$
+begin
+    return now() at time zone zone is not null;
+exception
+    when invalid_parameter_value then
+        return false;
+end
+$$;
+comment on function billd_internal.is_zone(text) is 'Whether this server can read a time zone.';
+
+create or replace function billd_internal.try_zone(zone text) returns void
+language plpgsql stable
+as $$
+begin
+    if not billd_internal.is_zone(zone) then
+        raise exception 'this server knows no time zone %', zone
+            using errcode = 'check_violation', constraint = 'time_zone_is_known',
+                  hint = 'pg_timezone_names lists them; Asia/Seoul is one.';
+    end if;
+end
+$$;
+comment on function billd_internal.try_zone(text) is
+    'Refuses a time zone that the server can''t read, when it is written and not when it is needed.';
+
 create or replace function billd_internal.subscription_fill() returns trigger
 language plpgsql
 as $$
+declare
+    now timestamptz := billd.now();
 begin
-    if new.anchor_at is null then
-        new.anchor_at := coalesce(new.next_charge_at, billd.now());
-    elsif new.next_charge_at is null and new.anchor_at < billd.now() and new.state = 'active' then
+    perform billd_internal.try_zone(new.time_zone);
+    new.settled_until := coalesce(new.settled_until, new.trial_until, new.paid_until);
+    if new.settled_until is null and new.anchor_at < now and new.next_charge_at is null and new.state = 'active' then
         raise exception 'anchor_at lies in the past, so next_charge_at must say when the next charge is'
             using errcode = 'check_violation', constraint = 'next_charge_at_is_known',
-                  hint = 'Without it every period since anchor_at would be charged. For the first charge now, leave both out.';
+                  hint = 'Without it every period since anchor_at would be charged. For the first charge now, leave both out; or say in paid_until until when it is paid.';
     end if;
-    new.next_charge_at := coalesce(new.next_charge_at, new.anchor_at);
+    new.anchor_at := coalesce(new.anchor_at, new.settled_until, new.next_charge_at, now);
+    new.next_charge_at := coalesce(new.next_charge_at, billd_internal.period_start(
+        new.anchor_at, new.billing_day, new.interval_unit, new.time_zone,
+        coalesce(new.settled_until, new.anchor_at)));
     new.due_at := coalesce(new.due_at, new.next_charge_at);
-    new.period := coalesce(new.period, (new.due_at at time zone new.time_zone)::date);
+    new.settled_until := coalesce(new.settled_until, new.due_at);
+    if new.due_at < new.settled_until then
+        raise exception 'the first period would begin at %, but all before % is paid or free', new.due_at, new.settled_until
+            using errcode = 'check_violation', constraint = 'no_time_is_billed_twice',
+                  hint = 'Leave next_charge_at out: it follows from paid_until or trial_until.';
+    elsif new.due_at <> billd_internal.period_start(
+        new.anchor_at, new.billing_day, new.interval_unit, new.time_zone, new.due_at)
+    then
+        raise exception 'next_charge_at is not on a day on which periods begin'
+            using errcode = 'check_violation', constraint = 'next_charge_at_is_on_the_billing_day',
+                  hint = 'That day is the anchor''s, or billing_day. Leave anchor_at out if periods begin on the day of next_charge_at.';
+    end if;
+    -- A trial has the name of the day on which it begins.
+    new.period := coalesce(new.period, greatest((new.due_at at time zone new.time_zone)::date,
+        case when new.trial_until > now then (now at time zone new.time_zone)::date + 1 end));
+    new.paid_until := greatest(new.paid_until, new.trial_until);
+    new.until_at := coalesce(new.until_at, billd_internal.period_end(new.anchor_at, new.billing_day,
+        new.interval_unit, new.interval_count, new.time_zone, new.due_at));
+    if new.catch_up is null and new.state = 'active' and new.until_at <= now then
+        raise exception 'whole periods lie between % and now', new.due_at
+            using errcode = 'check_violation', constraint = 'catch_up_is_said',
+                  hint = 'Say in catch_up what becomes of them: all (charge each), latest (the present one alone), none, or hold.';
+    end if;
+    new.catch_up := coalesce(new.catch_up, 'all');
+    new.adjusted := not billd_internal.is_plain(new);
     return new;
 end
 $$;
 comment on function billd_internal.subscription_fill() is
-    'Derives anchor_at, next_charge_at, due_at and period of a new subscription from what was given.';
+    'Derives the schedule of a new subscription (when its first period begins and ends) from what was given.';
 create or replace trigger subscription_fill before insert on billd.subscription
     for each row execute function billd_internal.subscription_fill();
 
@@ -54,54 +109,6 @@ create or replace trigger subscriptions_are_kept before truncate on billd.subscr
     for each statement
     execute function billd_internal.refuse(
         'subscriptions are kept: debts refer to them', 'Set state to cancelled to end one.');
-
-create or replace function billd_internal.subscription_state_changed() returns trigger
-language plpgsql
-as $$
-declare
-    tries_again boolean := new.state = 'active' and old.state = 'past_due';
-    resumes boolean := new.state = 'active' and old.state in ('paused', 'cancelled');
-    goes_on boolean := true;
-begin
-    if tries_again then
-        -- The card was mended: the same debt again, from the first rung.
-        if new.attempts >= 99 and exists (
-            select from billd.billing_cycle c
-            where c.subscription_id = new.id and c.period = new.period and c.state <> 'void'
-        ) then
-            raise exception 'this period has used all of its 99 attempts'
-                using errcode = 'check_violation', constraint = 'attempts_are_at_most_99',
-                      hint = 'Void its billing_cycle first; the next period then starts anew.';
-        end if;
-        update billd.billing_cycle
-        set state = 'due', closed_at = null, reason = null
-        where subscription_id = new.id and period = new.period and state = 'uncollectible';
-        goes_on := found;
-    elsif new.state = 'cancelled' then
-        update billd.billing_cycle c
-        set state = 'void', closed_at = billd.now(), reason = 'the subscription was cancelled'
-        where c.subscription_id = new.id and c.state in ('due', 'uncollectible')
-          and not billd_internal.has_open_attempt(c.subscription_id, c.period);
-    end if;
-    update billd.subscription s
-    set paused_at = case when old.state = 'active' then billd.now() else s.paused_at end,
-        resumed_at = case when new.state = 'active' then billd.now() else s.resumed_at end,
-        recheck = s.recheck or resumes or not goes_on,
-        state_reason = case when not (resumes or tries_again) then s.state_reason end,
-        declines = case when tries_again then 0 else s.declines end,
-        next_charge_at = case
-            when tries_again then coalesce(s.next_charge_at, billd.now())
-            else s.next_charge_at
-        end
-    where s.id = new.id;
-    return null;
-end
-$$;
-comment on function billd_internal.subscription_state_changed() is
-    'Lets a plain update of state do what a person means by it: resume, try again, cancel.';
-create or replace trigger subscription_state_changed after update on billd.subscription
-    for each row when (old.state <> new.state)
-    execute function billd_internal.subscription_state_changed();
 
 create or replace function billd_internal.subscription_moved_during_attempt() returns trigger
 language plpgsql

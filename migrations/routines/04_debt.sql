@@ -20,6 +20,64 @@ create or replace trigger billing_cycle_belongs_to_a_subscription after insert o
     for each row when (coalesce(current_setting('billd.writer', true), '') not in ('claim', 'claim_due'))
     execute function billd_internal.billing_cycle_belongs();
 
+create or replace function billd_internal.billing_cycle_fill() returns trigger
+language plpgsql
+as $$
+begin
+    select case when s.period = new.period and s.due_at = new.due_at then s.until_at
+        else billd_internal.period_end(
+            s.anchor_at, s.billing_day, s.interval_unit, s.interval_count, s.time_zone, new.due_at) end
+    into new.until_at
+    from billd.subscription s where s.id = new.subscription_id;
+    if not found then
+        raise exception 'there is no subscription %', new.subscription_id
+            using errcode = 'foreign_key_violation', constraint = 'billing_cycle_belongs_to_a_subscription',
+                  schema = tg_table_schema, table = tg_table_name;
+    end if;
+    return new;
+end
+$$;
+comment on function billd_internal.billing_cycle_fill() is 'Derives the end of the time that a debt pays for.';
+create or replace trigger billing_cycle_fill before insert on billd.billing_cycle
+    for each row when (new.until_at is null)
+    execute function billd_internal.billing_cycle_fill();
+
+create or replace function billd_internal.billing_cycle_overlaps() returns trigger
+language plpgsql
+as $$
+begin
+    if exists (
+        select from billd.billing_cycle c
+        where c.subscription_id = new.subscription_id and c.period <> new.period and c.state <> 'void'
+          and c.due_at < new.until_at and c.until_at > new.due_at
+    ) or new.state in ('due', 'unresolved') and not exists (
+        select from billd.subscription s
+        where s.id = new.subscription_id and (s.period, s.due_at) = (new.period, new.due_at)
+    ) then
+        raise exception 'the time from % to % is billed already, or not next in turn', new.due_at, new.until_at
+            using errcode = 'check_violation', constraint = tg_name,
+                  schema = tg_table_schema, table = tg_table_name,
+                  hint = 'Only the current period of a subscription can become a debt. To ask for more, add to its amount.';
+    end if;
+    return null;
+end
+$$;
+comment on function billd_internal.billing_cycle_overlaps() is
+    'Law: no time is billed twice. billd''s own statements compare with the cursor in the subscription''s row instead.';
+create or replace trigger billing_cycle_bills_no_time_twice after insert on billd.billing_cycle
+    for each row
+    when (new.state <> 'void'
+          and coalesce(current_setting('billd.writer', true), '') not in ('claim', 'claim_due', 'plan'))
+    execute function billd_internal.billing_cycle_overlaps();
+create or replace trigger billing_cycle_keeps_its_time after update on billd.billing_cycle
+    for each row
+    when (((old.due_at, old.until_at) is distinct from (new.due_at, new.until_at)
+              or old.state = 'void' and new.state in ('due', 'unresolved'))
+          and coalesce(current_setting('billd.writer', true), '') = '')
+    execute function billd_internal.refuse(
+        'a debt keeps the time that it pays for, and one that was closed without a charge stays closed',
+        'Change the subscription: from its next period on it is counted anew.');
+
 create or replace trigger billing_cycle_stays_what_it_is after update on billd.billing_cycle
     for each row
     when ((old.subscription_id, old.period) is distinct from (new.subscription_id, new.period))

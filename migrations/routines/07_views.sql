@@ -10,6 +10,20 @@ group by a.subscription_id, a.period
 having count(*) > 1;
 comment on view billd.paid_twice is 'Debts for which money moved more than once. Must be empty; give the surplus back.';
 
+create or replace view billd.time_billed_twice as
+select c.subscription_id, c.before as period, c.period as other_period, c.due_at as from_at,
+       least(c.until_at, c.until_before) as until_at
+from (
+    select c.*, lag(c.period) over debts as before,
+        max(c.until_at) over (partition by c.subscription_id order by c.due_at, c.period
+            rows between unbounded preceding and 1 preceding) as until_before
+    from billd.billing_cycle c where c.state <> 'void'
+    window debts as (partition by c.subscription_id order by c.due_at, c.period)
+) c
+where c.due_at < c.until_before;
+comment on view billd.time_billed_twice is
+    'Times that two debts of a subscription pay for. Must be empty; a payment that came to light late may put a row here: give it back.';
+
 create or replace view billd.under_way as
 select a.*
 from billd.subscription s
@@ -44,6 +58,11 @@ select 'stuck', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result
        'set next_charge_at'
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and not s.recheck
+  and s.held is null
+union all
+select 'held', s.id, null, s.due_at, s.held, null, 'decide, and set held to null, or catch_up to what becomes of it'
+from billd.subscription s
+where s.held is not null
 union all
 select 'stuck', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result_at, 'all 99 attempts are used', null,
        'void the billing_cycle of this period'

@@ -44,3 +44,14 @@ as $$
 $$;
 comment on function billd_internal.cycle_state(text, text, text) is
     'The state of a debt after an attempt for it. A debt of a subscription that was cancelled meanwhile is not asked for again.';
+
+create or replace function billd_internal.goes_on(
+    decision text, adjusted boolean, settled_until timestamptz, until_at timestamptz
+) returns boolean
+language sql immutable parallel safe
+as $$
+    select decision = 'advance' and not adjusted and coalesce(settled_until <= until_at, false)
+        and until_at < timestamptz '2099-12-30 00:00Z'
+$$;
+comment on function billd_internal.goes_on(text, boolean, timestamptz, timestamptz) is
+    'Whether a paid subscription goes on where its period ends. Else the re-plan says how.';

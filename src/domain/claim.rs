@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest};
-use crate::domain::calendar::Period;
 use crate::domain::dunning::{Decision, History, Question};
 use crate::domain::ids::{MerchantUid, SubscriptionId};
 use crate::domain::one_off::Purpose;
@@ -44,10 +43,6 @@ pub struct Claim {
     pub purpose: Purpose,
     /// The attempts of this cycle before.
     pub history: History,
-    /// The period that follows once this one is paid. Computed before the request leaves, so that
-    /// a row whose calendar is broken is never charged; `None` only in an attempt that had left
-    /// before its calendar broke.
-    pub next: Option<Period>,
     /// When the debt fell due, or the one-off charge was begun.
     pub due_at: Timestamp,
     /// How long after the debt fell due the claim was made.
@@ -83,8 +78,6 @@ pub struct Answer {
     pub outcome: Option<ChargeOutcome>,
     /// What follows.
     pub decision: Decision,
-    /// Where the subscription moves if the decision is to advance.
-    pub next: Option<Period>,
     /// How often in a row the gateway said that it knows nothing of it.
     pub not_found: u16,
 }

@@ -12,6 +12,5 @@ pub mod money;
 pub mod one_off;
 pub mod payment;
 pub mod rate_limit;
-pub mod recheck;
 pub mod refund;
 pub mod state;

@@ -63,6 +63,8 @@ pub enum CycleState {
     Unresolved,
     /// Money moved.
     Paid,
+    /// Nothing was to be charged: a trial, or a sum below what the gateway charges.
+    Free,
     /// Finally declined.
     Uncollectible,
     /// Closed without a charge: forgiven, cancelled, or passed over during a pause.
@@ -76,6 +78,7 @@ impl CycleState {
             "due" => Some(Self::Due),
             "unresolved" => Some(Self::Unresolved),
             "paid" => Some(Self::Paid),
+            "free" => Some(Self::Free),
             "uncollectible" => Some(Self::Uncollectible),
             "void" => Some(Self::Void),
             _ => None,

@@ -186,7 +186,6 @@ impl<G: Gateway> Charging<G> {
             key: claim.key.clone(),
             outcome: Some(outcome.clone()),
             decision,
-            next: claim.next,
             not_found: 0,
         });
         let queued = context.recorder.queue(Arc::clone(&answer)).await;
@@ -235,7 +234,6 @@ impl<G: Gateway> Charging<G> {
             key: bad.key,
             outcome: Some(ChargeOutcome::NotSent(NotSent::Unbuildable(bad.fault))),
             decision: Decision::GiveUp(GiveUpReason::BadRow),
-            next: None,
             not_found: 0,
         });
         let recorded = context.recorder.record(Arc::clone(&answer)).await;

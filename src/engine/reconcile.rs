@@ -164,7 +164,6 @@ impl<G: Gateway> Asking<G> {
             key: claim.key.clone(),
             outcome,
             decision,
-            next: claim.next,
             not_found,
         });
         // Counted from before the record is sent: if this attempt is to leave again, that is when
@@ -216,7 +215,6 @@ impl<G: Gateway> Asking<G> {
             key: claim.key.clone(),
             outcome,
             decision,
-            next: claim.next,
             not_found: 0,
         });
         let recorded = self.context.recorder.record(Arc::clone(&answer)).await;

@@ -265,14 +265,13 @@ fn tail(answer: &Answer) -> String {
         Some(ChargeOutcome::NotSent(why)) => format!(" ({why})"),
         Some(ChargeOutcome::Unknown(doubt)) => format!(" ({})", doubt.reason.as_str()),
     };
-    let follows = match (&answer.decision, answer.next) {
-        (Decision::Advance, Some(next)) => format!("; next period {}", next.date),
-        (Decision::Retry { wait, .. }, _) => format!("; again in {}", span(*wait)),
-        (Decision::Advance, None) | (Decision::GiveUp(GiveUpReason::OneOff), _) => String::new(),
-        (Decision::GiveUp(reason), _) => format!("; past due, {}", reason.as_str()),
-        (Decision::Ask { wait }, _) => format!("; asking in {}", span(*wait)),
-        (Decision::SendAgain, _) => "; sending the same merchant_uid again".to_owned(),
-        (Decision::Park { wait }, _) => {
+    let follows = match &answer.decision {
+        Decision::Advance | Decision::GiveUp(GiveUpReason::OneOff) => String::new(),
+        Decision::Retry { wait, .. } => format!("; again in {}", span(*wait)),
+        Decision::GiveUp(reason) => format!("; past due, {}", reason.as_str()),
+        Decision::Ask { wait } => format!("; asking in {}", span(*wait)),
+        Decision::SendAgain => "; sending the same merchant_uid again".to_owned(),
+        Decision::Park { wait } => {
             format!("; waiting for a person, asking in {}", span(*wait))
         }
     };

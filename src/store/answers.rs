@@ -27,8 +27,6 @@ pub(super) struct Columns {
     pub(super) decision: Vec<String>,
     pub(super) wait_seconds: Vec<f64>,
     pub(super) took_rung: Vec<bool>,
-    pub(super) next_period: Vec<Option<jiff_sqlx::Date>>,
-    pub(super) next_due_at: Vec<Option<jiff_sqlx::Timestamp>>,
     pub(super) give_up_reason: Vec<Option<String>>,
     pub(super) not_found: Vec<i16>,
     states: HashMap<String, &'static str>,
@@ -87,21 +85,10 @@ impl Columns {
             Decision::SendAgain => ("send_again", None, false, None),
             Decision::Park { wait } => ("park", Some(*wait), false, None),
         };
-        let next = match answer.decision {
-            Decision::Advance => answer.next,
-            Decision::Retry { .. }
-            | Decision::GiveUp(_)
-            | Decision::Ask { .. }
-            | Decision::SendAgain
-            | Decision::Park { .. } => None,
-        };
         self.decision.push(word.to_owned());
         self.wait_seconds
             .push(wait.unwrap_or_default().as_secs_f64());
         self.took_rung.push(took_rung);
-        self.next_period.push(next.map(|period| period.date.into()));
-        self.next_due_at
-            .push(next.map(|period| period.due_at.into()));
         self.give_up_reason
             .push(give_up.map(|reason| give_up_text(reason, answer)));
     }

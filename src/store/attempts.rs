@@ -164,8 +164,6 @@ impl Store {
             &columns.decision,
             &columns.wait_seconds,
             &columns.took_rung,
-            &columns.next_period as _,
-            &columns.next_due_at as _,
             &columns.give_up_reason as _,
             &columns.not_found,
             catch_up.as_secs_f64(),

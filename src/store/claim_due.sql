@@ -44,13 +44,15 @@ asked as materialized (
 ready as materialized (
     select a.*, k.now, greatest(a.fence + 1, k.fence) as claim_fence, (a.attempts + (not a.is_again)::int)::smallint
             as attempt_no, billd.merchant_uid(a.id, a.period, a.attempts + (not a.is_again)::int) as merchant_uid,
-        case a.debt_state when 'due' then true when 'new' then a.attempts = 0 else false end as may_begin
+        case a.debt_state when 'due' then true else a.debt_state = 'new' and a.attempts = 0 and not a.adjusted
+            and a.due_at >= a.settled_until and a.until_at > a.due_at
+            and (a.until_at > k.now or a.catch_up = 'all') end as may_begin
     from asked a, clock k
 ),
 debt as (
     insert into billd.billing_cycle
-        (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, opened_at)
-    select id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, now
+        (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, until_at, opened_at)
+    select id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, until_at, now
     from ready where may_begin and debt_state = 'new'
 ),
 begun as (
@@ -67,7 +69,7 @@ begun_again as (
     from ready r where r.may_begin and r.is_again and a.merchant_uid = r.merchant_uid
     returning a.merchant_uid
 ),
--- What can't begin (its debt is closed, or its name taken) is planned anew, and not met again by every claim.
+-- What can't begin (its debt is closed, its name taken, its time settled) is planned anew, and not met again by every claim.
 noted as (
     update billd.subscription s
     set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun
@@ -85,8 +87,7 @@ select
     n.claim_fence as "fence!", n.debt_amount as "amount!", n.debt_currency as "currency!",
     n.customer_uid as "customer_uid?", n.name as "name!", n.debt_tax_free as tax_free,
     n.debt_vat_amount as vat_amount, n.debt_card_quota as card_quota, n.gateway_fields as "gateway_fields!",
-    n.interval_unit as "interval_unit?", n.interval_count as "interval_count?", n.time_zone as "time_zone?",
-    n.anchor_at as "anchor_at?: jiff_sqlx::Timestamp", n.due_at as "due_at!: jiff_sqlx::Timestamp",
+    n.due_at as "due_at!: jiff_sqlx::Timestamp",
     n.declines as "declines!", case when n.is_again then n.not_sent else 0::smallint end as "earlier_not_sent!",
     0::smallint as "asks!", 0::smallint as "not_found!", 1::smallint as "sends!", false as "parked!",
     false as "by_card!", 0::float8 as "age_seconds!", n.now as "now!: jiff_sqlx::Timestamp"

@@ -15,7 +15,7 @@ use crate::domain::dunning::History;
 use crate::domain::ids::{CustomerUid, SubscriptionId};
 use crate::domain::money::Money;
 use crate::domain::one_off::Purpose;
-use crate::store::rows::{corrupt, merchant_uid, schedule};
+use crate::store::rows::merchant_uid;
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
@@ -76,7 +76,6 @@ impl Store {
         }
         let born = self.within(insert(&mut tx, first)).await?;
         let (merchant_uid, fence) = self.within(begin(&mut tx, &born, first, lease)).await?;
-        // Before the commit: a calendar that has no next period must not be charged.
         let (claim, debt) = claim(first, &born, &merchant_uid, fence)?;
         self.within(tx.commit()).await?;
         Ok(FirstBegun::Begun(Box::new(claim), debt))
@@ -99,10 +98,6 @@ struct Born {
     id: Uuid,
     period: jiff_sqlx::Date,
     due_at: jiff_sqlx::Timestamp,
-    anchor_at: jiff_sqlx::Timestamp,
-    interval_count: i16,
-    interval_unit: String,
-    time_zone: String,
 }
 
 async fn insert(tx: &mut Tx, first: &FirstPayment) -> Result<Born, sqlx::Error> {
@@ -117,9 +112,7 @@ async fn insert(tx: &mut Tx, first: &FirstPayment) -> Result<Born, sqlx::Error> 
              card_quota, custom_data, notice_url, product_type)
         values ($1, $2, $3, $4::text, $5, $6, $7::text, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         returning id, period as "period: jiff_sqlx::Date",
-            due_at as "due_at: jiff_sqlx::Timestamp",
-            anchor_at as "anchor_at: jiff_sqlx::Timestamp",
-            interval_count, interval_unit, time_zone"#,
+            due_at as "due_at: jiff_sqlx::Timestamp""#,
         first.customer_uid.as_str(),
         first.name,
         first.money.amount(),
@@ -229,13 +222,6 @@ fn claim(
     fence: i64,
 ) -> Result<(Claim, Debt), StoreError> {
     let merchant_uid = merchant_uid(name)?;
-    let schedule = schedule(
-        born.anchor_at.to_jiff(),
-        born.interval_count,
-        &born.interval_unit,
-        &born.time_zone,
-    )
-    .map_err(corrupt)?;
     let debt = Debt {
         subscription: SubscriptionId(born.id),
         period: born.period.to_jiff(),
@@ -255,7 +241,6 @@ fn claim(
         },
         purpose: Purpose::FirstPayment,
         history: History::FIRST,
-        next: Some(schedule.next_after(debt.period).map_err(corrupt)?),
         due_at: born.due_at.to_jiff(),
         late: Duration::ZERO,
     };

@@ -85,7 +85,6 @@ impl Store {
             request: request.clone(),
             purpose: Purpose::OneOff,
             history: History::FIRST,
-            next: None,
             due_at: row.started_at.to_jiff(),
             late: Duration::ZERO,
         }))

@@ -5,24 +5,23 @@
 -- nothing twice, so a lost answer at commit is met by running it again. A batch holds at most one answer per attempt;
 -- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged.
 --
--- $1 … $20 one array per column, one element per answer · $21 catch-up pace in seconds · $22 lease in seconds
+-- $1 … $18 one array per column, one element per answer · $19 catch-up pace in seconds · $20 lease in seconds
 with clock as materialized (
     select billd.now() as now, set_config('billd.writer', 'record', true), 'send_again' = any ($14::text[])
-        and billd_internal.may_charge(make_interval(secs => $22::float8)) is not null as is_held
+        and billd_internal.may_charge(make_interval(secs => $20::float8)) is not null as is_held
 ),
 answer as materialized (
     select * from unnest($1::text[], $2::uuid[], $3::date[], $4::bigint[], $5::text[], $6::text[], $7::text[],
         $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::float8[],
-        $16::bool[], $17::date[], $18::timestamptz[], $19::text[], $20::smallint[]
+        $16::bool[], $17::text[], $18::smallint[]
     ) as x (merchant_uid, subscription_id, period, fence, state, imp_uid, pg_provider, pg_tid, receipt_url,
-        cancelled_amount, reason, code, message, decision, wait_seconds, took_rung, next_period, next_due_at,
-        give_up_reason, not_found)
+        cancelled_amount, reason, code, message, decision, wait_seconds, took_rung, give_up_reason, not_found)
 ),
 fact as (
     update billd.charge_attempt a
     set state = case when x.decision = 'send_again' then 'started' else x.state end,
         finished_at = case when x.state in ('paid', 'declined', 'not_sent') then k.now end,
-        ask_at = billd_internal.ask_at(a, x.state, x.decision, x.wait_seconds, $22::float8, k.now),
+        ask_at = billd_internal.ask_at(a, x.state, x.decision, x.wait_seconds, $20::float8, k.now),
         -- A claim to ask leaves an attempt unknown. One that is started was written by this very batch before.
         started_at = case when x.decision = 'send_again' and a.state = 'unknown' then k.now else a.started_at end,
         sends = a.sends + (x.decision = 'send_again' and a.state = 'unknown')::int,
@@ -44,20 +43,28 @@ fact as (
     returning x.*, a.attempt_no, a.state as state_now, a.fence = x.fence as holds_claim
 ),
 -- The claim moves the subscription on if nobody has written there under a later one, and if the subscription is still
--- in the period that was charged. Three reasons to plan it anew before anybody charges: money was reported for another
--- attempt of this row; the next period fell due during a pause; there is no next one.
+-- in the period that was charged. A plain row goes on where its period ends; any other is planned anew before anybody
+-- charges it, and so is one of which another attempt was paid.
 move as (
     update billd.subscription s
     set open_attempt = case when f.state = 'unknown' then f.merchant_uid end, fence = f.fence,
         state = case when f.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
         state_reason = case when f.decision = 'give_up' then f.give_up_reason else s.state_reason end,
-        recheck = s.recheck or case when f.decision = 'advance' then coalesce(
-            f.next_due_at >= s.paused_at and f.next_due_at < s.resumed_at, f.next_due_at is null)
+        recheck = s.recheck or case when f.decision = 'advance'
+            then not billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)
             else s.id in (select p.subscription_id from fact p where p.state_now = 'paid') end,
-        period = coalesce(f.next_period, s.period), due_at = coalesce(f.next_due_at, s.due_at),
-        attempts = case when f.decision = 'advance' then 0 else f.attempt_no end,
-        declines = case when f.decision = 'advance' then 0 else s.declines + f.took_rung::int end,
-        next_charge_at = billd_internal.next_charge_at(f.decision, f.next_due_at, f.wait_seconds, $21::float8, k.now),
+        (period, due_at, until_at, attempts, declines) = (select case when g.goes_on
+                then billd_internal.period_name(s.until_at, s.time_zone, s.period) else s.period end,
+            case when g.goes_on then s.until_at else s.due_at end,
+            case when g.goes_on then billd_internal.period_end(s.anchor_at, s.billing_day, s.interval_unit,
+                s.interval_count, s.time_zone, s.until_at) else s.until_at end,
+            case when g.goes_on then 0 else f.attempt_no end,
+            case when g.goes_on then 0 else s.declines + f.took_rung::int end
+            from billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at) g (goes_on)),
+        settled_until = case when f.decision = 'advance' then greatest(s.settled_until, s.until_at)
+            else s.settled_until end,
+        paid_until = case when f.decision = 'advance' then greatest(s.paid_until, s.until_at) else s.paid_until end,
+        next_charge_at = billd_internal.next_charge_at(f.decision, s.until_at, f.wait_seconds, $19::float8, k.now),
         last_result = f.state, last_result_at = k.now,
         last_reason = case when f.state = 'unknown' then coalesce(f.reason, s.last_reason) else f.reason end,
         last_message = case when f.state = 'unknown' then coalesce(f.message, s.last_message) else f.message end

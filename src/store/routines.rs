@@ -23,6 +23,12 @@ const ROUTINES: &str = routines![
     "08_history",
     "09_claim",
     "10_record",
+    "11_calendar",
+    "12_price",
+    "13_next",
+    "14_replan",
+    "15_changes",
+    "16_version_before",
 ];
 
 /// Takes away what the version before called by name, and this one does not.
@@ -57,6 +63,25 @@ pub(super) async fn apply(connection: &mut PgConnection) -> Result<bool, sqlx::E
     .await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// Fills in, in short transactions, what a book of the version before does not have. Does nothing in any other.
+pub(super) async fn fill(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let is_open = sqlx::query_scalar!(
+        r#"-- store::is_to_be_filled
+        select exists (
+            select from pg_attribute
+            where attrelid = 'billd.subscription'::regclass and attname = 'settled_until' and not attnotnull
+        ) as "is_open!""#,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if is_open {
+        sqlx::raw_sql("call billd_internal.fill_time()")
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Whether the book has the routines of this program.

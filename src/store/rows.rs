@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use sqlx::types::Uuid;
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
-use crate::domain::calendar::{Interval, IntervalUnit, Period, Schedule, Zone};
 use crate::domain::claim::{AttemptKey, BadRow, Claim, Debt, OpenAttempt};
 use crate::domain::dunning::{History, Question};
 use crate::domain::ids::{AttemptNo, CustomerUid, MerchantUid, SubscriptionId};
@@ -35,10 +33,6 @@ pub(super) struct AttemptRow {
     pub(super) declines: i16,
     pub(super) earlier_not_sent: i16,
     pub(super) name: String,
-    pub(super) interval_unit: Option<String>,
-    pub(super) interval_count: Option<i16>,
-    pub(super) time_zone: Option<String>,
-    pub(super) anchor_at: Option<jiff_sqlx::Timestamp>,
     pub(super) due_at: jiff_sqlx::Timestamp,
     pub(super) tax_free: Option<i64>,
     pub(super) vat_amount: Option<i64>,
@@ -52,8 +46,7 @@ impl AttemptRow {
     pub(super) fn into_claim(self) -> Result<Result<Claim, BadRow>, StoreError> {
         let key = self.key()?;
         Ok(self
-            .next(&key)
-            .and_then(|next| self.claim(key.clone(), next))
+            .claim(key.clone())
             .map_err(|fault| BadRow { key, fault }))
     }
 
@@ -67,9 +60,7 @@ impl AttemptRow {
         };
         let parked = self.parked;
         let key = self.key()?;
-        // Money may have moved: a calendar that was broken since is no reason not to ask.
-        let next = self.next(&key).ok().flatten();
-        Ok(match self.claim(key.clone(), next) {
+        Ok(match self.claim(key.clone()) {
             Ok(claim) => Ok(OpenAttempt {
                 claim,
                 question,
@@ -77,23 +68,6 @@ impl AttemptRow {
             }),
             Err(fault) => Err(BadRow { key, fault }),
         })
-    }
-
-    /// The period behind that of the debt.
-    fn next(&self, key: &AttemptKey) -> Result<Option<Period>, String> {
-        let Some(debt) = key.debt else {
-            return Ok(None);
-        };
-        let (Some(anchor_at), Some(count), Some(unit), Some(zone)) = (
-            self.anchor_at,
-            self.interval_count,
-            &self.interval_unit,
-            &self.time_zone,
-        ) else {
-            return Err("there is no subscription".to_owned());
-        };
-        let schedule = schedule(anchor_at.to_jiff(), count, unit, zone)?;
-        schedule.next_after(debt.period).map_err(text).map(Some)
     }
 
     /// The part that the schema guarantees; without it not even a fault could be written down.
@@ -112,7 +86,7 @@ impl AttemptRow {
         })
     }
 
-    fn claim(self, key: AttemptKey, next: Option<Period>) -> Result<Claim, String> {
+    fn claim(self, key: AttemptKey) -> Result<Claim, String> {
         let currency = Currency::parse(&self.currency).map_err(text)?;
         let money = Money::new(self.amount, currency).map_err(text)?;
         let history = History {
@@ -152,7 +126,6 @@ impl AttemptRow {
             },
             key,
             history,
-            next,
             due_at,
             late: Duration::try_from(late).unwrap_or_default(),
         })
@@ -193,20 +166,6 @@ fn terms(gateway_fields: &str) -> Result<ChargeTerms, String> {
             .extra
             .map_or_else(|| "{}".to_owned(), |extra| extra.to_string()),
     })
-}
-
-/// Reads the four columns that make a calendar.
-pub(super) fn schedule(
-    anchor_at: Timestamp,
-    interval_count: i16,
-    interval_unit: &str,
-    time_zone: &str,
-) -> Result<Schedule, String> {
-    let unit = IntervalUnit::parse(interval_unit).map_err(text)?;
-    let interval =
-        Interval::new(u16::try_from(interval_count).map_err(text)?, unit).map_err(text)?;
-    let zone = Zone::parse(time_zone).map_err(text)?;
-    Schedule::new(anchor_at, interval, zone).map_err(text)
 }
 
 /// Seconds as PostgreSQL counts them; what can't be a duration is none.

@@ -70,6 +70,7 @@ impl Store {
             Err(error) => return Err(StoreError::Migration(error)),
         }
         let routines = routines::apply(&mut connection).await?;
+        routines::fill(&mut connection).await?;
         let sessions_before = routines::contract(&mut connection).await?;
         crash_at("migrate_done");
         connection.close().await?;

@@ -20,6 +20,7 @@ mod docs;
 mod guide;
 mod guide_faults;
 mod journal;
+mod life;
 mod locks;
 mod people;
 mod plans;

@@ -43,9 +43,10 @@ async fn periods_of_a_pause_are_passed_over_and_the_next_regular_one_is_charged(
     assert_eq!(
         house
             .book
-            .text("select count(*) from billd.billing_cycle where state = 'void'")
+            .text("select count(*) from billd.billing_cycle where state = 'void' and until_at > billd.now()")
             .await,
-        "3"
+        "1",
+        "one time that was passed over"
     );
     assert_eq!(
         house.book.text("select next_charge_at > billd.now() and next_charge_at = due_at from billd.subscription").await,
@@ -177,8 +178,8 @@ async fn a_pause_during_a_charge_lets_it_end_and_stays_a_pause() {
 async fn missed_periods_are_charged_one_at_a_time_in_order_at_a_bounded_pace() {
     let house = House::new().await;
     house.book.run(
-        "insert into billd.subscription (customer_uid, name, amount, interval_unit, anchor_at, next_charge_at)
-         values ('cust_1', '일간', 500, 'day', now() - interval '3 days', now() - interval '3 days')").await;
+        "insert into billd.subscription (customer_uid, name, amount, interval_unit, anchor_at, next_charge_at, catch_up)
+         values ('cust_1', '일간', 500, 'day', now() - interval '3 days', now() - interval '3 days', 'all')").await;
     for charged in 1..=4_u64 {
         assert_eq!(house.sweep().await.counts.paid, 1, "one per pace");
         assert_eq!(
@@ -202,7 +203,10 @@ async fn missed_periods_are_charged_one_at_a_time_in_order_at_a_bounded_pace() {
 async fn a_bad_row_is_set_aside_and_stops_nobody() {
     let house = House::new().await;
     house.book.subscribe_many(50, "cust_").await;
-    house.book.run("update billd.subscription set time_zone = 'Asia/Pyongyan' where customer_uid = 'cust_7'").await;
+    // As on a server that knows fewer zones than the one before.
+    house.book.run("alter table billd.subscription disable trigger user;
+        update billd.subscription set time_zone = 'Asia/Pyongyan', recheck = true where customer_uid = 'cust_7';
+        alter table billd.subscription enable trigger user").await;
     let swept = house.sweep().await;
     assert_eq!((swept.counts.paid, swept.due_left), (49, 0));
     let bad = house.book.text("select state || ' ' || state_reason from billd.subscription where customer_uid = 'cust_7'").await;
@@ -256,7 +260,7 @@ async fn a_refusal_of_our_own_making_stops_charging_and_punishes_nobody() {
 
 /// Hazard: "pause all, mend, resume all" in an incident silently forgives a month.
 #[tokio::test]
-async fn a_debt_that_fell_due_before_a_pause_is_charged_after_it() {
+async fn a_debt_that_fell_due_on_the_day_of_a_pause_is_charged_after_it() {
     let house = House::new().await;
     house.book.subscribe("cust_1").await;
     house.book.advance("1 hour").await;
@@ -302,7 +306,8 @@ async fn months_of_being_past_due_are_not_billed_when_the_card_is_mended() {
             .book
             .text("select count(*) from billd.billing_cycle where state = 'void'")
             .await,
-        "3"
+        "1",
+        "one time that was passed over"
     );
 }
 

@@ -79,12 +79,12 @@ const MANY: &str = "
     alter table billd.billing_cycle disable trigger user;
     alter table billd.charge_attempt disable trigger user;
     insert into billd.subscription
-        (customer_uid, name, amount, anchor_at, next_charge_at, due_at, period)
-    select 'cust_' || n, 'n', 9900, at, at, at, '2026-12-01'
+        (customer_uid, name, amount, anchor_at, next_charge_at, due_at, period, until_at, settled_until, catch_up)
+    select 'cust_' || n, 'n', 9900, at, at, at, '2026-12-01', at + interval '1 month', at, 'all'
     from (select n, now() + case when n % 10 = 0 then -1 else 1 end * n * interval '1 second' as at
           from generate_series(1, 1000000) n) x;
-    insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, state, closed_at)
-    select id, '2026-11-01', amount, currency, due_at, 'paid', now() from billd.subscription;
+    insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, until_at, state, closed_at)
+    select id, '2026-11-01', amount, currency, due_at - interval '1 month', due_at, 'paid', now() from billd.subscription;
     insert into billd.charge_attempt (merchant_uid, subscription_id, period, attempt_no, amount,
         currency, customer_uid, state, finished_at, imp_uid)
     select billd.merchant_uid(id, '2026-11-01', 1), id, '2026-11-01', 1, amount, currency,
@@ -150,8 +150,9 @@ async fn each_statement_of_a_charge_finds_its_rows_by_index_and_sorts_no_backlog
         assert!(!plan.contains("Sort"), "{plan}");
     }
 
-    let types = "text[], uuid[], date[], int8[], text[], text[], text[], text[], text[], int8[], text[],
-        text[], text[], text[], float8[], bool[], date[], timestamptz[], text[], int2[], float8, float8";
+    let types =
+        "text[], uuid[], date[], int8[], text[], text[], text[], text[], text[], int8[], text[],
+        text[], text[], text[], float8[], bool[], text[], int2[], float8, float8";
     let names = "select array_agg(merchant_uid) from (select merchant_uid from billd.charge_attempt limit 500) x";
     let ids = "select array_agg(subscription_id) from (select subscription_id from billd.charge_attempt limit 500) x";
     let values = format!(
@@ -159,7 +160,7 @@ async fn each_statement_of_a_charge_finds_its_rows_by_index_and_sorts_no_backlog
         book.text(names).await,
         book.text(ids).await,
         "null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-         null, null, 3600, 90"
+         3600, 90"
     );
     let record = plan(&book, types, RECORD, &values).await;
     let indexes = [

@@ -58,10 +58,10 @@ async fn no_attempt_can_be_opened_for_a_debt_that_is_not_due() {
     )
     .await;
     for (state, closed_at) in [
+        ("unresolved", "null"),
         ("paid", "now()"),
         ("uncollectible", "now()"),
         ("void", "now()"),
-        ("unresolved", "null"),
     ] {
         let close =
             format!("update billd.billing_cycle set state = '{state}', closed_at = {closed_at}");
@@ -201,8 +201,8 @@ async fn a_row_that_breaks_a_limit_of_the_gateway_is_refused_with_a_name_that_sa
             "customer_uid = repeat('x', 82)",
             "customer_uid_has_1_to_80_characters",
         ),
-        ("amount = 0", "amount_is_between_1_and_1000000000"),
-        ("amount = 1000000001", "amount_is_between_1_and_1000000000"),
+        ("amount = -1", "amount_is_between_0_and_1000000000"),
+        ("amount = 1000000001", "amount_is_between_0_and_1000000000"),
         ("currency = 'won'", "currency_is_three_capital_letters"),
         ("card_quota = 3", "card_quota_needs_an_amount_of_50000_krw"),
         ("tax_free = 9901", "tax_free_is_within_amount"),

@@ -169,7 +169,9 @@ impl Book {
                     select 'active, but nothing is planned: ' || s.id
                     from billd.subscription s
                     where s.state = 'active' and s.next_charge_at is null
-                      and s.open_attempt is null and not s.recheck
+                      and s.open_attempt is null and not s.recheck and s.held is null
+                    union all
+                    select 'billed twice: ' || t.subscription_id || ' ' || t.period from billd.time_billed_twice t
                 ) found",
             )
             .await;

@@ -140,7 +140,95 @@ async fn a_daemon_of_the_version_before_and_a_new_one_share_a_book_that_was_migr
     let moved = "select count(*) from billd.subscription
          where open_attempt is null and not recheck and next_charge_at > billd.now()";
     assert_eq!(book.text(moved).await, "2");
+    let timed = "select count(*) from billd.subscription s
+         join billd.billing_cycle c on c.subscription_id = s.id and c.state = 'paid'
+         where s.settled_until = c.until_at and s.paid_until = c.until_at and s.until_at > s.due_at
+           and s.due_at >= s.settled_until and c.due_at < c.until_at";
+    assert_eq!(
+        book.text(timed).await,
+        "2",
+        "what the old one records has its time"
+    );
     book.assert_sound().await;
+}
+
+/// A book of billd 0.1 with a past: six months paid by a 31st, one in dunning, one past due, one in doubt, one paused,
+/// a yearly one that was off its grid, and one that is new.
+const LIVING: &str = "
+    insert into billd.subscription (customer_uid, name, amount, interval_unit, anchor_at, next_charge_at, state)
+    select who, 'n', 9900, unit, at, at + make_interval(months => done * months), state
+    from (values
+        ('paid', 'month', timestamptz '2026-05-31 10:00+09', 6, 1, 'active'),
+        ('dunned', 'month', '2026-05-31 10:00+09', 5, 1, 'active'),
+        ('past_due', 'month', '2026-05-15 10:00+09', 5, 1, 'past_due'),
+        ('doubt', 'month', '2026-05-20 10:00+09', 6, 1, 'active'),
+        ('paused', 'month', '2026-05-10 10:00+09', 3, 1, 'paused'),
+        ('yearly', 'year', '2024-02-29 10:00+09', 3, 12, 'active'),
+        ('new', 'day', '2026-11-27 10:00+09', 0, 0, 'active')
+    ) x (who, unit, at, done, months, state);
+    insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, state, closed_at)
+    select s.id, at::date, 9900, 'KRW', at at time zone 'Asia/Seoul', 'paid', now()
+    from billd.subscription s, generate_series(0, 5) n,
+        lateral (select (s.anchor_at at time zone 'Asia/Seoul')
+            + make_interval(months => n * case s.interval_unit when 'year' then 12 else 1 end)) d (at)
+    where s.interval_unit <> 'day' and at at time zone 'Asia/Seoul' < s.due_at;
+    insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, state, closed_at)
+    select id, period, 9900, 'KRW', due_at, d.state, case d.state when 'uncollectible' then now() end
+    from billd.subscription s
+    join (values ('dunned', 'due'), ('past_due', 'uncollectible'), ('doubt', 'due')) d (who, state) on who = customer_uid;
+    insert into billd.charge_attempt
+        (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid, state, ask_at)
+    select billd.merchant_uid(id, period, 1), id, period, 1, 9900, 'KRW', customer_uid, 'unknown', now()
+    from billd.subscription where customer_uid = 'doubt';
+    update billd.billing_cycle c set state = 'unresolved' from billd.subscription s
+    where s.id = c.subscription_id and s.period = c.period and customer_uid = 'doubt';
+    update billd.subscription set recheck = false, attempts = 1, next_charge_at = null,
+        open_attempt = billd.merchant_uid(id, period, 1) where customer_uid = 'doubt'";
+
+/// All that a merchant knows of a book: dates, debts and what is in doubt.
+const KNOWN: &str = "
+    select string_agg(line, E'\n' order by line) from (
+        select concat_ws(' ', customer_uid, state, period, due_at, next_charge_at, anchor_at, open_attempt, attempts) as line
+        from billd.subscription
+        union all
+        select concat_ws(' ', customer_uid, c.period, c.state, c.amount, c.due_at)
+        from billd.billing_cycle c join billd.subscription s on s.id = c.subscription_id
+        union all select concat_ws(' ', merchant_uid, state, amount, ask_at) from billd.charge_attempt) x";
+
+#[tokio::test]
+async fn a_living_book_keeps_its_dates_debts_and_doubts_and_gets_its_times() {
+    let book = book_of_0_1("upgrade_living").await;
+    book.run(LIVING).await;
+    let before = book.text(KNOWN).await;
+    book.store.migrate().await.unwrap();
+    assert_eq!(
+        book.text(KNOWN).await,
+        before,
+        "no date moves, no debt changes"
+    );
+    let times = "select string_agg(concat_ws(' ', customer_uid, (settled_until at time zone time_zone)::date,
+            (paid_until at time zone time_zone)::date, (until_at at time zone time_zone)::date), ', ' order by customer_uid)
+        from billd.subscription";
+    assert_eq!(
+        book.text(times).await,
+        "doubt 2026-11-20 2026-11-20 2026-12-20, dunned 2026-10-31 2026-10-31 2026-11-30, \
+         new 2026-11-27 2026-11-28, paid 2026-11-30 2026-11-30 2026-12-31, \
+         past_due 2026-10-15 2026-10-15 2026-11-15, paused 2026-08-10 2026-08-10 2026-09-10, \
+         yearly 2027-02-28 2027-02-28 2028-02-29"
+    );
+    let gaps = "select count(*) from (
+            select c.until_at, lead(c.due_at) over (partition by subscription_id order by period) as next
+            from billd.billing_cycle c) x where until_at <> next";
+    assert_eq!(
+        book.text(gaps).await,
+        "0",
+        "a debt ends where the next one begins"
+    );
+    assert_eq!(
+        book.text("select count(*) from billd.time_billed_twice")
+            .await,
+        "0"
+    );
 }
 
 /// Hazard: an attempt that the old daemon left behind bears no mark, and nobody would ask what became of it.

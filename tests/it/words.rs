@@ -306,7 +306,6 @@ pub(crate) fn answer(claim: &Claim, outcome: Option<ChargeOutcome>, decision: De
         key: claim.key.clone(),
         outcome,
         decision,
-        next: claim.next,
         not_found: 0,
     }
 }

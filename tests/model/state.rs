@@ -107,6 +107,10 @@ pub(crate) struct Database {
     pub(crate) open: Option<Name>,
     pub(crate) fence: u8,
     pub(crate) recheck: bool,
+    /// `settled_until` lies behind all periods of the model, because it came back from out of service.
+    pub(crate) returned: bool,
+    /// `adjusted`: the next period is not opened by a claim before it is planned anew.
+    pub(crate) adjusted: bool,
     pub(crate) cycles: [Option<Cycle>; PERIODS],
     pub(crate) attempt: ByName<Attempt>,
 }
@@ -234,6 +238,8 @@ impl State {
             open: None,
             fence: 1,
             recheck: false,
+            returned: false,
+            adjusted: false,
             cycles: [None; PERIODS],
             attempt: ByName::default(),
         };

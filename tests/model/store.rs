@@ -1,11 +1,6 @@
 //! The SQL, statement by statement, on one subscription.
 
-use std::sync::LazyLock;
-
-use billd::domain::calendar::{Interval, IntervalUnit, Schedule, Zone};
-use billd::domain::recheck::{Resolution, Situation, recheck};
 use billd::domain::state::{CycleState, SubscriptionState};
-use jiff::Timestamp;
 
 use crate::decisions::POLICY;
 use crate::state::{Attempt, AttemptState, Cycle, Database, Name, Outcome, Phase, Step, Worker};
@@ -16,15 +11,8 @@ pub(crate) struct Recorded {
     pub(crate) moved: bool,
 }
 
-static MONTHLY: LazyLock<Schedule> = LazyLock::new(|| {
-    let interval = Interval::new(1, IntervalUnit::Month).unwrap();
-    Schedule::new(at(0), interval, Zone::parse("Asia/Seoul").unwrap()).unwrap()
-});
-
-fn at(period: u8) -> Timestamp {
-    let month = period + 1;
-    format!("2026-{month:02}-15T00:00:00Z").parse().unwrap()
-}
+/// The first period that is not due yet, in every trace.
+const LATER: u8 = 2;
 
 /// What a claim made of a row that was due.
 pub(crate) enum Claimed {
@@ -182,7 +170,11 @@ fn move_cycle(db: &mut Database, name: Name, state: AttemptState, step: Step) {
         };
     }
     if step == Step::Advance {
-        next_period(db, name.period);
+        if db.adjusted || db.returned {
+            db.recheck = true;
+        } else {
+            next_period(db, name.period);
+        }
     } else if step == (Step::Retry { took_rung: true }) {
         db.declines += 1;
     }
@@ -194,56 +186,74 @@ fn next_period(db: &mut Database, after: u8) {
     db.declines = 0;
 }
 
-/// `store::recheck`; what follows is the program's own [`recheck`]. `None`: nothing to look at.
+/// `store::recheck`. `None`: nothing to look at.
 pub(crate) fn recheck_one(db: &mut Database, fence: u8) -> Option<()> {
-    if !db.recheck || Name::all().any(|name| db.attempt[name].state.is_open()) {
+    db.recheck.then_some(())?;
+    replan(db)?;
+    db.fence = fence;
+    Some(())
+}
+
+/// `billd_internal.replan`. `None`: an attempt is open, and is recorded first.
+pub(crate) fn replan(db: &mut Database) -> Option<()> {
+    if Name::all().any(|name| db.attempt[name].state.is_open()) {
         return None;
     }
     let period = db.period;
-    let of_period = || Name::all().filter(|name| name.period == period);
-    let cycle = db.cycles.get(usize::from(period)).copied().flatten();
-    let situation = Situation {
-        state: db.state,
-        period: at(period).to_zoned(jiff::tz::TimeZone::UTC).date(),
-        due_at: at(period),
-        cycle: cycle.map(|cycle| cycle.state),
-        paid: of_period().any(|name| db.attempt[name].state == AttemptState::Paid),
-        // All periods of the model fell due before anybody paused.
-        paused_at: None,
-        resumed_at: None,
-    };
-    let resolution = recheck(&situation, &MONTHLY).unwrap();
     db.recheck = false;
-    db.fence = fence;
     db.open = None;
+    for name in Name::all().filter(|name| db.attempt[*name].state == AttemptState::Paid) {
+        if let Some(cycle) = db.cycles[usize::from(name.period)].as_mut() {
+            cycle.state = CycleState::Paid;
+        }
+    }
     let cycle = db
         .cycles
         .get_mut(usize::from(period))
         .and_then(Option::as_mut);
-    match resolution {
-        Resolution::Paid(_) => {
-            if let Some(cycle) = cycle {
-                cycle.state = CycleState::Paid;
-            }
-            if db.state == SubscriptionState::PastDue {
-                db.state = SubscriptionState::Active;
-            }
-            next_period(db, period);
+    match cycle.as_ref().map(|cycle| cycle.state) {
+        Some(CycleState::Due | CycleState::Unresolved) => {
+            cycle?.state = CycleState::Due;
+            let begun = |name: &Name| {
+                name.period == period && db.attempt[*name].state != AttemptState::Absent
+            };
+            let last = Name::all().filter(begun).map(|name| name.no).max();
+            db.attempts = db.attempts.max(last.unwrap_or(0));
         }
-        Resolution::MoveOn(_) | Resolution::PassOver { .. } => next_period(db, period),
-        Resolution::GiveUp => {
+        Some(CycleState::Uncollectible) => {
             if db.state == SubscriptionState::Active {
                 db.state = SubscriptionState::PastDue;
             }
         }
-        Resolution::Keep => {
-            if let Some(cycle) = cycle.filter(|cycle| cycle.state == CycleState::Unresolved) {
-                cycle.state = CycleState::Due;
+        Some(CycleState::Paid | CycleState::Free) => {
+            if db.state == SubscriptionState::PastDue {
+                db.state = SubscriptionState::Active;
             }
-            let begun = |name: &Name| db.attempt[*name].state != AttemptState::Absent;
-            let last = of_period().filter(begun).map(|name| name.no).max();
-            db.attempts = db.attempts.max(last.unwrap_or(0));
+            plan(db, period + 1);
+        }
+        // Of these people all that is void is so because it was cancelled, or passed over.
+        Some(CycleState::Void) if db.state == SubscriptionState::Active => plan(db, period + 1),
+        None if db.state == SubscriptionState::Active => plan(db, period),
+        Some(CycleState::Void) => {}
+        None => {
+            db.attempts = 0;
+            db.declines = 0;
         }
     }
     Some(())
+}
+
+/// `billd_internal.plan`: what lies before a return is one time that is passed over.
+fn plan(db: &mut Database, next: u8) {
+    db.attempts = 0;
+    db.declines = 0;
+    db.adjusted = false;
+    db.period = next;
+    if db.returned && next < LATER {
+        db.cycles[usize::from(next)] = Some(Cycle {
+            state: CycleState::Void,
+            amount: db.price,
+        });
+        db.period = LATER;
+    }
 }

@@ -4,6 +4,7 @@ use billd::domain::state::{CycleState, SubscriptionState};
 
 use crate::actions::Deed;
 use crate::state::{AttemptState, Name, Standby, State};
+use crate::store::replan;
 
 /// The stand-by is promoted; whoever built on what it lacks is forgotten.
 pub(crate) fn fail_over(state: &mut State) -> Option<()> {
@@ -30,19 +31,22 @@ pub(crate) fn person(state: &mut State, deed: Deed) -> Option<()> {
     match (deed, db.state) {
         (Deed::Reprice, _) => db.price ^= 1,
         (Deed::Pause, SubscriptionState::Active) => db.state = SubscriptionState::Paused,
-        (Deed::Activate, SubscriptionState::Paused | SubscriptionState::Cancelled) => {
+        (
+            Deed::Activate,
+            SubscriptionState::Paused | SubscriptionState::Cancelled | SubscriptionState::PastDue,
+        ) => {
             db.state = SubscriptionState::Active;
+            db.returned = true;
+            db.adjusted = true;
             db.recheck = true;
-        }
-        (Deed::Activate, SubscriptionState::PastDue) => {
-            db.state = SubscriptionState::Active;
-            db.declines = 0;
-            match db.cycles.get_mut(current).and_then(Option::as_mut) {
-                Some(cycle) if cycle.state == CycleState::Uncollectible => {
-                    cycle.state = CycleState::Due;
-                }
-                Some(_) | None => db.recheck = true,
+            if let Some(cycle) = db.cycles.get_mut(current).and_then(Option::as_mut)
+                && cycle.state == CycleState::Uncollectible
+            {
+                cycle.state = CycleState::Due;
+                db.declines = 0;
             }
+            // At once, or when the attempt that is open is recorded.
+            replan(db);
         }
         (Deed::Cancel, SubscriptionState::Active | SubscriptionState::PastDue) => {
             db.state = SubscriptionState::Cancelled;

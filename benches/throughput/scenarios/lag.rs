@@ -95,15 +95,17 @@ async fn run(
 pub(super) async fn plan(book: &Book, rate: f64) -> anyhow::Result<()> {
     let start = HEAD_START.as_secs();
     book.run(&format!(
-        "update billd.subscription s
-         set next_charge_at = due, due_at = due, anchor_at = due,
+        "set session_replication_role = replica;
+         update billd.subscription s
+         set next_charge_at = due, due_at = due, anchor_at = due, settled_until = due, until_at = due + interval '1 month',
              period = (due at time zone 'Asia/Seoul')::date
          from (
             select id, clock_timestamp() + interval '{start} seconds'
                        + interval '1 second' * (row_number() over (order by random()) / {rate}) as due
             from billd.subscription
          ) planned
-         where planned.id = s.id"
+         where planned.id = s.id;
+         reset session_replication_role"
     ))
     .await?;
     book.run("vacuum (analyze) billd.subscription").await

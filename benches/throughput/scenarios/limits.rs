@@ -201,7 +201,6 @@ pub(super) async fn record_paid(store: &Store, claims: Vec<Claim>) -> anyhow::Re
                 key: claim.key,
                 outcome: Some(ChargeOutcome::Paid(payment)),
                 decision: Decision::Advance,
-                next: claim.next,
                 not_found: 0,
             })
         })

@@ -26,8 +26,8 @@ const MONTH_ENDS_WITHIN: Duration = Duration::from_mins(1);
 const HISTORY: &str = "
     set session_replication_role = replica;
     insert into billd.billing_cycle
-        (subscription_id, period, amount, currency, due_at, opened_at, state, closed_at)
-    select s.id, (at at time zone s.time_zone)::date, s.amount, s.currency, at, at, 'paid', at
+        (subscription_id, period, amount, currency, due_at, until_at, opened_at, state, closed_at)
+    select s.id, (at at time zone s.time_zone)::date, s.amount, s.currency, at, at + interval '1 month', at, 'paid', at
     from generate_series(-12, -1) month
     cross join billd.subscription s
     cross join lateral (select s.anchor_at + month * interval '1 month' as at) due;

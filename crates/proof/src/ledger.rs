@@ -55,8 +55,7 @@ pub struct Subscription {
     pub open_attempt: Option<String>,
     pub fence: i64,
     pub recheck: bool,
-    pub paused_at: Option<Timestamp>,
-    pub resumed_at: Option<Timestamp>,
+    pub until_at: Option<Timestamp>,
 }
 
 /// A debt's row.
@@ -72,6 +71,7 @@ pub struct Cycle {
     pub amount: i64,
     pub currency: String,
     pub due_at: Timestamp,
+    pub until_at: Option<Timestamp>,
     pub opened_at: Timestamp,
     pub closed_at: Option<Timestamp>,
     pub reason: Option<String>,

@@ -108,10 +108,10 @@ pub(super) fn insert(card: &Card) -> String {
         on_last_day,
     } = card;
     let columns = "insert into billd.subscription
-        (customer_uid, name, amount, interval_unit, anchor_at, next_charge_at)";
+        (customer_uid, name, amount, catch_up, interval_unit, anchor_at, next_charge_at)";
     if *on_last_day {
         return format!(
-            "{columns} values ('{customer_uid}', '월말 정기', {amount}, 'month',
+            "{columns} values ('{customer_uid}', '월말 정기', {amount}, 'all', 'month',
                 timestamp '2026-01-31 09:00' at time zone 'Asia/Seoul',
                 (date_trunc('month', now() at time zone 'Asia/Seoul') - interval '15 hours')
                     at time zone 'Asia/Seoul')"
@@ -119,7 +119,7 @@ pub(super) fn insert(card: &Card) -> String {
     }
     format!(
         "{columns}
-         select '{customer_uid}', '정기 결제', {amount}, '{interval_unit}', due, due
+         select '{customer_uid}', '정기 결제', {amount}, 'all', '{interval_unit}', due, due
          from (select now() + interval '{due_in_ms} milliseconds'
                    - {periods_behind} * interval '1 {interval_unit}' as due) d"
     )

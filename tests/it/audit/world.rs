@@ -118,7 +118,7 @@ pub(super) async fn attempt(book: &Book, customer_uid: &str, state: &str, cycle:
             returning *
         ), c as (
             insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, state)
-            select id, period, 9900, 'KRW', billd.now(), 'due' from s
+            select id, period, 9900, 'KRW', due_at, 'due' from s
         )
         select from s"
     ))
@@ -171,7 +171,7 @@ pub(super) async fn sound_payments(house: &House, count: u32) {
     book.run(
         "insert into billd.billing_cycle
             (subscription_id, period, amount, currency, due_at, state, closed_at)
-        select id, period - 30, 9900, 'KRW', billd.now(), 'paid', billd.now()
+        select id, period - 30, 9900, 'KRW', due_at - interval '1 month', 'paid', billd.now()
         from billd.subscription where customer_uid = 'sound'",
     )
     .await;

@@ -9,9 +9,27 @@ use crate::ledger::Subscription;
 /// More periods than any run goes through; a daily one of fifty years.
 const STEPS_MAX: i64 = 20_000;
 
-/// The first period after `date` and when it falls due. Each period is counted from the anchor, so
-/// that a 31st comes back after a short month.
-pub(super) fn next_after(subscription: &Subscription, date: Date) -> Option<(Date, Timestamp)> {
+/// Whether a period begins when this one says it does. Who comes back on a billing day begins at once.
+pub(super) fn is_on_calendar(subscription: &Subscription) -> bool {
+    let begins = date_of(subscription, subscription.due_at)
+        .and_then(|day| day.yesterday().ok())
+        .and_then(|before| next_after(subscription, before));
+    begins.is_some_and(|begins| subscription.due_at >= begins && is_same_day(subscription, begins))
+}
+
+/// Whether an instant lies on the day on which the period begins.
+pub(super) fn is_same_day(subscription: &Subscription, instant: Timestamp) -> bool {
+    date_of(subscription, instant) == date_of(subscription, subscription.due_at)
+}
+
+fn date_of(subscription: &Subscription, instant: Timestamp) -> Option<Date> {
+    let zone = TimeZone::get(&subscription.time_zone).ok()?;
+    Some(zone.to_datetime(instant).date())
+}
+
+/// When the first period after `date` begins. Each period is counted from the anchor, so that a 31st
+/// comes back after a short month.
+fn next_after(subscription: &Subscription, date: Date) -> Option<Timestamp> {
     let zone = TimeZone::get(&subscription.time_zone).ok()?;
     let anchor = zone.to_datetime(subscription.anchor_at);
     for k in 0..STEPS_MAX {
@@ -31,7 +49,7 @@ pub(super) fn next_after(subscription: &Subscription, date: Date) -> Option<(Dat
             } else {
                 zone.to_timestamp(local).ok()?
             };
-            return Some((local.date(), due_at));
+            return Some(due_at);
         }
     }
     None

@@ -1,8 +1,7 @@
 //! Properties 3 and 10: no debt vanishes, and nothing is open at rest.
 
-use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
-use super::calendar::next_after;
 use super::view::{View, of_attempt, of_subscription};
 use super::{Property, Violation};
 use crate::ledger::{Cycle, Subscription};
@@ -49,58 +48,50 @@ pub(super) fn nothing_vanishes(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// Periods before the present one.
+/// The time before the present period: all of it belongs to a debt that is closed, and none to two.
 fn passed(view: &View<'_>, subscription: &Subscription) -> Vec<String> {
-    let id = subscription.id.as_str();
-    let mut period = first_period(view, subscription);
     let mut texts = Vec::new();
-    while period < subscription.period {
-        let state = view
-            .cycles
-            .get(&(id, period))
-            .map(|cycle| cycle.state.as_str());
-        match state {
-            Some("paid" | "void" | "uncollectible") => {}
-            Some(state) => texts.push(format!(
-                "the debt of {period} is still {state}, but the subscription has gone on to {}",
-                subscription.period
-            )),
-            None => texts.push(format!(
-                "the period {period} has no debt at all, but the subscription has gone on to {}",
-                subscription.period
-            )),
+    let mut cycles: Vec<&Cycle> = view.cycles_of(&subscription.id).collect();
+    cycles.sort_by_key(|cycle| cycle.due_at);
+    let mut covered = cycles.first().map(|cycle| cycle.due_at);
+    let mut billed = None;
+    for cycle in cycles {
+        let (period, from) = (cycle.period, cycle.due_at);
+        if matches!(cycle.state.as_str(), "due" | "unresolved") && period < subscription.period {
+            texts.push(format!(
+                "the debt of {period} is still {}, but the subscription has gone on to {}",
+                cycle.state, subscription.period
+            ));
         }
-        match next_after(subscription, period) {
-            Some((next, _)) => period = next,
-            None => break,
+        texts.extend(hole(subscription, covered, from));
+        covered = covered.max(cycle.until_at);
+        if cycle.state != "void" {
+            if billed > Some(from) {
+                texts.push(format!(
+                    "the debt of {period} begins in time that is billed"
+                ));
+            }
+            billed = billed.max(cycle.until_at);
         }
     }
+    texts.extend(hole(subscription, covered, subscription.due_at));
     texts
 }
 
-/// The period from which on the calendar is the daemon's to keep: the first one, or the one where a
-/// person last changed the calendar.
-fn first_period(view: &View<'_>, subscription: &Subscription) -> Date {
-    let writes = view.subscription_writes.get(subscription.id.as_str());
-    let set = writes.into_iter().flatten().rev().find(|write| {
-        let calendar = |row: &Subscription| {
-            (
-                row.period,
-                row.anchor_at,
-                row.interval_unit.clone(),
-                row.interval_count,
-                row.time_zone.clone(),
-            )
-        };
-        write.old.is_none()
-            || (!view.is_daemon(&write.entry.who)
-                && write.old.map(calendar) != write.new.map(calendar))
-    });
-    let known = set.and_then(|write| write.new).map(|row| row.period);
-    let of_cycles = view.cycles.keys().filter(|(id, _)| *id == subscription.id);
-    known
-        .or_else(|| of_cycles.map(|(_, period)| *period).min())
-        .unwrap_or(subscription.period)
+/// A time of a day or more that belongs to nobody.
+fn hole(
+    subscription: &Subscription,
+    covered: Option<Timestamp>,
+    from: Timestamp,
+) -> Option<String> {
+    let covered = covered?;
+    let is_hole = from.duration_since(covered) >= SignedDuration::from_hours(24);
+    is_hole.then(|| {
+        format!(
+            "the time from {covered} to {from} has no debt at all, but the subscription has gone on to {}",
+            subscription.period
+        )
+    })
 }
 
 /// The present period: is it planned, or does somebody see that it is not?

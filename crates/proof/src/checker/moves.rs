@@ -1,6 +1,6 @@
 //! Property 9: a subscription moves forward, one period for each debt that is closed.
 
-use super::calendar::next_after;
+use super::calendar::{is_on_calendar, is_same_day};
 use super::view::{View, Write, at, of_subscription};
 use super::{Property, Violation};
 use crate::ledger::Subscription;
@@ -44,48 +44,36 @@ fn fault(
     off_the_calendar(view, old, new).or_else(|| too_early(view, write, new))
 }
 
-/// A move to another period than the next one that is to be charged.
+/// A move to a period that is not the next one: not on the calendar, or with time between that nobody closed.
 fn off_the_calendar(view: &View<'_>, old: &Subscription, new: &Subscription) -> Option<String> {
-    let closed = |period| {
-        let cycle = view.cycles.get(&(new.id.as_str(), period));
-        cycle.map_or("not there", |cycle| cycle.state.as_str())
-    };
-    let left = closed(old.period);
-    if !matches!(left, "paid" | "void") {
+    let left = view.cycles.get(&(new.id.as_str(), old.period));
+    let state = left.map_or("not there", |cycle| cycle.state.as_str());
+    if !matches!(state, "paid" | "free" | "void") {
         return Some(format!(
-            "it left the period {} for {}, but that debt is {left}",
+            "it left the period {} for {}, but that debt is {state}",
             old.period, new.period
         ));
     }
-    let mut period = old.period;
-    loop {
-        let Some((next, due_at)) = next_after(old, period) else {
-            return Some(format!("no period follows {period}"));
-        };
-        if next == new.period {
-            return (due_at != new.due_at).then(|| {
-                format!(
-                    "the period {next} falls due at {due_at}, not at {}",
-                    new.due_at
-                )
-            });
-        }
-        if next > new.period {
-            return Some(format!(
-                "it went from the period {} to {}, but after {period} comes {next}",
-                old.period, new.period
-            ));
-        }
-        if closed(next) != "void" {
-            return Some(format!(
-                "it went from the period {} to {} and passed {next} over, whose debt is {}",
-                old.period,
-                new.period,
-                closed(next)
-            ));
-        }
-        period = next;
+    if !is_on_calendar(new) {
+        return Some(format!(
+            "the period {} begins at {}, when no period begins",
+            new.period, new.due_at
+        ));
     }
+    let mut covered = left?.until_at?;
+    let mut cycles: Vec<_> = view.cycles_of(&new.id).collect();
+    cycles.sort_by_key(|cycle| cycle.due_at);
+    for cycle in cycles.iter().filter(|cycle| cycle.state == "void") {
+        if cycle.due_at <= covered {
+            covered = covered.max(cycle.until_at?);
+        }
+    }
+    (covered < new.due_at && !is_same_day(new, covered)).then(|| {
+        format!(
+            "it went from the period {} to {}, but nobody closed the time from {covered} to {}",
+            old.period, new.period, new.due_at
+        )
+    })
 }
 
 /// A new period is charged when it falls due, or later if that has passed.

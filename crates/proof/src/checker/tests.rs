@@ -147,8 +147,7 @@ impl Story {
             open_attempt: None,
             fence: 0,
             recheck: false,
-            paused_at: None,
-            resumed_at: None,
+            until_at: Some("2026-02-27T15:00:00Z".parse().unwrap()),
         };
         self.book.subscriptions.push(row.clone());
         self.note(
@@ -174,6 +173,7 @@ impl Story {
                 amount: 9900,
                 currency: "KRW".to_owned(),
                 due_at: now,
+                until_at: Some("2026-02-27T15:00:00Z".parse().unwrap()),
                 opened_at: now,
                 closed_at: None,
                 reason: None,
@@ -505,7 +505,7 @@ const DAMAGES: &[(Property, &str, Damage)] = &[
         story.book.now = at(story.now_us + 40 * 24 * 3600 * SECOND);
     }),
     (Property::NothingVanishes, "a period has no debt", |story| {
-        story.book.subscriptions[PAID].period = date(2026, 3, 31);
+        story.book.subscriptions[PAID].due_at = "2026-03-30T15:00:00Z".parse().unwrap();
     }),
     (Property::NothingVanishes, "a row waits to be rechecked for ever", |story| {
         story.book.subscriptions[PAID].recheck = true;

@@ -132,6 +132,11 @@ impl<'a> View<'a> {
         self.terms.daemons.iter().any(|daemon| daemon == role)
     }
 
+    pub(super) fn cycles_of(&self, subscription_id: &str) -> impl Iterator<Item = &'a Cycle> {
+        let cycles = self.cycles.values().copied();
+        cycles.filter(move |cycle| cycle.subscription_id == subscription_id)
+    }
+
     pub(super) fn charges_of(&self, merchant_uid: &str) -> &[&'a Request] {
         self.charges.get(merchant_uid).map_or(&[], Vec::as_slice)
     }

@@ -1,0 +1,181 @@
+-- What a person's change of an agreement means for its schedule.
+
+create or replace function billd_internal.recount(old billd.subscription, inout new billd.subscription)
+language plpgsql stable
+as $$
+declare
+    has_debt boolean := exists (
+        select from billd.billing_cycle c
+        where c.subscription_id = new.id and c.period = new.period and c.state in ('due', 'unresolved', 'uncollectible'));
+    zone text := case when billd_internal.is_zone(old.time_zone) then old.time_zone else new.time_zone end;
+    counted_from timestamptz := case when has_debt then new.until_at else new.settled_until end;
+    clock time := (old.anchor_at at time zone zone)::time;
+    day date := billd_internal.billing_date(counted_from, clock, zone);
+    day_before int := coalesce(old.billing_day, date_part('day', old.anchor_at at time zone zone));
+    by_month boolean := old.interval_unit in ('month', 'year') and new.interval_unit in ('month', 'year');
+begin
+    if new.billing_day is not distinct from old.billing_day then
+        new.billing_day := case when by_month and day_before <> date_part('day', day) then day_before
+            when by_month or new.interval_unit = old.interval_unit then old.billing_day end;
+    end if;
+    new.anchor_at := case when new.time_zone = old.time_zone
+        then billd_internal.first_instant(day + clock, zone) else counted_from end;
+end
+$$;
+comment on function billd_internal.recount(billd.subscription, billd.subscription) is
+    'Another interval or zone counts from the end of what is settled, or of the open debt. A day that was chosen, or clamped to a short month, stays.';
+
+create or replace function billd_internal.set_trial(inout new billd.subscription)
+language plpgsql volatile
+as $$
+declare
+    trial billd.billing_cycle;
+begin
+    select * into trial from billd.billing_cycle c
+    where c.subscription_id = new.id and c.state <> 'void' order by c.period desc limit 1;
+    if new.trial_until is null or new.trial_until <= billd.now() or trial.state <> 'free' then
+        raise exception 'this trial can''t be moved'
+            using errcode = 'check_violation', constraint = 'trial_lies_ahead',
+                  hint = 'trial_until must lie ahead, and no period may have been charged yet. To give time away later, move the billing day.';
+    end if;
+    if trial.state is null then
+        perform billd_internal.open_period(
+            new, least(new.due_at, billd.now()), new.trial_until, 'free', 0, 'trial');
+    else
+        update billd.billing_cycle c set until_at = new.trial_until
+        where c.subscription_id = new.id and c.period = trial.period;
+    end if;
+    new.settled_until := new.trial_until;
+    new.paid_until := new.trial_until;
+    new.anchor_at := new.trial_until;
+    new.billing_day := null;
+end
+$$;
+comment on function billd_internal.set_trial(billd.subscription) is
+    'A trial is a free debt up to trial_until. The first period that is charged begins then.';
+
+create or replace function billd_internal.return_to_active(old billd.subscription, inout new billd.subscription)
+language plpgsql volatile
+as $$
+declare
+    now timestamptz := billd.now();
+begin
+    -- Law 13: all before now was out of service, however often it came and went.
+    new.settled_until := greatest(new.settled_until, now);
+    new.state_reason := null;
+    update billd.billing_cycle c
+    set state = 'due', closed_at = null, reason = null
+    where c.subscription_id = new.id and c.period = new.period and c.state = 'uncollectible';
+    if found then
+        -- The card was mended: the same debt again, from the first rung.
+        if new.attempts >= 99 then
+            raise exception 'this period has used all of its 99 attempts'
+                using errcode = 'check_violation', constraint = 'attempts_are_at_most_99',
+                      hint = 'Void its billing_cycle first; the next period then starts anew.';
+        end if;
+        new.declines := 0;
+        new.adjusted := true;
+        new.next_charge_at := coalesce(new.next_charge_at, now);
+    elsif old.state <> 'past_due' and new.next_charge_at is distinct from old.next_charge_at
+        and new.next_charge_at > now
+    then
+        -- The first period begins on the date that was given with it.
+        new.settled_until := greatest(new.settled_until, new.next_charge_at);
+        new.anchor_at := new.settled_until;
+        new.billing_day := null;
+    end if;
+end
+$$;
+comment on function billd_internal.return_to_active(billd.subscription, billd.subscription) is
+    'Coming back from past_due, a pause or a cancellation: the debt that was open is asked for, and else what falls due from now on.';
+
+create or replace function billd_internal.subscription_changed() returns trigger
+language plpgsql
+as $$
+declare
+    s billd.subscription := new;
+begin
+    perform set_config('billd.writer', 'plan', true);
+    if old.time_zone <> new.time_zone then
+        perform billd_internal.try_zone(new.time_zone);
+    end if;
+    if new.held is null and old.held = 'catch_up' and new.catch_up = 'hold' then
+        raise exception 'whole periods were missed, and catch_up is hold'
+            using errcode = 'check_violation', constraint = 'catch_up_is_said',
+                  hint = 'Set catch_up to what becomes of them: all, latest or none.';
+    end if;
+    if (old.time_zone, old.interval_unit, old.interval_count)
+        is distinct from (new.time_zone, new.interval_unit, new.interval_count) and old.anchor_at = new.anchor_at
+    then
+        s := billd_internal.recount(old, s);
+    elsif old.anchor_at <> new.anchor_at and old.billing_day is not distinct from new.billing_day then
+        s.billing_day := null;
+    end if;
+    if old.trial_until is distinct from new.trial_until then
+        s := billd_internal.set_trial(s);
+    end if;
+    if old.state <> new.state and new.state = 'active' then
+        s := billd_internal.return_to_active(old, s);
+    elsif old.state <> new.state and new.state = 'cancelled' then
+        update billd.billing_cycle c
+        set state = 'void', closed_at = billd.now(), reason = billd_internal.void_of_cancellation()
+        where c.subscription_id = new.id and c.state in ('due', 'uncollectible')
+          and not billd_internal.has_open_attempt(c.subscription_id, c.period);
+    end if;
+    update billd.subscription t
+    set anchor_at = s.anchor_at, billing_day = s.billing_day, settled_until = s.settled_until,
+        paid_until = s.paid_until, state_reason = s.state_reason, declines = s.declines,
+        next_charge_at = s.next_charge_at,
+        adjusted = t.adjusted or t.state <> 'cancelled', recheck = t.recheck or t.state <> 'cancelled'
+    where t.id = new.id;
+    if new.state <> 'cancelled' then
+        perform billd_internal.replan(new.id, interval '1 hour');
+    end if;
+    perform set_config('billd.writer', '', true);
+    return null;
+end
+$$;
+comment on function billd_internal.subscription_changed() is
+    'Lets a plain update do what a person means by it: resume, try again, cancel, move the day, count otherwise. The re-plan follows at once, or when the attempt that is open is recorded.';
+create or replace trigger subscription_changed after update on billd.subscription
+    for each row
+    when (coalesce(current_setting('billd.writer', true), '') = ''
+          and (old.state <> new.state and new.state in ('active', 'cancelled')
+               or (old.anchor_at, old.interval_unit, old.interval_count, old.time_zone)
+                  <> (new.anchor_at, new.interval_unit, new.interval_count, new.time_zone)
+               or (old.billing_day, old.trial_until, old.ends_at, old.periods_left, old.catch_up, old.held)
+                  is distinct from
+                  (new.billing_day, new.trial_until, new.ends_at, new.periods_left, new.catch_up, new.held)
+               or billd_internal.is_plain(old) <> billd_internal.is_plain(new)))
+    execute function billd_internal.subscription_changed();
+
+create or replace function billd_internal.trial_begins() returns trigger
+language plpgsql
+as $$
+begin
+    if new.trial_until > billd.now() then
+        perform set_config('billd.writer', 'plan', true);
+        perform billd_internal.open_period(new, billd.now(), new.trial_until, 'free', 0, 'trial');
+        perform set_config('billd.writer', '', true);
+    end if;
+    return null;
+end
+$$;
+comment on function billd_internal.trial_begins() is 'Writes the free period of a new subscription down.';
+create or replace trigger trial_begins after insert on billd.subscription
+    for each row when (new.trial_until is not null) execute function billd_internal.trial_begins();
+
+create or replace trigger subscription_schedule_is_billds after update on billd.subscription
+    for each row
+    -- A daemon of billd 0.1 plans by updates of its own, and doesn't say so.
+    when (coalesce(current_setting('billd.writer', true), '') = ''
+          and (old.period, old.due_at, old.until_at, old.settled_until, old.paid_until)
+              is distinct from (new.period, new.due_at, new.until_at, new.settled_until, new.paid_until)
+          and current_setting('application_name', true) is distinct from 'billd')
+    execute function billd_internal.refuse(
+        'period, due_at, until_at, settled_until and paid_until are derived by billd',
+        'Change the agreement: anchor_at or billing_day, the interval, trial_until, ends_at, or state.');
+
+-- What stood here before and is one trigger now.
+drop trigger if exists subscription_state_changed on billd.subscription;
+drop function if exists billd_internal.subscription_state_changed();

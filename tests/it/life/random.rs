@@ -1,0 +1,189 @@
+//! Random lives through the real daemon: the laws hold whatever people write, in whatever order.
+
+use crate::support::House;
+
+/// Lives side by side, and how often the clock goes on.
+const LIVES: u32 = 250;
+const STEPS: u32 = 30;
+
+/// Writes down who was in which state since when, and holds the cursor to what it is.
+const WATCH: &str = "
+    create table state_since (id uuid, at timestamptz, state text);
+    create table edited (id uuid);
+    create function watch() returns trigger language plpgsql as $$
+    begin
+        if tg_op = 'UPDATE' and new.settled_until < old.settled_until then
+            raise 'the cursor went back: % to %', old, new;
+        end if;
+        if tg_op = 'INSERT' or old.state <> new.state then
+            insert into state_since values (new.id, billd.now(), new.state);
+        end if;
+        return null;
+    end $$;
+    create trigger a_watch after insert or update on billd.subscription for each row execute function watch()";
+
+/// Dice that fall alike in every run: a number below one, of a life, a step and a purpose.
+const DICE: &str = "
+    create function dice(s billd.subscription, step int, purpose text) returns float8 language sql immutable as $$
+        select ('x' || left(md5(concat_ws(' ', s.external_id, step, purpose)), 7))::bit(28)::int / 268435456.0
+    $$;
+    create function pick(s billd.subscription, step int, purpose text, choices text[]) returns text language sql as $$
+        select choices[1 + floor(dice(s, step, purpose) * array_length(choices, 1))]
+    $$";
+
+const BORN: &str = "
+    insert into billd.subscription (external_id, customer_uid, name, amount, time_zone, interval_unit, interval_count,
+        catch_up, next_charge_at)
+    select 'life-' || n, case when n % 5 = 0 then 'decline-limit-once-' else 'card-' end || n, 'n', 9900,
+        (array['Asia/Seoul', 'America/New_York', 'Australia/Lord_Howe', 'Europe/London'])[1 + n % 4],
+        (array['day', 'week', 'month', 'month', 'year'])[1 + n % 5], 1 + n % 3,
+        (array['all', 'latest', 'none'])[1 + n % 3], billd.now() + n % 40 * interval '17 hours'
+    from generate_series(1, $LIVES) n";
+
+/// What people write: how often, and what. `{}` is the step.
+const WRITTEN: [(f64, &str); 13] = [
+    (0.08, "state = 'paused'"),
+    (0.25, "state = 'active'"),
+    (0.02, "state = 'cancelled'"),
+    (
+        0.05,
+        "state = 'active', customer_uid = 'card-' || external_id || '-' || {}",
+    ),
+    (
+        0.04,
+        "customer_uid = 'decline-stolen-' || external_id || '-' || {}",
+    ),
+    (
+        0.05,
+        "anchor_at = anchor_at + dice(s, {}, 'anchor') * interval '20 days'",
+    ),
+    (
+        0.05,
+        "billing_day = case when interval_unit in ('month', 'year') then 1 + floor(dice(s, {}, 'day') * 31) end",
+    ),
+    (
+        0.05,
+        "interval_unit = pick(s, {}, 'unit', '{{day,week,month,year}}'), interval_count = 1 + floor(dice(s, {}, 'n') * 3)",
+    ),
+    (
+        0.05,
+        "time_zone = pick(s, {}, 'zone', '{{Asia/Seoul,America/New_York,Australia/Lord_Howe,UTC}}')",
+    ),
+    (
+        0.05,
+        "amount = pick(s, {}, 'sum', '{{0,5000,9900,19900}}')::bigint",
+    ),
+    (
+        0.04,
+        "catch_up = pick(s, {}, 'missed', '{{all,latest,none}}')",
+    ),
+    (
+        0.02,
+        "state = 'active', next_charge_at = case when s.state = 'paused'
+        then billd.now() + dice(s, {}, 'date') * interval '40 days' else s.next_charge_at end",
+    ),
+    (
+        0.01,
+        "ends_at = billd.now() + dice(s, {}, 'end') * interval '90 days'",
+    ),
+];
+
+/// Every debt that is not void fell due while its subscription was active.
+const OUT_OF_SERVICE: &str = "
+    select string_agg(concat_ws(' ', s.external_id, c.period, c.state, c.due_at, c.opened_at, s.settled_until, (
+        select string_agg(w.state || ' ' || w.at, ', ' order by w.at) from state_since w where w.id = s.id)), '; ')
+    from billd.billing_cycle c
+    join billd.subscription s on s.id = c.subscription_id
+    where c.state <> 'void' and (
+        select w.state from state_since w where w.id = s.id and w.at <= c.due_at order by w.at desc limit 1
+    ) <> 'active'";
+
+/// Where nobody moved the calendar, all time is billed, passed over with a reason, or still to come.
+const FORGOTTEN: &str = "
+    select string_agg(concat_ws(' ', x.id, x.until_at, x.next), '; ')
+    from (
+        select s.id, c.until_at, lead(c.due_at, 1, s.due_at) over (partition by s.id order by c.due_at) as next
+        from billd.billing_cycle c join billd.subscription s on s.id = c.subscription_id
+        where c.period < s.period and s.id not in (select id from edited)
+    ) x
+    where x.next - x.until_at >= interval '1 day'";
+
+const UNEXPLAINED: &str = "
+    select string_agg(concat_ws(' ', c.subscription_id, c.period), '; ') from billd.billing_cycle c
+    where c.state = 'void' and c.reason is null";
+
+const PAID: &str = "
+    select concat_ws(' ', count(*), coalesce(sum(amount), 0)) from billd.billing_cycle where state = 'paid'";
+
+async fn one_step(house: &House, step: u32) {
+    let book = &house.book;
+    let pace = step * 5 % 7;
+    let days = 1 + pace * pace;
+    book.advance(&format!("{days} days 7 hours")).await;
+    for (nth, (share, change)) in WRITTEN.iter().enumerate() {
+        let change = change
+            .replace("{}", &step.to_string())
+            .replace("{{", "{")
+            .replace("}}", "}");
+        if change.contains("anchor")
+            || change.contains("day")
+            || change.contains("zone")
+            || change.contains("unit")
+        {
+            book.run(&format!(
+                "insert into edited select s.id from billd.subscription s where dice(s, {step}, '{nth}') < {share}"
+            ))
+            .await;
+        }
+        // Each by itself: what is refused is not done.
+        book.run(&format!(
+            "do $$
+            declare s billd.subscription;
+            begin
+                for s in select * from billd.subscription t where dice(t, {step}, '{nth}') < {share} loop
+                    begin
+                        update billd.subscription t set {} where t.id = s.id;
+                    exception when check_violation then null;
+                    end;
+                end loop;
+            end $$",
+            change.replace("state = 'active'", "state = case when s.state = 'past_due' or s.state = 'paused' or dice(s, 0, 'back') < 0.3 then 'active' else s.state end")
+        ))
+        .await;
+    }
+    house.sweep().await;
+    book.advance("61 minutes").await;
+    house.sweep().await;
+}
+
+#[tokio::test]
+async fn random_lives_are_billed_for_no_time_twice_and_for_none_out_of_service() {
+    let house = House::new().await;
+    let book = &house.book;
+    book.run(WATCH).await;
+    book.run(DICE).await;
+    book.run(&BORN.replace("$LIVES", &LIVES.to_string())).await;
+    for step in 1..=STEPS {
+        one_step(&house, step).await;
+        for (law, query) in [
+            ("out of service", OUT_OF_SERVICE),
+            ("forgotten", FORGOTTEN),
+            ("unexplained", UNEXPLAINED),
+        ] {
+            assert_eq!(book.text(query).await, "null", "{law}, step {step}");
+        }
+    }
+    let taken: Vec<i64> = house
+        .sandbox
+        .ledger()
+        .iter()
+        .map(|entry| entry.amount)
+        .collect();
+    let sum: i64 = taken.iter().sum();
+    assert_eq!(book.text(PAID).await, format!("{} {sum}", taken.len()));
+    assert!(
+        taken.len() > 700,
+        "lives in which little is charged prove little: {}",
+        taken.len()
+    );
+}
