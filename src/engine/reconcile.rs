@@ -79,6 +79,9 @@ impl<G: Gateway> Asking<G> {
         let lease = Lease::start(context.limits.lease);
         let lasts = context.limits.lease;
         let open = context.store.claim_open_refund(rows_max, lasts).await?;
+        if open.is_empty() {
+            return Ok(0);
+        }
         crash_at("refund_ask_claimed");
         let looks = u64::try_from(open.len()).unwrap_or(0);
         for refund in open {

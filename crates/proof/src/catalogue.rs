@@ -7,6 +7,7 @@ use portone_sandbox::FaultKind;
 /// A kind of thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
+    /// A daemon dies there.
     Crash(Failpoint),
     Kill,
     Freeze,
@@ -27,9 +28,18 @@ pub(super) enum Kind {
     ClockBehind,
     ClockSteps,
     Person(Deed),
+    /// A person charges cards outside subscriptions.
+    OneOffs,
+    /// The command of a one-off charge dies there.
+    OneOffDies(Failpoint),
+    /// A person gives money back.
+    Refunds,
+    /// The command of a refund dies there.
+    RefundDies(Failpoint),
 }
 
-const GATEWAY: [FaultKind; 17] = [
+/// How a gateway can misbehave.
+pub(super) const GATEWAY: [FaultKind; 17] = [
     FaultKind::DropAfter,
     FaultKind::Error500After,
     FaultKind::SilenceAfter,
@@ -56,6 +66,14 @@ const STATEMENTS: [&str; 4] = [
     "store::recheck",
 ];
 
+/// Those of commands, and the look at what they leave.
+const STATEMENTS_OF_COMMANDS: [&str; 4] = [
+    "store::begin_one_off",
+    "store::begin_refund",
+    "store::record_refund",
+    "store::claim_open_refund",
+];
+
 const DEEDS: [Deed; 8] = [
     Deed::Pause,
     Deed::Cancel,
@@ -69,7 +87,10 @@ const DEEDS: [Deed; 8] = [
 
 /// Everything that can go wrong. Seeds take it in turn, so that each is met equally often.
 pub(super) fn all() -> Vec<Kind> {
-    let crashes = Failpoint::ALL.into_iter().map(Kind::Crash);
+    let crashes = Failpoint::ALL
+        .into_iter()
+        .filter(|point| !is_of_commands_alone(*point))
+        .map(Kind::Crash);
     let gateway = GATEWAY.into_iter().map(Kind::Gateway);
     let statements = STATEMENTS.into_iter().map(Kind::Swallow);
     let deeds = DEEDS.into_iter().map(Kind::Person);
@@ -95,12 +116,32 @@ pub(super) fn all() -> Vec<Kind> {
         Kind::Freeze,
         Kind::Restart,
     ];
+    let one_offs = Failpoint::OF_ONE_OFFS.into_iter().map(Kind::OneOffDies);
+    let refunds = Failpoint::OF_REFUNDS.into_iter().map(Kind::RefundDies);
     crashes
         .chain(gateway)
         .chain(statements)
         .chain(deeds)
         .chain(others)
+        .chain([Kind::OneOffs, Kind::Refunds])
+        .chain(one_offs)
+        .chain(refunds)
+        .chain(STATEMENTS_OF_COMMANDS.into_iter().map(Kind::Swallow))
         .collect()
+}
+
+/// Whether no daemon ever comes to a point.
+const fn is_of_commands_alone(point: Failpoint) -> bool {
+    matches!(
+        point,
+        Failpoint::OneOffNext
+            | Failpoint::OneOffBegun
+            | Failpoint::RefundNext
+            | Failpoint::RefundBegun
+            | Failpoint::RefundRead
+            | Failpoint::RefundDecided
+            | Failpoint::RefundRecorded
+    )
 }
 
 /// How many kinds a row of seeds goes through before it begins anew.

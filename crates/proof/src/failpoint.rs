@@ -1,4 +1,4 @@
-//! The named points at which a daemon can be told to die.
+//! The named points at which a daemon or a command can be told to die.
 //!
 //! The program has them if it was built with the feature `failpoints`. Its sources are searched for
 //! these names by `tests/it/architecture.rs`, so neither list can fall behind the other.
@@ -49,11 +49,27 @@ pub enum Failpoint {
     MigrateNext,
     /// Migrations are applied; nobody was told.
     MigrateDone,
+    /// A slot is taken; a one-off charge is about to be written down.
+    OneOffNext,
+    /// A one-off charge is written down and has not left.
+    OneOffBegun,
+    /// A refund is about to be written down.
+    RefundNext,
+    /// A refund is written down and has not left.
+    RefundBegun,
+    /// The answer to a refund was read.
+    RefundRead,
+    /// What became of a refund was decided, with a look at the payment if it was refused.
+    RefundDecided,
+    /// What became of a refund is recorded; nobody was told.
+    RefundRecorded,
+    /// Open refunds were taken over, their payments are about to be looked at.
+    RefundAskClaimed,
 }
 
 impl Failpoint {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 28] = [
         Self::ClaimNext,
         Self::ClaimCommitted,
         Self::SendNext,
@@ -74,6 +90,37 @@ impl Failpoint {
         Self::RecheckLocked,
         Self::MigrateNext,
         Self::MigrateDone,
+        Self::OneOffNext,
+        Self::OneOffBegun,
+        Self::RefundNext,
+        Self::RefundBegun,
+        Self::RefundRead,
+        Self::RefundDecided,
+        Self::RefundRecorded,
+        Self::RefundAskClaimed,
+    ];
+
+    /// Those on the way of a one-off charge: it is begun by a command, and goes on as all charges do.
+    pub const OF_ONE_OFFS: [Self; 10] = [
+        Self::OneOffNext,
+        Self::OneOffBegun,
+        Self::SendNext,
+        Self::Sent,
+        Self::AnswerRead,
+        Self::Decided,
+        Self::RecordQueued,
+        Self::FlushNext,
+        Self::FlushCommitted,
+        Self::Recorded,
+    ];
+
+    /// Those on the way of a refund, in the command that asks for it.
+    pub const OF_REFUNDS: [Self; 5] = [
+        Self::RefundNext,
+        Self::RefundBegun,
+        Self::RefundRead,
+        Self::RefundDecided,
+        Self::RefundRecorded,
     ];
 
     /// How the program spells it.
@@ -99,6 +146,14 @@ impl Failpoint {
             Self::RecheckLocked => "recheck_locked",
             Self::MigrateNext => "migrate_next",
             Self::MigrateDone => "migrate_done",
+            Self::OneOffNext => "one_off_next",
+            Self::OneOffBegun => "one_off_begun",
+            Self::RefundNext => "refund_next",
+            Self::RefundBegun => "refund_begun",
+            Self::RefundRead => "refund_read",
+            Self::RefundDecided => "refund_decided",
+            Self::RefundRecorded => "refund_recorded",
+            Self::RefundAskClaimed => "refund_ask_claimed",
         }
     }
 }

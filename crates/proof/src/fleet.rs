@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::arena::{Daemon, Ended, Guard, Spec};
+use crate::arena::{COMMAND, Daemon, Ended, Guard, Spec};
 use crate::checker::Death;
 use crate::failpoint;
 use crate::plan::Which;
@@ -135,6 +135,16 @@ impl Fleet {
         record.ways.push(way);
         record.deaths.push(Death {
             role: slot.spec.name.clone(),
+            at_us: wall_clock_us(),
+        });
+    }
+
+    /// Writes down that a command died.
+    pub(super) async fn note_command(&self, way: String) {
+        let mut record = self.record.lock().await;
+        record.ways.push(way);
+        record.deaths.push(Death {
+            role: COMMAND.to_owned(),
             at_us: wall_clock_us(),
         });
     }

@@ -1,25 +1,21 @@
 //! Does to a seed what its plan says.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
-use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::arena::{
-    Bouncer, COMMAND, Clock, Database, GatewayProxy, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
+    Bouncer, Clock, Database, GatewayProxy, Lane, OPERATOR, OldSnapshot, Proxy, Standby,
 };
 use crate::daemon_role;
-use crate::failpoint;
 use crate::fleet::Fleet;
-use crate::plan::{Deed, Injury, Plan, Which};
-use crate::rules;
+use crate::plan::{Injury, Plan, Which};
 use embedded_postgres::StopMode;
 use portone_sandbox::{self as sandbox, Fault, FaultKind, Latency, Route};
 
@@ -27,13 +23,12 @@ use portone_sandbox::{self as sandbox, Fault, FaultKind, Latency, Route};
 const BUSY_WITHIN: Duration = Duration::from_secs(4);
 const BUSY_EVERY: Duration = Duration::from_millis(40);
 
-/// A command beside the daemons takes a moment; one that takes longer hangs.
-const COMMAND_MAX: Duration = Duration::from_secs(40);
-
 /// Everything that can be injured.
 pub(super) struct Scene {
     pub(super) plan: Plan,
     pub(super) program: PathBuf,
+    /// Where logs go.
+    pub(super) folder: PathBuf,
     pub(super) lane: Mutex<Lane>,
     pub(super) database: Database,
     pub(super) standby: Mutex<Option<Standby>>,
@@ -61,7 +56,7 @@ impl Scene {
                 point,
                 visit,
             } = &planned.injury
-                && !is_of_a_command(point)
+                && !is_of_migrations(point)
             {
                 self.fleet.set_failpoint(*daemon, point, *visit).await;
             }
@@ -70,9 +65,15 @@ impl Scene {
                 statement,
                 times,
             } = &planned.injury
-                && let Some(proxy) = self.proxy(*daemon)
             {
-                proxy.swallow_reply(statement, *times);
+                let door = if is_of_a_command(statement) {
+                    Some(&self.command_door)
+                } else {
+                    self.proxy(*daemon)
+                };
+                if let Some(door) = door {
+                    door.swallow_reply(statement, *times);
+                }
             }
         }
     }
@@ -152,6 +153,8 @@ impl Scene {
                 }
             }
             Injury::Person { deed, share } => self.do_as_person(*deed, *share).await?,
+            Injury::OneOff(one_off) => self.charge_once(one_off).await?,
+            Injury::Refund(refund) => self.give_back(refund).await?,
         }
         Ok(())
     }
@@ -203,6 +206,7 @@ impl Scene {
             "select j.who from proof.journal j
              join billd.charge_attempt a on a.merchant_uid = j.new ->> 'merchant_uid'
              where j.table_name = 'charge_attempt' and j.old is null and a.state = 'started'
+               and a.subscription_id is not null
              order by j.id desc limit 1",
         )
         .fetch_optional(&mut eyes)
@@ -296,10 +300,19 @@ impl Scene {
         if kind == FaultKind::LookupLag {
             fault.lag_s = by_ms.checked_div(1_000);
         }
-        self.gateway.fault(fault);
+        // What befalls charges befalls those with the card itself, and refunds.
+        let routes = match fault.route {
+            Some(Route::Again) => vec![Route::Again, Route::Onetime, Route::Cancel],
+            Some(route) => vec![route],
+            None => return self.gateway.fault(fault),
+        };
+        for route in routes {
+            fault.route = Some(route);
+            self.gateway.fault(fault.clone());
+        }
     }
 
-    async fn person(&self) -> anyhow::Result<PgConnection> {
+    pub(super) async fn person(&self) -> anyhow::Result<PgConnection> {
         let lane = self.lane.lock().await;
         lane.connect_as(OPERATOR, &self.database).await
     }
@@ -310,89 +323,32 @@ impl Scene {
         drop(lane);
         run(&mut superuser, statement).await
     }
-
-    /// A person is refused, runs into a lock or loses the connection: then nothing was done.
-    async fn do_as_person(&self, deed: Deed, share: f64) -> anyhow::Result<()> {
-        let rows = lot(share);
-        let statements = match deed {
-            Deed::Pause => vec![
-                format!(
-                    "update billd.subscription set state = 'paused' where state = 'active' and {rows}"
-                ),
-                "update billd.subscription set state = 'active' where state = 'paused'".to_owned(),
-            ],
-            Deed::Cancel => vec![format!(
-                "update billd.subscription set state = 'cancelled' where {rows}"
-            )],
-            Deed::Reprice => vec![format!(
-                "update billd.subscription set amount = amount + 100 where {rows}"
-            )],
-            Deed::Delete => vec![format!(
-                "delete from billd.subscription s where {rows} and not exists (
-                     select from billd.billing_cycle c where c.subscription_id = s.id)"
-            )],
-            Deed::Edit => vec![format!(
-                "update billd.subscription set next_charge_at = billd.now(), name = '새 이름'
-                 where next_charge_at is not null and {rows}"
-            )],
-            Deed::Sweep => return self.command("sweep").await,
-            Deed::Reconcile => return self.command("reconcile").await,
-            Deed::Migrate => return self.command("migrate").await,
-        };
-        for statement in statements {
-            if let Ok(mut person) = self.person().await {
-                run(&mut person, &statement).await.ok();
-            }
-            sleep(Duration::from_millis(400)).await;
-        }
-        Ok(())
-    }
-
-    /// A command beside the daemons. It may fail, since the database may be away; it may not hang.
-    pub(super) async fn command(&self, name: &str) -> anyhow::Result<()> {
-        let crash = self.plan.injuries.iter().find_map(|planned| {
-            if let Injury::Crash { point, visit, .. } = &planned.injury
-                && name == "migrate"
-                && is_of_a_command(point)
-            {
-                return Some((failpoint::VARIABLE, format!("{point}:{visit}")));
-            }
-            None
-        });
-        let url = self.command_door.url(COMMAND, self.database.name());
-        let mut command = Command::new(&self.program);
-        command
-            .arg(name)
-            .env_clear()
-            .env("DATABASE_URL", url)
-            .env("BILLD__GATEWAY__BASE_URL", self.gateway.base_url())
-            .envs(rules::settings(&self.plan, false))
-            .envs(crash)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        timeout(COMMAND_MAX, command.status())
-            .await
-            .with_context(|| format!("billd {name} did not end in {COMMAND_MAX:?}"))??;
-        Ok(())
-    }
 }
 
-async fn run(connection: &mut PgConnection, statement: &str) -> anyhow::Result<()> {
+pub(super) async fn run(connection: &mut PgConnection, statement: &str) -> anyhow::Result<()> {
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// Whether a point lies on the way of a command, and not of a daemon.
-fn is_of_a_command(point: &str) -> bool {
+/// Whether a point lies on the way of `billd migrate`, and not of a daemon.
+pub(super) fn is_of_migrations(point: &str) -> bool {
     point.starts_with("migrate")
 }
 
+/// Whether a statement is one that a command sends, and no daemon.
+fn is_of_a_command(statement: &str) -> bool {
+    [
+        "store::begin_one_off",
+        "store::begin_refund",
+        "store::record_refund",
+    ]
+    .contains(&statement)
+}
+
 /// A share of the book, always the same rows for the same share.
-fn lot(share: f64) -> String {
+pub(super) fn lot(share: f64) -> String {
     format!("abs(hashtext(customer_uid) % 100) < {share} * 100")
 }
 

@@ -49,6 +49,10 @@ create trigger a_proof_note after insert or delete on billd.charge_attempt
     for each row execute function proof.note();
 create trigger a_proof_note_change after update on billd.charge_attempt
     for each row when (old is distinct from new) execute function proof.note();
+create trigger a_proof_note after insert or delete on billd.refund
+    for each row execute function proof.note();
+create trigger a_proof_note_change after update on billd.refund
+    for each row when (old is distinct from new) execute function proof.note();
 
 -- The shift as it works at this moment: an interval of months has another length on another day.
 create function proof.note_shift() returns trigger

@@ -24,6 +24,7 @@ const JOURNAL_FILE: &str = "journal.jsonl";
 const SUBSCRIPTIONS: &str = "subscriptions.jsonl";
 const CYCLES: &str = "cycles.jsonl";
 const ATTEMPTS: &str = "attempts.jsonl";
+const REFUNDS: &str = "refunds.jsonl";
 const PAID_TWICE: &str = "paid_twice.jsonl";
 const FINDINGS: &str = "findings.jsonl";
 const REST: &str = "rest.jsonl";
@@ -86,13 +87,13 @@ pub struct Cycle {
 )]
 pub struct Attempt {
     pub merchant_uid: String,
-    pub subscription_id: String,
-    pub period: Date,
-    pub attempt_no: i64,
+    pub subscription_id: Option<String>,
+    pub period: Option<Date>,
+    pub attempt_no: Option<i64>,
     pub state: String,
     pub amount: i64,
     pub currency: String,
-    pub customer_uid: String,
+    pub customer_uid: Option<String>,
     pub started_at: Timestamp,
     pub finished_at: Option<Timestamp>,
     pub imp_uid: Option<String>,
@@ -110,6 +111,49 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether its fate is not proved yet.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state.as_str(), "started" | "unknown")
+    }
+
+    /// Whether it is of no subscription: a person asked for it.
+    pub fn is_one_off(&self) -> bool {
+        self.subscription_id.is_none()
+    }
+
+    /// Whether it is about this debt.
+    pub fn is_of(&self, subscription_id: &str, period: Date) -> bool {
+        self.subscription_id.as_deref() == Some(subscription_id) && self.period == Some(period)
+    }
+}
+
+/// The row of a request to give money back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "the columns of billd.refund, which explains them"
+)]
+pub struct Refund {
+    pub id: String,
+    pub merchant_uid: String,
+    pub imp_uid: String,
+    pub key: String,
+    pub state: String,
+    pub amount: i64,
+    pub currency: String,
+    pub payment_amount: i64,
+    pub checksum: i64,
+    pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    pub reason: Option<String>,
+    pub ask_at: Option<Timestamp>,
+    pub asks: i64,
+    pub unchanged: i64,
+    pub parked_at: Option<Timestamp>,
+    pub fence: i64,
+}
+
+impl Refund {
     /// Whether its fate is not proved yet.
     pub fn is_open(&self) -> bool {
         matches!(self.state.as_str(), "started" | "unknown")
@@ -139,6 +183,10 @@ pub enum Change {
     ChargeAttempt {
         old: Option<Attempt>,
         new: Option<Attempt>,
+    },
+    Refund {
+        old: Option<Refund>,
+        new: Option<Refund>,
     },
     ClockShift {
         old: Option<Shift>,
@@ -215,6 +263,8 @@ pub struct Book {
     pub cycles: Vec<Cycle>,
     /// The requests for money at rest.
     pub attempts: Vec<Attempt>,
+    /// The requests to give money back at rest.
+    pub refunds: Vec<Refund>,
     /// What the book itself knows of doubles.
     pub paid_twice: Vec<PaidTwice>,
     /// What the auditor knows.
@@ -264,6 +314,7 @@ impl Book {
                 &format!("{} order by merchant_uid", all("charge_attempt")),
             )
             .await?,
+            refunds: rows(database, &format!("{} order by id", all("refund"))).await?,
             paid_twice: rows(database, &all("paid_twice")).await?,
             findings: rows(database, &format!("{} order by id", all("finding"))).await?,
         })
@@ -276,6 +327,7 @@ impl Book {
         save(folder, SUBSCRIPTIONS, &self.subscriptions)?;
         save(folder, CYCLES, &self.cycles)?;
         save(folder, ATTEMPTS, &self.attempts)?;
+        save(folder, REFUNDS, &self.refunds)?;
         save(folder, PAID_TWICE, &self.paid_twice)?;
         save(folder, FINDINGS, &self.findings)
     }
@@ -290,6 +342,7 @@ impl Book {
             subscriptions: load(folder, SUBSCRIPTIONS)?,
             cycles: load(folder, CYCLES)?,
             attempts: load(folder, ATTEMPTS)?,
+            refunds: load(folder, REFUNDS)?,
             paid_twice: load(folder, PAID_TWICE)?,
             findings: load(folder, FINDINGS)?,
         })

@@ -10,11 +10,13 @@
 pub mod arena;
 mod catalogue;
 pub mod checker;
+mod commands;
 pub mod failpoint;
 mod fleet;
 mod injure;
 pub mod ledger;
 mod mutation;
+mod person;
 mod plan;
 pub mod program;
 mod rest;

@@ -131,6 +131,7 @@ fn order(cli: &Cli) -> anyhow::Result<Order> {
         Some(program) => std::path::absolute(program).context("couldn't find the program")?,
         None => program::build()?,
     };
+    program::has_failpoints(&program)?;
     let cores = available_parallelism().map_or(1, usize::from);
     let lanes = cli
         .lanes

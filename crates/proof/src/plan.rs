@@ -4,6 +4,7 @@ use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, Kind};
+use crate::commands::{self, OneOff, Refund};
 use crate::failpoint::Failpoint;
 use portone_sandbox::FaultKind;
 
@@ -116,6 +117,10 @@ pub(super) enum Injury {
     },
     /// A person types.
     Person { deed: Deed, share: f64 },
+    /// A person charges a card outside any subscription.
+    OneOff(OneOff),
+    /// A person gives money back.
+    Refund(Refund),
 }
 
 /// What a person does to rows that are being charged, or beside the daemons.
@@ -181,6 +186,10 @@ impl Plan {
         for kind in chosen {
             plan.injure(kind, &mut rng);
         }
+        // All that goes wrong meets a person who charges and gives back, too.
+        if !plan.moves_money_by_hand() && rng.u8(0..4) == 0 {
+            plan.refunds(None, &mut rng);
+        }
         // There is one server to lose, and after a fail-over there is no other.
         if plan.loses_commits() {
             plan.injuries
@@ -206,6 +215,15 @@ impl Plan {
         self.has(|injury| matches!(injury, Injury::Gateway { kind, .. } if *kind == lie))
     }
 
+    /// Whether a person gives money back.
+    pub(super) fn refunds_anything(&self) -> bool {
+        self.has(|injury| matches!(injury, Injury::Refund(_)))
+    }
+
+    fn moves_money_by_hand(&self) -> bool {
+        self.refunds_anything() || self.has(|injury| matches!(injury, Injury::OneOff(_)))
+    }
+
     fn has(&self, is_it: impl Fn(&Injury) -> bool) -> bool {
         self.injuries.iter().any(|planned| is_it(&planned.injury))
     }
@@ -223,6 +241,10 @@ impl Plan {
             Kind::Gateway(kind) => return self.gateway(kind, at_ms, rng),
             Kind::Swallow(statement) => return self.swallow(statement, daemon, rng),
             Kind::Freeze => return self.freeze(rng),
+            Kind::OneOffs => return self.one_offs_and_a_lie(None, rng),
+            Kind::OneOffDies(point) => return self.one_offs_and_a_lie(Some(point), rng),
+            Kind::Refunds => return self.refunds_and_a_lie(None, rng),
+            Kind::RefundDies(point) => return self.refunds_and_a_lie(Some(point), rng),
             Kind::Kill => Injury::Kill {
                 daemon,
                 away_ms: for_ms(0, 3_000),
@@ -280,6 +302,10 @@ impl Plan {
                 self.gateway(FaultKind::DropAfter, 0, rng);
                 rng.u32(1..4)
             }
+            Failpoint::RefundAskClaimed => {
+                self.lost_refunds(rng);
+                rng.u32(1..3)
+            }
             Failpoint::SendAgainNext | Failpoint::SendAgainRead => {
                 self.gateway(FaultKind::DropBefore, 0, rng);
                 rng.u32(1..3)
@@ -302,6 +328,14 @@ impl Plan {
             | Failpoint::Decided
             | Failpoint::RecordQueued
             | Failpoint::Recorded => rng.u32(1..20),
+            // No daemon comes there.
+            Failpoint::OneOffNext
+            | Failpoint::OneOffBegun
+            | Failpoint::RefundNext
+            | Failpoint::RefundBegun
+            | Failpoint::RefundRead
+            | Failpoint::RefundDecided
+            | Failpoint::RefundRecorded => return,
         };
         let point = point.name().to_owned();
         let crash = Injury::Crash {
@@ -310,6 +344,55 @@ impl Plan {
             visit,
         };
         self.add(0, crash);
+    }
+
+    fn one_offs_and_a_lie(&mut self, point: Option<Failpoint>, rng: &mut Rng) {
+        self.one_offs(point, rng);
+        self.lie_at_times(rng);
+    }
+
+    fn refunds_and_a_lie(&mut self, point: Option<Failpoint>, rng: &mut Rng) {
+        self.refunds(point, rng);
+        self.lie_at_times(rng);
+    }
+
+    fn lie_at_times(&mut self, rng: &mut Rng) {
+        if rng.bool() {
+            let kind = *rng
+                .choice(&catalogue::GATEWAY)
+                .unwrap_or(&FaultKind::DropAfter);
+            self.gateway(kind, rng.u32(0..1_200), rng);
+        }
+    }
+
+    fn one_offs(&mut self, point: Option<Failpoint>, rng: &mut Rng) {
+        let injuries = self.injuries.iter();
+        let there = injuries.filter(|planned| matches!(planned.injury, Injury::OneOff(_)));
+        let first = there.count().saturating_add(1);
+        let cards: Vec<String> = self.book.iter().map(|c| c.customer_uid.clone()).collect();
+        for one_off in commands::one_offs(first, &cards, point, rng) {
+            self.add(rng.u32(0..1_800), Injury::OneOff(one_off));
+        }
+    }
+
+    /// Among what is given back are one-off charges.
+    fn refunds(&mut self, point: Option<Failpoint>, rng: &mut Rng) {
+        self.one_offs(None, rng);
+        for refund in commands::refunds(point, rng) {
+            self.add(rng.u32(600..2_600), Injury::Refund(refund));
+        }
+    }
+
+    /// Refunds whose answers are lost, so that their payments are looked at.
+    fn lost_refunds(&mut self, rng: &mut Rng) {
+        let losses = Injury::Gateway {
+            kind: FaultKind::DropAfter,
+            for_ms: 5_000,
+            share: 0.6,
+            by_ms: 0,
+        };
+        self.add(0, losses);
+        self.refunds(None, rng);
     }
 
     /// Frozen with calls in flight, so that somebody else takes them over.
@@ -361,6 +444,12 @@ impl Plan {
     fn swallow(&mut self, statement: &str, daemon: Which, rng: &mut Rng) {
         if statement == "store::claim_open" {
             self.gateway(FaultKind::DropAfter, 0, rng);
+        }
+        match statement {
+            "store::begin_one_off" => self.one_offs(None, rng),
+            "store::begin_refund" | "store::record_refund" => self.refunds(None, rng),
+            "store::claim_open_refund" => self.lost_refunds(rng),
+            _ => {}
         }
         if statement == "store::recheck" {
             let deed = Deed::Pause;

@@ -6,6 +6,8 @@ use std::{env, fs};
 
 use anyhow::{Context, ensure};
 
+use crate::failpoint::VARIABLE;
+
 /// The root of the sources that this very harness was built from.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -24,10 +26,13 @@ pub fn build() -> anyhow::Result<PathBuf> {
         .args([
             "build",
             "--quiet",
+            "--package",
+            "billd",
             "--bin",
             "billd",
+            // Not "billd/failpoints": the package is its own dev-dependency, and that would be meant.
             "--features",
-            "billd/failpoints",
+            "failpoints",
         ])
         .args(["--profile", profile_of(folder)])
         .arg("--target-dir")
@@ -39,6 +44,18 @@ pub fn build() -> anyhow::Result<PathBuf> {
         .context("couldn't run cargo: name a built billd by --program")?;
     ensure!(status.success(), "billd can't be built");
     Ok(folder.join("billd"))
+}
+
+/// Refuses a program that was built without its failpoints: nobody would die, and all seeds would pass.
+pub fn has_failpoints(program: &Path) -> anyhow::Result<()> {
+    let bytes = fs::read(program)
+        .with_context(|| format!("couldn't read the program {}", program.display()))?;
+    ensure!(
+        String::from_utf8_lossy(&bytes).contains(VARIABLE),
+        "{} was built without the feature `failpoints`",
+        program.display()
+    );
+    Ok(())
 }
 
 /// The folder of the profile `dev` is called `debug`; all others bear their profile's name.

@@ -13,6 +13,7 @@ use anyhow::Context;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use tokio::time::{Instant, sleep};
 
+use crate::wall_clock_us;
 use portone_sandbox as sandbox;
 
 /// Between two looks.
@@ -33,13 +34,29 @@ struct Unrest {
     unknown: i64,
     due: i64,
     rechecks: i64,
+    /// Refunds whose fate is open.
+    refunds: i64,
     /// Attempts that have ended, by which one sees that things move.
     ended: i64,
     /// Seconds until something more comes up.
     next_in: Option<f64>,
 }
 
+/// What waits for a person is at rest once the gateway was asked about it twice since it tells the truth again:
+/// the answer to the first of these questions is written down by then.
 const LOOK: &str = "-- proof::look
+    with asked as (
+        select coalesce(j.new ->> 'id', j.new ->> 'merchant_uid') as name
+        from proof.journal j
+        where j.at > to_timestamp($MENDED) and j.table_name in ('charge_attempt', 'refund')
+          and (j.new ->> 'asks')::int > (j.old ->> 'asks')::int
+        group by 1 having count(*) > 1
+    ),
+    open_refund as (
+        select r.ask_at from billd.refund r
+        where r.state in ('started', 'unknown')
+          and not (r.parked_at is not null and r.id::text in (select name from asked))
+    )
     select
         count(*) filter (where a.state = 'started') as started,
         count(*) filter (where a.state = 'unknown') as unknown,
@@ -47,18 +64,23 @@ const LOOK: &str = "-- proof::look
         (select count(*) from billd.subscription s
          where s.state = 'active' and s.next_charge_at <= billd.now()) as due,
         (select count(*) from billd.subscription s where s.recheck) as rechecks,
+        (select count(*) from open_refund) as refunds,
         extract(epoch from least(
             min(a.ask_at) filter (where a.state = 'unknown'),
+            (select min(r.ask_at) from open_refund r),
             (select min(s.next_charge_at) from billd.subscription s where s.state = 'active')
         ) - billd.now())::float8 as next_in
     from billd.charge_attempt a
-    where a.state in ('started', 'unknown') and not ($REPRICED and a.parked_at is not null)";
+    where a.state in ('started', 'unknown') 
+      and not (a.parked_at is not null
+               and ($REPRICED or a.subscription_id is null and a.merchant_uid in (select name from asked)))";
 
 /// The share lock keeps every claim out until the clock has moved.
 const STEP: &str = "
-    lock table billd.charge_attempt in share mode;
+    lock table billd.charge_attempt, billd.refund in share mode;
     update billd.control set clock_shift = clock_shift + make_interval(secs => $SECONDS)
-    where not exists (select from billd.charge_attempt where state = 'started');";
+    where not exists (select from billd.charge_attempt where state = 'started')
+      and not exists (select from billd.refund where state = 'started');";
 
 /// Waits for rest. What waits for a person is at rest if sums were changed beside a lost tail, see
 /// [`Terms::repriced`](crate::checker::Terms::repriced). `Err` with what is still open, if it does not come.
@@ -67,7 +89,9 @@ pub(super) async fn come_to_rest(
     gateway: &sandbox::Running,
     repriced: bool,
 ) -> anyhow::Result<Result<(), String>> {
-    let statement = LOOK.replace("$REPRICED", &repriced.to_string());
+    let statement = LOOK
+        .replace("$REPRICED", &repriced.to_string())
+        .replace("$MENDED", &format!("{} / 1e6", wall_clock_us()));
     let started = Instant::now();
     let mut stepped = 0.0;
     let mut quiet_looks: u8 = 0;
@@ -78,7 +102,7 @@ pub(super) async fn come_to_rest(
             .context("couldn't look at the book")?;
         let is_busy = unrest.started > 0 || unrest.due > 0 || unrest.rechecks > 0;
         let next_in = unrest.next_in.filter(|next_in| stepped + next_in < HORIZON);
-        if is_busy || unrest.unknown > 0 || next_in.is_some() {
+        if is_busy || unrest.unknown > 0 || unrest.refunds > 0 || next_in.is_some() {
             quiet_looks = 0;
         } else {
             quiet_looks = quiet_looks.saturating_add(1);
@@ -109,6 +133,7 @@ async fn look(database: &mut PgConnection, statement: &str) -> sqlx::Result<Unre
         unknown: row.try_get("unknown")?,
         due: row.try_get("due")?,
         rechecks: row.try_get("rechecks")?,
+        refunds: row.try_get("refunds")?,
         ended: row.try_get("ended")?,
         next_in: row.try_get("next_in")?,
     })

@@ -92,8 +92,12 @@ pub(super) fn terms(plan: &Plan, daemons: Vec<String>, deaths: Vec<Death>) -> Te
 
 /// Whether nothing but processes is injured, and one is always there to take over.
 fn leaves_able_heirs(plan: &Plan) -> bool {
-    let dies_only =
-        |planned: &Planned| matches!(planned.injury, Injury::Crash { .. } | Injury::Kill { .. });
+    let dies_only = |planned: &Planned| {
+        matches!(
+            planned.injury,
+            Injury::Crash { .. } | Injury::Kill { .. } | Injury::OneOff(_) | Injury::Refund(_)
+        )
+    };
     plan.daemons > 1 && plan.injuries.iter().all(dies_only)
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::arena::{Bouncer, COMMAND, Clock, Database, GatewayProxy, Lane, Proxy, Spec, Standby};
-use crate::checker::{check, doubles};
+use crate::checker::{Debt, check, doubles};
 use crate::fleet::{Fleet, Record};
 use crate::injure::Scene;
 use crate::ledger::{Book, save_requests};
@@ -34,6 +34,10 @@ pub(super) struct Outcome {
     pub(super) approvals: u64,
     /// Requests for money that reached the gateway.
     pub(super) requests: u64,
+    /// Of those, how many were outside subscriptions.
+    pub(super) one_offs: u64,
+    /// Refunds that the gateway made.
+    pub(super) refunds: u64,
     /// Questions that reached it.
     pub(super) look_ups: u64,
     /// Debts that were charged more than once because a look-up lied.
@@ -156,6 +160,7 @@ async fn set_up(
         plan,
         program: workshop.program,
         clocks: specs.iter().map(|spec| spec.clock.clone()).collect(),
+        folder,
         fleet: Fleet::new(specs, Arc::clone(lane.guard())),
         lane: Mutex::new(lane),
         database,
@@ -277,7 +282,11 @@ async fn judge(
 impl Outcome {
     fn count(&mut self, requests: &[Request]) {
         for request in requests {
-            let again = u64::from(request.route == Route::Again);
+            let again = u64::from(matches!(request.route, Route::Again | Route::Onetime));
+            let is_one_off = again > 0 && Debt::of(&request.merchant_uid).is_none();
+            let is_refund = matches!(request.decided, Some(Decided::Cancelled { .. }));
+            self.one_offs = self.one_offs.saturating_add(is_one_off.into());
+            self.refunds = self.refunds.saturating_add(is_refund.into());
             let look_up = u64::from(request.route == Route::FindAll);
             self.requests = self.requests.saturating_add(again);
             self.look_ups = self.look_ups.saturating_add(look_up);

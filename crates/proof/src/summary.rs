@@ -25,6 +25,10 @@ pub struct Summary {
     pub approvals: u64,
     /// Requests for money that reached the gateway.
     pub requests: u64,
+    /// Of those, how many were one-off charges.
+    pub one_offs: u64,
+    /// Refunds that the gateway made.
+    pub refunds: u64,
     /// Questions that reached the gateway.
     pub look_ups: u64,
     /// Doubles that follow from a look-up that lied; each was named by the auditor.
@@ -54,6 +58,8 @@ impl Summary {
         self.daemons = self.daemons.saturating_add(outcome.daemons);
         self.approvals = self.approvals.saturating_add(outcome.approvals);
         self.requests = self.requests.saturating_add(outcome.requests);
+        self.one_offs = self.one_offs.saturating_add(outcome.one_offs);
+        self.refunds = self.refunds.saturating_add(outcome.refunds);
         self.look_ups = self.look_ups.saturating_add(outcome.look_ups);
         self.doubles_after_a_lie = self
             .doubles_after_a_lie

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::view::{View, of_attempt, of_subscription};
 use super::{Property, Violation};
 use crate::ledger::{Cycle, Subscription};
+use portone_sandbox::{Decided, Request};
 
 /// After which no further attempt of a period can be named.
 const ATTEMPTS_MAX: i64 = 99;
@@ -161,9 +162,11 @@ fn given_up_too_early(view: &View<'_>, cycle: &Cycle) -> Option<String> {
         return None;
     }
     let reason = cycle.reason.as_deref().unwrap_or_default();
-    let declined = view.book.attempts.iter().filter(|attempt| {
-        (attempt.subscription_id.as_str(), attempt.period) == key && attempt.state == "declined"
-    });
+    let declined = view
+        .book
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.is_of(key.0, key.1) && attempt.state == "declined");
     let last = declined.max_by_key(|attempt| attempt.attempt_no);
     let class = last.and_then(|attempt| attempt.reason.as_deref());
     let rungs = class.and_then(|class| view.terms.rungs.get(class));
@@ -184,27 +187,47 @@ fn given_up_too_early(view: &View<'_>, cycle: &Cycle) -> Option<String> {
     })
 }
 
+/// A request that left no record at the gateway.
+fn is_nothing(request: &Request) -> bool {
+    matches!(
+        request.decided,
+        None | Some(Decided::NotProcessed | Decided::Declined { imp_uid: None })
+    )
+}
+
 /// 10: nothing is open at rest, but for what a person was asked to look at.
 pub(super) fn nothing_open_at_rest(view: &View<'_>, found: &mut Vec<Violation>) {
     for attempt in &view.book.attempts {
-        let is_parked = attempt.parked_at.is_some() && view.terms.repriced;
+        let name = attempt.merchant_uid.as_str();
+        // A one-off charge is never sent again: one of which the gateway knows nothing waits for a person.
+        let may_wait = view.terms.repriced
+            || (attempt.is_one_off() && view.charges_of(name).iter().copied().all(is_nothing));
+        let is_parked = attempt.parked_at.is_some() && attempt.state == "unknown" && may_wait;
         if attempt.is_open() && !is_parked {
             let text = format!(
-                "{} is still {} at rest, after {} questions ({})",
-                attempt.merchant_uid,
+                "{name} is still {} at rest, after {} questions ({})",
                 attempt.state,
                 attempt.asks,
                 attempt.reason.as_deref().unwrap_or("no reason"),
             );
-            let name = &attempt.merchant_uid;
+            found.push(of_attempt(Property::NothingOpenAtRest, name, text));
+        }
+    }
+    for refund in &view.book.refunds {
+        // A balance that something else has changed waits for a person, too.
+        let is_parked = refund.state == "unknown" && refund.parked_at.is_some();
+        if refund.is_open() && !is_parked {
+            let text = format!(
+                "the refund {:?} of {} is still {} at rest, after {} looks",
+                refund.key, refund.merchant_uid, refund.state, refund.asks,
+            );
+            let name = &refund.merchant_uid;
             found.push(of_attempt(Property::NothingOpenAtRest, name, text));
         }
     }
     for cycle in view.book.cycles.iter().filter(|c| c.state == "unresolved") {
         let mut open = view.book.attempts.iter().filter(|attempt| {
-            attempt.is_open()
-                && attempt.subscription_id == cycle.subscription_id
-                && attempt.period == cycle.period
+            attempt.is_open() && attempt.is_of(&cycle.subscription_id, cycle.period)
         });
         if open.next().is_none() {
             let text = format!(

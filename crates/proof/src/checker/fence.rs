@@ -141,9 +141,10 @@ fn debts_on_their_own(view: &View<'_>, found: &mut Vec<Violation>) {
             }
             Change::ChargeAttempt { old, new } => {
                 let rows = old.iter().chain(new);
-                fenced.extend(rows.map(|row| (entry.txid, row.subscription_id.as_str())));
+                let ids = rows.filter_map(|row| row.subscription_id.as_deref());
+                fenced.extend(ids.map(|id| (entry.txid, id)));
             }
-            Change::BillingCycle { .. } | Change::ClockShift { .. } => {}
+            Change::BillingCycle { .. } | Change::Refund { .. } | Change::ClockShift { .. } => {}
         }
     }
     for ((id, period), writes) in &view.cycle_writes {

@@ -16,6 +16,7 @@ mod money;
 mod moves;
 mod name;
 mod order;
+mod refunds;
 mod rescue;
 mod terms;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use self::money::Double;
 pub use self::terms::{Death, Terms};
 pub use self::violation::{Property, Violation};
 
+pub(crate) use self::name::Debt;
 use self::view::View;
 use crate::ledger::Book;
 use portone_sandbox::Request;
@@ -34,8 +36,8 @@ use portone_sandbox::Request;
 /// One property, and what it has to say.
 type Rule = fn(&View<'_>, &mut Vec<Violation>);
 
-/// In the order of [`Property`].
-const RULES: [Rule; 13] = [
+/// In the order of [`Property`], those about refunds last.
+const RULES: [Rule; 16] = [
     money::charged_once,
     order::intent_first,
     debts::nothing_vanishes,
@@ -49,6 +51,9 @@ const RULES: [Rule; 13] = [
     rescue::rescue_means_ask,
     rescue::no_question_too_early,
     rescue::heirs_ask_in_time,
+    refunds::intent_first,
+    refunds::balances_agree,
+    refunds::refunded_once,
 ];
 
 /// Everything that does not agree, in the order of the properties.

@@ -11,48 +11,56 @@ use portone_sandbox::Request;
 /// Currencies whose minor unit is the unit itself.
 const WITHOUT_CENTS: [&str; 3] = ["KRW", "JPY", "VND"];
 
-/// A debt for which the gateway kept money more than once.
+/// A debt, or a one-off charge, for which the gateway took money more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Double {
-    /// Whose.
-    pub subscription: String,
-    /// Each approved and kept charge, by its `merchant_uid`.
+    /// Whose; `None` for a one-off charge.
+    pub subscription: Option<String>,
+    /// Each approved charge, by its `merchant_uid`.
     pub merchant_uids: Vec<String>,
     /// Whether the auditor has named one of them.
     pub found: bool,
     text: String,
 }
 
-/// Every debt for which the gateway kept money more than once, whether it is excused or not.
+/// Every debt and every one-off charge for which the gateway took money more than once, whether it is
+/// excused or not. That some of it was given back later is no excuse.
 pub(super) fn doubles(view: &View<'_>) -> Vec<Double> {
-    let mut kept: BTreeMap<Debt, Vec<&Request>> = BTreeMap::new();
+    let mut taken: BTreeMap<(Option<Debt>, &str), Vec<&Request>> = BTreeMap::new();
     for (merchant_uid, requests) in &view.charges {
-        let Some(debt) = Debt::of(merchant_uid) else {
-            continue;
-        };
-        let approved = requests.iter().filter(|request| {
-            approval(request).is_some_and(|imp_uid| !view.is_given_back(imp_uid))
-        });
-        kept.entry(debt).or_default().extend(approved);
+        let debt = Debt::of(merchant_uid);
+        // A debt has many names, a one-off charge is one.
+        let name = if debt.is_some() { "" } else { *merchant_uid };
+        let approved = requests
+            .iter()
+            .filter(|request| approval(request).is_some());
+        taken.entry((debt, name)).or_default().extend(approved);
     }
-    kept.retain(|_, requests| requests.len() > 1);
-    let double = |(debt, requests): (Debt, Vec<&Request>)| {
+    taken.retain(|_, requests| requests.len() > 1);
+    let double = |((debt, name), requests): ((Option<Debt>, &str), Vec<&Request>)| {
         let told: Vec<String> = requests.iter().map(|request| told(view, request)).collect();
         let merchant_uids: Vec<String> = requests.iter().map(|r| r.merchant_uid.clone()).collect();
+        let what = debt.as_ref().map_or_else(
+            || format!("the one-off charge {name}"),
+            |debt| {
+                format!(
+                    "the period {} of subscription {}",
+                    debt.period, debt.subscription
+                )
+            },
+        );
         Double {
             found: merchant_uids.iter().any(|uid| view.is_found(uid)),
             text: format!(
-                "the gateway kept {} charges for the period {} of subscription {}: {}",
+                "the gateway approved {} charges for {what}: {}",
                 requests.len(),
-                debt.period,
-                debt.subscription,
                 told.join("; ")
             ),
-            subscription: debt.subscription,
+            subscription: debt.map(|debt| debt.subscription),
             merchant_uids,
         }
     };
-    kept.into_iter().map(double).collect()
+    taken.into_iter().map(double).collect()
 }
 
 fn told(view: &View<'_>, request: &Request) -> String {
@@ -67,16 +75,16 @@ fn told(view: &View<'_>, request: &Request) -> String {
     )
 }
 
-/// 1: at most one approved and kept charge per subscription and period.
+/// 1: at most one approved charge per subscription and period, and per one-off charge.
 pub(super) fn charged_once(view: &View<'_>, found: &mut Vec<Violation>) {
     for double in doubles(view) {
         if !(view.terms.looks_lie && double.found) {
-            let text = double.text;
-            found.push(of_subscription(
-                Property::ChargedOnce,
-                &double.subscription,
-                text,
-            ));
+            found.push(Violation {
+                property: Property::ChargedOnce,
+                subscription: double.subscription,
+                merchant_uid: double.merchant_uids.into_iter().next(),
+                text: double.text,
+            });
         }
     }
 }
@@ -93,10 +101,7 @@ pub(super) fn books_agree(view: &View<'_>, found: &mut Vec<Violation>) {
         }
     }
     for (key, cycle) in &view.cycles {
-        let mut of_cycle = view
-            .attempts
-            .values()
-            .filter(|a| (a.subscription_id.as_str(), a.period) == *key);
+        let mut of_cycle = view.attempts.values().filter(|a| a.is_of(key.0, key.1));
         let paid = of_cycle.any(|attempt| attempt.state == "paid");
         let by_person = view.cycle_writes.get(key).is_some_and(|writes| {
             let last = writes.iter().rev();
@@ -182,7 +187,11 @@ pub(super) fn one_name_one_sum(view: &View<'_>, found: &mut Vec<Violation>) {
             })
             .collect();
         if let Some(row) = view.attempts.get(merchant_uid) {
-            terms.insert((whole(row), &row.currency, &row.customer_uid));
+            terms.insert((
+                whole(row),
+                &row.currency,
+                row.customer_uid.as_deref().unwrap_or_default(),
+            ));
         }
         if terms.len() > 1 {
             let terms: Vec<String> = terms

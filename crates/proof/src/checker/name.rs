@@ -9,15 +9,15 @@ const REST_DIGITS: usize = 8;
 
 /// The debt that an attempt is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Debt {
+pub(crate) struct Debt {
     /// As the book writes an id: with hyphens.
-    pub(super) subscription: String,
-    pub(super) period: Date,
+    pub(crate) subscription: String,
+    pub(crate) period: Date,
 }
 
 impl Debt {
     /// Takes a name apart; `None` if it isn't one of billd's.
-    pub(super) fn of(merchant_uid: &str) -> Option<Self> {
+    pub(crate) fn of(merchant_uid: &str) -> Option<Self> {
         if merchant_uid.len() != ID_DIGITS.saturating_add(REST_DIGITS) {
             return None;
         }

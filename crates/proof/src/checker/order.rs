@@ -1,5 +1,6 @@
 //! Properties 2, 6 and 8: what was written before what was sent, and how fast.
 
+use super::name::Debt;
 use super::view::{View, Write, at, is_unauthorized, of_attempt};
 use super::{Property, Violation};
 use crate::ledger::Attempt;
@@ -11,7 +12,7 @@ const SECOND_US: i64 = 1_000_000;
 pub(super) fn intent_first(view: &View<'_>, found: &mut Vec<Violation>) {
     for (merchant_uid, requests) in &view.charges {
         if !view.attempts.contains_key(merchant_uid) {
-            if is_deleted_after_a_loss(view, merchant_uid) {
+            if is_deleted_after_a_loss(view, merchant_uid) || is_lost_one_off(view, merchant_uid) {
                 continue;
             }
             let first = requests.first().map_or(0, |request| request.arrived_at_us);
@@ -40,6 +41,11 @@ fn is_deleted_after_a_loss(view: &View<'_>, merchant_uid: &str) -> bool {
             .any(|(id, writes)| is_of_it(id) && writes.iter().any(|write| write.new.is_none()))
 }
 
+/// A fail-over lost a one-off charge, which nothing derives again. The auditor names the payment.
+fn is_lost_one_off(view: &View<'_>, merchant_uid: &str) -> bool {
+    view.terms.lost_tail && Debt::of(merchant_uid).is_none()
+}
+
 /// The first request that arrived before the book knew that it would leave.
 fn unannounced(view: &View<'_>, merchant_uid: &str, requests: &[&Request]) -> Option<String> {
     let writes = view.writes_of(merchant_uid);
@@ -51,7 +57,8 @@ fn unannounced(view: &View<'_>, merchant_uid: &str, requests: &[&Request]) -> Op
             .find(|write| write.new.is_some_and(|row| row.sends >= sends));
         let (when, row) = match intent {
             Some(write) if write.entry.seen_at_us() < request.arrived_at_us => {
-                if !is_unauthorized(request) {
+                // That a one-off charge leaves no second time is judged elsewhere.
+                if !is_unauthorized(request) && Debt::of(merchant_uid).is_some() {
                     sends = sends.saturating_add(1);
                 }
                 continue;
@@ -137,7 +144,7 @@ fn ends(write: &Write<'_, Attempt>) -> bool {
     was_open && write.new.is_some_and(|row| !row.is_open())
 }
 
-/// Attempts of the same subscription that forbade this one to begin. Judged by instants, and so that
+/// Attempts of the same subscription, or one-off charges of the same card, that forbade this one to begin. Judged by instants, and so that
 /// only the impossible is told: who ended in a transaction that had not come to its trigger when this
 /// one began can't have been seen as ended.
 fn others_in_the_way(view: &View<'_>, begun: &Write<'_, Attempt>) -> Vec<String> {
@@ -151,9 +158,11 @@ fn others_in_the_way(view: &View<'_>, begun: &Write<'_, Attempt>) -> Vec<String>
             continue;
         };
         let is_another_of_same = *other != row.merchant_uid
-            && first
-                .new
-                .is_some_and(|other| other.subscription_id == row.subscription_id);
+            && first.new.is_some_and(|other| {
+                let is_same_card =
+                    other.customer_uid.is_some() && other.customer_uid == row.customer_uid;
+                other.subscription_id == row.subscription_id && (!row.is_one_off() || is_same_card)
+            });
         if !is_another_of_same {
             continue;
         }
@@ -173,7 +182,9 @@ fn others_in_the_way(view: &View<'_>, begun: &Write<'_, Attempt>) -> Vec<String>
         let paid = writes
             .iter()
             .find(|write| write.new.is_some_and(|row| row.state == "paid"));
-        let is_same_debt = first.new.is_some_and(|other| other.period == row.period);
+        let is_same_debt = first
+            .new
+            .is_some_and(|other| other.period == row.period && !row.is_one_off());
         if let Some(paid) = paid.filter(|_| is_same_debt)
             && paid.entry.seen_at_us() < begun.entry.at_us
         {

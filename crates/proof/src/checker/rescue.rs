@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::name::Debt;
 use super::view::{View, at, is_unauthorized, of_attempt};
 use super::{Death, Property, Violation};
 use crate::ledger::Attempt;
@@ -10,7 +11,8 @@ use portone_sandbox::{Decided, Ended, Request};
 /// How much longer than the lease an heir may take to ask.
 const HEIRS_SLACK: Duration = Duration::from_secs(5);
 
-/// 11: a second request under one name only after the gateway has been asked, often and late enough.
+/// 11: a second request under one name only after the gateway has been asked, often and late enough; and
+/// never for a one-off charge.
 ///
 /// The settle time runs from when the attempt was claimed, and a claim may wait before it is sent for
 /// as long as its lease still outlives a call. That wait is allowed for here.
@@ -43,7 +45,15 @@ pub(super) fn rescue_means_ask(view: &View<'_>, found: &mut Vec<Violation>) {
             };
             let looks = view.looks_of(merchant_uid);
             let count = looks.iter().filter(counts).count();
-            if count < usize::from(terms.not_found_min) {
+            if Debt::of(merchant_uid).is_none() {
+                let text = format!(
+                    "the one-off charge {merchant_uid} was sent again at {} (request {}) after request {}",
+                    at(second.arrived_at_us),
+                    second.sequence,
+                    first.sequence,
+                );
+                found.push(of_attempt(Property::RescueMeansAsk, merchant_uid, text));
+            } else if count < usize::from(terms.not_found_min) {
                 let text = format!(
                     "{merchant_uid} was sent again at {} (request {}) after request {} at {}, with {count} \
                      settled answers \"not found\" between them in place of {}, out of {} look-ups in all",

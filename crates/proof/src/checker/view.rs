@@ -1,6 +1,6 @@
 //! Both ledgers, sorted for the questions that the properties ask.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use jiff::civil::Date;
 
 use super::name::Debt;
 use super::{Property, Terms, Violation};
-use crate::ledger::{Attempt, Book, Change, Cycle, Entry, Shift, Subscription};
+use crate::ledger::{Attempt, Book, Change, Cycle, Entry, Refund, Shift, Subscription};
 use portone_sandbox::{Decided, Ended, Request, Route};
 
 /// One write of one row.
@@ -22,19 +22,21 @@ pub(super) struct Write<'a, T> {
 pub(super) struct View<'a> {
     pub(super) terms: &'a Terms,
     pub(super) book: &'a Book,
-    /// Requests for money under billd's own names, in the order of arrival.
+    /// Requests for money, in the order of arrival.
     pub(super) charges: BTreeMap<&'a str, Vec<&'a Request>>,
     /// Look-ups, in the order of arrival.
     pub(super) looks: BTreeMap<&'a str, Vec<&'a Request>>,
+    /// Requests to give money back, in the order of arrival.
+    pub(super) cancels: BTreeMap<&'a str, Vec<&'a Request>>,
     pub(super) attempts: BTreeMap<&'a str, &'a Attempt>,
     pub(super) cycles: BTreeMap<(&'a str, Date), &'a Cycle>,
     pub(super) attempt_writes: BTreeMap<&'a str, Vec<Write<'a, Attempt>>>,
     pub(super) cycle_writes: BTreeMap<(&'a str, Date), Vec<Write<'a, Cycle>>>,
     pub(super) subscription_writes: BTreeMap<&'a str, Vec<Write<'a, Subscription>>>,
+    /// By the payment that is given back.
+    pub(super) refund_writes: BTreeMap<&'a str, Vec<Write<'a, Refund>>>,
     /// From when on, and how far the clock has ever been ahead by then.
     shifts: Vec<(i64, i64)>,
-    /// Payments of which the merchant has nothing left.
-    given_back: BTreeSet<&'a str>,
 }
 
 impl<'a> View<'a> {
@@ -44,18 +46,20 @@ impl<'a> View<'a> {
             book,
             charges: BTreeMap::new(),
             looks: BTreeMap::new(),
+            cancels: BTreeMap::new(),
             attempts: BTreeMap::new(),
             cycles: BTreeMap::new(),
             attempt_writes: BTreeMap::new(),
             cycle_writes: BTreeMap::new(),
             subscription_writes: BTreeMap::new(),
+            refund_writes: BTreeMap::new(),
             shifts: Vec::new(),
-            given_back: BTreeSet::new(),
         };
         for request in gateway {
             view.take_request(request);
         }
-        for list in view.charges.values_mut().chain(view.looks.values_mut()) {
+        let (charges, looks) = (view.charges.values_mut(), view.looks.values_mut());
+        for list in charges.chain(looks).chain(view.cancels.values_mut()) {
             list.sort_by_key(|request| (request.arrived_at_us, request.sequence));
         }
         let attempts = book.attempts.iter();
@@ -71,20 +75,14 @@ impl<'a> View<'a> {
     }
 
     fn take_request(&mut self, request: &'a Request) {
-        if let Some(Decided::Cancelled { imp_uid, kept: 0 }) = &request.decided {
-            self.given_back.insert(imp_uid);
-        }
-        if Debt::of(&request.merchant_uid).is_none() {
-            return;
-        }
         let list = match request.route {
             Route::Again | Route::Onetime | Route::Retry => &mut self.charges,
             Route::Find | Route::FindAll => &mut self.looks,
+            Route::Cancel => &mut self.cancels,
             Route::GetToken
             | Route::Payment
             | Route::Payments
             | Route::Status
-            | Route::Cancel
             | Route::Customers
             | Route::CustomerPayments
             | Route::Schedule
@@ -114,6 +112,13 @@ impl<'a> View<'a> {
                 let (old, new) = (old.as_ref(), new.as_ref());
                 if let Some(row) = new.or(old) {
                     let writes = self.attempt_writes.entry(&row.merchant_uid).or_default();
+                    writes.push(Write { entry, old, new });
+                }
+            }
+            Change::Refund { old, new } => {
+                let (old, new) = (old.as_ref(), new.as_ref());
+                if let Some(row) = new.or(old) {
+                    let writes = self.refund_writes.entry(&row.merchant_uid).or_default();
                     writes.push(Write { entry, old, new });
                 }
             }
@@ -159,10 +164,6 @@ impl<'a> View<'a> {
         let mut latest_first = self.shifts.iter().rev();
         let last = latest_first.find(|(from_us, _)| *from_us <= at_us);
         last.map_or(0, |(_, shift)| *shift)
-    }
-
-    pub(super) fn is_given_back(&self, imp_uid: &str) -> bool {
-        self.given_back.contains(imp_uid)
     }
 
     /// Whether the auditor has named this attempt as one that took money behind the book's back.

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Property {
-    /// 1: at most one approved and kept charge per subscription and period, at the gateway.
+    /// 1: at most one approved charge per subscription and period, and per one-off charge, at the gateway.
     ChargedOnce,
-    /// 2: each request for money has a row that was committed before it arrived.
+    /// 2: each request for money, and each to give it back, has a row that was committed before it arrived.
     IntentFirst,
     /// 3: no due period vanishes, and who is given up was declined as often as the ladder says.
     NothingVanishes,
-    /// 4: paid here if and only if approved there, for the same sum.
+    /// 4: paid here if and only if approved there, for the same sum; and as much given back here as there.
     BooksAgree,
     /// 5: one `merchant_uid` is one sum, one currency and one card.
     OneNameOneSum,
@@ -28,12 +28,14 @@ pub enum Property {
     OnePeriodAtATime,
     /// 10: nothing is open at rest.
     NothingOpenAtRest,
-    /// 11: the same number is sent again only after the gateway was asked.
+    /// 11: the same number is sent again only after the gateway was asked; that of a one-off charge never.
     RescueMeansAsk,
     /// 12: nobody asks about a request that may still be under way.
     NoQuestionTooEarly,
     /// 13: what a dead daemon left is asked about in time.
     HeirsAskInTime,
+    /// 14: under one key money is given back once.
+    RefundedOnce,
 }
 
 impl Property {
@@ -53,6 +55,7 @@ impl Property {
             Self::RescueMeansAsk => "rescue_means_ask",
             Self::NoQuestionTooEarly => "no_question_too_early",
             Self::HeirsAskInTime => "heirs_ask_in_time",
+            Self::RefundedOnce => "refunded_once",
         }
     }
 }
