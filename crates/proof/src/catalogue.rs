@@ -89,7 +89,7 @@ const DEEDS: [Deed; 8] = [
 pub(super) fn all() -> Vec<Kind> {
     let crashes = Failpoint::ALL
         .into_iter()
-        .filter(|point| !is_of_commands_alone(*point))
+        .filter(|point| !is_of_what_commands_do(*point))
         .map(Kind::Crash);
     let gateway = GATEWAY.into_iter().map(Kind::Gateway);
     let statements = STATEMENTS.into_iter().map(Kind::Swallow);
@@ -123,15 +123,19 @@ pub(super) fn all() -> Vec<Kind> {
         .chain(statements)
         .chain(deeds)
         .chain(others)
-        .chain([Kind::OneOffs, Kind::Refunds])
+        .chain([
+            Kind::OneOffs,
+            Kind::Refunds,
+            Kind::Crash(Failpoint::RefundAskClaimed),
+        ])
         .chain(one_offs)
         .chain(refunds)
         .chain(STATEMENTS_OF_COMMANDS.into_iter().map(Kind::Swallow))
         .collect()
 }
 
-/// Whether no daemon ever comes to a point.
-const fn is_of_commands_alone(point: Failpoint) -> bool {
+/// Whether only a command, or who looks after what it left, comes to a point.
+const fn is_of_what_commands_do(point: Failpoint) -> bool {
     matches!(
         point,
         Failpoint::OneOffNext
@@ -141,6 +145,7 @@ const fn is_of_commands_alone(point: Failpoint) -> bool {
             | Failpoint::RefundRead
             | Failpoint::RefundDecided
             | Failpoint::RefundRecorded
+            | Failpoint::RefundAskClaimed
     )
 }
 

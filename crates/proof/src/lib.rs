@@ -11,6 +11,7 @@ pub mod arena;
 mod catalogue;
 pub mod checker;
 mod commands;
+mod draw;
 pub mod failpoint;
 mod fleet;
 mod injure;

@@ -31,6 +31,10 @@ pub enum Mutation {
     RateNotShared,
     /// A first "not found" is believed at once.
     NotFoundBelieved,
+    /// A one-off charge of which the gateway knows nothing is written off as declined.
+    OneOffWrittenOff,
+    /// A refund that was made is written down as refused.
+    RefundForgotten,
 }
 
 /// How a bug is put in.
@@ -44,7 +48,7 @@ enum Means {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::SendBeforeBegin,
         Self::TimeoutIsDecline,
         Self::RescueBySending,
@@ -56,6 +60,8 @@ impl Mutation {
         Self::PeriodSkipped,
         Self::RateNotShared,
         Self::NotFoundBelieved,
+        Self::OneOffWrittenOff,
+        Self::RefundForgotten,
     ];
 
     /// How the command line spells it.
@@ -72,6 +78,8 @@ impl Mutation {
             Self::PeriodSkipped => "period_skipped",
             Self::RateNotShared => "rate_not_shared",
             Self::NotFoundBelieved => "not_found_believed",
+            Self::OneOffWrittenOff => "one_off_written_off",
+            Self::RefundForgotten => "refund_forgotten",
         }
     }
 
@@ -148,6 +156,10 @@ impl Mutation {
                 ("BILLD__RECONCILE__SETTLE", "0s"),
                 ("BILLD__RECONCILE__NOT_FOUND_MIN", "1"),
             ]),
+            Self::OneOffWrittenOff => {
+                Means::Trigger(include_str!("mutation/one_off_written_off.sql"))
+            }
+            Self::RefundForgotten => Means::Trigger(include_str!("mutation/refund_forgotten.sql")),
         }
     }
 }
