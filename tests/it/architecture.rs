@@ -197,7 +197,7 @@ fn the_proof_knows_every_point_at_which_the_program_can_die() {
         .filter_map(|rest| rest.split('"').next())
         .collect();
     points.sort_unstable();
-    // A one-off charge and a first payment take the same way.
+    // A charge and a first payment begin alike.
     points.dedup();
     let mut known = Failpoint::ALL.map(Failpoint::name);
     known.sort_unstable();

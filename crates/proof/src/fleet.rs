@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::arena::{COMMAND, Daemon, Ended, Guard, Spec};
+use crate::arena::{COMMAND, Daemon, Ended, Guard, Spec, Watched};
 use crate::checker::Death;
 use crate::failpoint;
 use crate::plan::Which;
@@ -137,6 +137,11 @@ impl Fleet {
             role: slot.spec.name.clone(),
             at_us: wall_clock_us(),
         });
+    }
+
+    /// Ends a process with the harness, as all daemons do.
+    pub(super) fn watch(&self, process: u32) -> anyhow::Result<Watched> {
+        self.guard.watch(process)
     }
 
     /// Writes down that a command died.

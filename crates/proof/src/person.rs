@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::arena::{COMMAND, Ended};
+use crate::arena::{COMMAND, Ended, Watched};
 use crate::commands::{OneOff, Refund, Typed};
 use crate::failpoint;
 use crate::injure::{Scene, is_of_migrations, lot, run};
@@ -35,6 +35,12 @@ const CARD: &[u8] = br#"{"card_number": "4242424242424242", "expiry": "2030-12",
 struct Paid {
     merchant_uid: String,
     amount: i64,
+}
+
+/// A command that runs.
+struct Running {
+    child: Child,
+    _watched: Watched,
 }
 
 impl Scene {
@@ -149,12 +155,12 @@ impl Scene {
         let mut under_way = Vec::new();
         for nth in 0..typed.times {
             let point = typed.point.as_deref().filter(|_| nth == 0);
-            let mut child = self.start(arguments, point.map(|point| format!("{point}:1")))?;
-            if let Some(mut stdin) = child.stdin.take() {
+            let mut command = self.start(arguments, point.map(|point| format!("{point}:1")))?;
+            if let Some(mut stdin) = command.child.stdin.take() {
                 // Who dies or is refused before it has read the card does not mind.
                 stdin.write_all(CARD).await.ok();
             }
-            under_way.push((child, point));
+            under_way.push((command, point));
             if !typed.at_once {
                 self.await_all(&mut under_way, what).await?;
             }
@@ -164,11 +170,11 @@ impl Scene {
 
     async fn await_all(
         &self,
-        under_way: &mut Vec<(Child, Option<&str>)>,
+        under_way: &mut Vec<(Running, Option<&str>)>,
         what: &str,
     ) -> anyhow::Result<()> {
-        for (mut child, point) in under_way.drain(..) {
-            let status = ended(&mut child, what).await?;
+        for (command, point) in under_way.drain(..) {
+            let status = command.ended(what).await?;
             if let (Ended::Signal(_), Some(point)) = (Ended::from(status), point) {
                 self.fleet.note_command(format!("{what} at {point}")).await;
             }
@@ -187,20 +193,20 @@ impl Scene {
             }
             None
         });
-        let mut child = self.start(&[name.to_owned()], crash)?;
-        ended(&mut child, name).await?;
+        let command = self.start(&[name.to_owned()], crash)?;
+        command.ended(name).await?;
         Ok(())
     }
 
     /// Starts a command in a folder without settings files. What it says goes to a log of all commands.
-    fn start(&self, arguments: &[String], crash: Option<String>) -> anyhow::Result<Child> {
+    fn start(&self, arguments: &[String], crash: Option<String>) -> anyhow::Result<Running> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.folder.join("commands.log"))
             .context("couldn't write the commands' log")?;
         let url = self.command_door.url(COMMAND, self.database.name());
-        Command::new(&self.program)
+        let child = Command::new(&self.program)
             .args(arguments)
             .current_dir(&self.folder)
             .env_clear()
@@ -213,12 +219,19 @@ impl Scene {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .context("couldn't start a command")
+            .context("couldn't start a command")?;
+        let process = child.id().context("a command ended at once")?;
+        Ok(Running {
+            child,
+            _watched: self.fleet.watch(process)?,
+        })
     }
 }
 
-async fn ended(child: &mut Child, what: &str) -> anyhow::Result<ExitStatus> {
-    drop(child.stdin.take());
-    let status = timeout(COMMAND_MAX, child.wait()).await;
-    Ok(status.with_context(|| format!("billd {what} did not end in {COMMAND_MAX:?}"))??)
+impl Running {
+    async fn ended(mut self, what: &str) -> anyhow::Result<ExitStatus> {
+        drop(self.child.stdin.take());
+        let status = timeout(COMMAND_MAX, self.child.wait()).await;
+        Ok(status.with_context(|| format!("billd {what} did not end in {COMMAND_MAX:?}"))??)
+    }
 }
