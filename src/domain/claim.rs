@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest};
@@ -43,8 +42,6 @@ pub struct Claim {
     pub purpose: Purpose,
     /// The attempts of this cycle before.
     pub history: History,
-    /// When the debt fell due, or the one-off charge was begun.
-    pub due_at: Timestamp,
     /// How long after the debt fell due the claim was made.
     pub late: Duration,
 }

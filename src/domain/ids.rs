@@ -139,12 +139,7 @@ impl MerchantUid {
 
     /// Whether an attempt for a subscription could bear this name. One-off charges must not.
     pub fn is_of_a_subscription(&self) -> bool {
-        self.0.len() == Self::CHARACTERS_MAX
-            && self.0.split_at_checked(32).is_some_and(|(id, rest)| {
-                id.bytes()
-                    .all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it))
-                    && rest.bytes().all(|it| it.is_ascii_digit())
-            })
+        period_and_number(&self.0).is_some()
     }
 
     /// The number as it stands on the wire and in the console.
@@ -157,6 +152,20 @@ impl fmt::Display for MerchantUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// The last eight digits of a text of the form that [`MerchantUid::derive`] gives, if it has that form:
+/// behind the 32 digits of the subscription, the period's `YYMMDD` and the attempt.
+pub(super) fn period_and_number(text: &str) -> Option<&str> {
+    let (id, rest) = text.split_at_checked(32)?;
+    let is_number = rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_digit());
+    Some(rest).filter(|_| is_number && is_id(id))
+}
+
+/// Whether a text is an identifier in 32 hexadecimal digits, as we write them.
+pub(super) fn is_id(text: &str) -> bool {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == 32 && text.bytes().all(is_digit)
 }
 
 /// PortOne's number for one payment: 1 to 32 characters.

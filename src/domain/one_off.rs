@@ -97,38 +97,6 @@ mod tests {
 
     use super::*;
     use crate::domain::attempt::{NotSent, Unknown, UnknownReason};
-    use crate::domain::dunning::{Backoff, Ladder};
-    use crate::domain::ids::AttemptNo;
-
-    fn policy() -> Policy {
-        let ladder = |text: &str| Ladder::parse(text).unwrap();
-        Policy {
-            soft_funds: ladder("1d,3d"),
-            soft_temp: ladder("1h"),
-            issuer_call: ladder("1d"),
-            unclear: ladder("1d"),
-            unspecified: ladder("1d"),
-            hard: ladder(""),
-            hold: Duration::from_hours(1),
-            not_sent: Backoff {
-                first: Duration::from_secs(30),
-                max: Duration::from_hours(1),
-            },
-            asks: ladder("5s,1d"),
-            settle: Duration::from_mins(15),
-            not_found_min: 3,
-            on_not_found: NotFoundPolicy::SendAgain,
-            sends_max: 3,
-        }
-    }
-
-    fn history() -> History {
-        History {
-            attempt_no: AttemptNo::FIRST,
-            declines: 0,
-            not_sent: 0,
-        }
-    }
 
     /// Hazard: the gateway never saw the charge, and the daemon sends what it has: a request to
     /// charge a billing key, which may belong to another card by now.
@@ -141,8 +109,12 @@ mod tests {
             sends: 1,
         };
         for purpose in [Purpose::FirstPayment, Purpose::OneOff] {
-            let (outcome, decision) =
-                purpose.decide_lookup(&policy(), Ok(&Lookup::NotFound), &question, history());
+            let (outcome, decision) = purpose.decide_lookup(
+                &Policy::example(),
+                Ok(&Lookup::NotFound),
+                &question,
+                History::FIRST,
+            );
             assert_eq!(outcome, None);
             assert!(matches!(decision, Decision::Park { .. }), "{decision:?}");
         }
@@ -152,7 +124,7 @@ mod tests {
     fn a_first_payment_that_is_not_made_gives_the_subscription_up() {
         let outcome = ChargeOutcome::NotSent(NotSent::Unauthorized);
         assert_eq!(
-            Purpose::FirstPayment.decide(&policy(), &outcome, history()),
+            Purpose::FirstPayment.decide(&Policy::example(), &outcome, History::FIRST),
             Decision::GiveUp(GiveUpReason::FirstPayment)
         );
         let outcome = ChargeOutcome::Unknown(Unknown {
@@ -160,7 +132,7 @@ mod tests {
             detail: String::new(),
         });
         assert!(matches!(
-            Purpose::FirstPayment.decide(&policy(), &outcome, history()),
+            Purpose::FirstPayment.decide(&Policy::example(), &outcome, History::FIRST),
             Decision::Ask { .. }
         ));
     }

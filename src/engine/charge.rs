@@ -198,8 +198,7 @@ impl<G: Gateway> Charging<G> {
         let kind = OneOffKind::of(&claim.request.instrument);
         context.figures.call(kind.as_str(), took);
         context.figures.lag(claim);
-        context.figures.outcome(&outcome);
-        context.figures.recorded(recorded);
+        context.figures.answer(&answer, recorded);
         report::charge(claim, &answer, recorded, took);
         Charged { outcome, recorded }
     }

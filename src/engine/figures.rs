@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::attempt::ChargeOutcome;
-use crate::domain::claim::{Claim, Recorded};
+use crate::domain::claim::{Answer, Claim, Recorded};
 use crate::domain::one_off::Purpose;
 use crate::engine::circuit_breaker::Change;
 use crate::engine::report;
@@ -24,15 +23,14 @@ impl Figures {
         }
     }
 
-    /// What became of an attempt, and of writing it down.
-    pub(super) fn outcome(&self, outcome: &ChargeOutcome) {
-        let (word, class) = report::words(Some(outcome));
-        self.metrics.count_outcome(word, class);
-        self.tally.count(word);
-    }
-
-    /// A claim that was lost, and money that moved under it.
-    pub(super) fn recorded(&self, recorded: Option<Recorded>) {
+    /// What was learnt of an attempt, and what became of writing it down: a claim that was lost, and money
+    /// that moved under it.
+    pub(super) fn answer(&self, answer: &Answer, recorded: Option<Recorded>) {
+        if let Some(outcome) = &answer.outcome {
+            let (word, class) = report::words(Some(outcome));
+            self.metrics.count_outcome(word, class);
+            self.tally.count(word);
+        }
         if let Some(Recorded::Stale { paid_written }) = recorded {
             self.metrics.stale_fences.inc();
             if paid_written {

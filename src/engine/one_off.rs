@@ -11,6 +11,7 @@ use crate::domain::ids::{MerchantUid, SubscriptionId};
 use crate::engine::charge::{Charged, Charging};
 use crate::engine::context::Context;
 use crate::engine::lease::Lease;
+use crate::engine::rate_limiter::Slot;
 use crate::failpoint::crash_at;
 use crate::gateway::Gateway;
 use crate::store::{FirstBegun, FirstPayment, OneOffBegun, StoreError};
@@ -62,14 +63,11 @@ pub(super) async fn charge<G: Gateway>(
     charging: &Charging<G>,
     request: &ChargeRequest,
 ) -> Result<OneOffCharged, StoreError> {
-    let Some(slot) = context.slot_for_one().await? else {
+    let store = &context.store;
+    let intent = store.begin_one_off(request, context.limits.lease);
+    let Some((begun, lease, slot)) = begin(context, intent).await? else {
         return Ok(OneOffCharged::NoSlot);
     };
-    crash_at("one_off_next");
-    let lease = Lease::start(context.limits.lease);
-    let lasts = context.limits.lease;
-    let begun = context.store.begin_one_off(request, lasts).await?;
-    crash_at("one_off_begun");
     Ok(match begun {
         OneOffBegun::Begun(claim) => {
             let charged = charging.charge_now(&claim, lease, slot, RECORDING_MAX);
@@ -87,14 +85,11 @@ pub(super) async fn pay_first<G: Gateway>(
     first: &FirstPayment,
     announce: impl FnOnce(&MerchantUid),
 ) -> Result<FirstPaid, StoreError> {
-    let Some(slot) = context.slot_for_one().await? else {
+    let store = &context.store;
+    let intent = Box::pin(store.begin_first_payment(first, context.limits.lease));
+    let Some((begun, lease, slot)) = begin(context, intent).await? else {
         return Ok(FirstPaid::NoSlot);
     };
-    crash_at("one_off_next");
-    let lease = Lease::start(context.limits.lease);
-    let lasts = context.limits.lease;
-    let begun = context.store.begin_first_payment(first, lasts).await?;
-    crash_at("one_off_begun");
     let (claim, Debt { subscription, .. }) = match begun {
         FirstBegun::Begun(claim, debt) => (claim, debt),
         FirstBegun::Exists(id) => return Ok(FirstPaid::Exists(id)),
@@ -108,6 +103,22 @@ pub(super) async fn pay_first<G: Gateway>(
         subscription,
         paid,
     })
+}
+
+/// Reserves a slot, then has the intent written down, under a lease that begins before that is sent. `None`: no
+/// slot is free soon, and nothing was written.
+async fn begin<G, B>(
+    context: &Context<G>,
+    intent: impl Future<Output = Result<B, StoreError>>,
+) -> Result<Option<(B, Lease, Slot)>, StoreError> {
+    let Some(slot) = context.slot_for_one().await? else {
+        return Ok(None);
+    };
+    crash_at("one_off_next");
+    let lease = Lease::start(context.limits.lease);
+    let begun = intent.await?;
+    crash_at("one_off_begun");
+    Ok(Some((begun, lease, slot)))
 }
 
 impl From<Charged> for Outcome {

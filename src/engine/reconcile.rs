@@ -51,8 +51,10 @@ impl<G: Gateway> Asking<G> {
         let mut asked: u64 = 0;
         while let Some((mut permits, rows_max)) = self.free_questions().await {
             let lease = Lease::start(context.limits.lease);
-            let lasts = context.limits.lease;
-            let open = context.store.claim_open(rows_max, lasts).await?;
+            let open = context
+                .store
+                .claim_open(rows_max, context.limits.lease)
+                .await?;
             if open.is_empty() {
                 break;
             }
@@ -77,8 +79,10 @@ impl<G: Gateway> Asking<G> {
             return Ok(0);
         };
         let lease = Lease::start(context.limits.lease);
-        let lasts = context.limits.lease;
-        let open = context.store.claim_open_refund(rows_max, lasts).await?;
+        let open = context
+            .store
+            .claim_open_refund(rows_max, context.limits.lease)
+            .await?;
         if open.is_empty() {
             return Ok(0);
         }
@@ -174,10 +178,7 @@ impl<G: Gateway> Asking<G> {
         let lease = Lease::start(self.context.limits.lease);
         let recorded = self.context.recorder.record(Arc::clone(&answer)).await;
         crash_at("look_up_recorded");
-        if let Some(outcome) = &answer.outcome {
-            self.context.figures.outcome(outcome);
-        }
-        self.context.figures.recorded(recorded);
+        self.context.figures.answer(&answer, recorded);
         report::question(open, &answer, &lookup, recorded, took);
 
         if answer.decision == Decision::SendAgain && recorded == Some(Recorded::Moved) {
@@ -222,10 +223,7 @@ impl<G: Gateway> Asking<G> {
         });
         let recorded = self.context.recorder.record(Arc::clone(&answer)).await;
         self.context.figures.call("again", took);
-        if let Some(outcome) = &answer.outcome {
-            self.context.figures.outcome(outcome);
-        }
-        self.context.figures.recorded(recorded);
+        self.context.figures.answer(&answer, recorded);
         report::charge(claim, &answer, recorded, took);
     }
 

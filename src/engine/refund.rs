@@ -65,8 +65,11 @@ pub(super) async fn refund<G: Gateway>(
     // 1. Begin: the intent is durable before any money can move.
     crash_at("refund_next");
     let lease = Lease::start(context.limits.lease);
-    let lasts = context.limits.lease;
-    let key = match context.store.begin_refund(request, key, lasts).await? {
+    let begun = context
+        .store
+        .begin_refund(request, key, context.limits.lease)
+        .await?;
+    let key = match begun {
         RefundBegun::Begun(key) => key,
         known @ (RefundBegun::Known(_) | RefundBegun::Open(_)) => {
             return Ok(Refunded::NotBegun(known));

@@ -97,7 +97,6 @@ async fn is_held(tx: &mut Tx, lease: Duration) -> Result<bool, sqlx::Error> {
 struct Born {
     id: Uuid,
     period: jiff_sqlx::Date,
-    due_at: jiff_sqlx::Timestamp,
 }
 
 async fn insert(tx: &mut Tx, first: &FirstPayment) -> Result<Born, sqlx::Error> {
@@ -111,8 +110,7 @@ async fn insert(tx: &mut Tx, first: &FirstPayment) -> Result<Born, sqlx::Error> 
              tax_free, vat_amount, buyer_name, buyer_email, buyer_tel, buyer_addr, buyer_postcode,
              card_quota, custom_data, notice_url, product_type)
         values ($1, $2, $3, $4::text, $5, $6, $7::text, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-        returning id, period as "period: jiff_sqlx::Date",
-            due_at as "due_at: jiff_sqlx::Timestamp""#,
+        returning id, period as "period: jiff_sqlx::Date""#,
         first.customer_uid.as_str(),
         first.name,
         first.money.amount(),
@@ -241,7 +239,6 @@ fn claim(
         },
         purpose: Purpose::FirstPayment,
         history: History::FIRST,
-        due_at: born.due_at.to_jiff(),
         late: Duration::ZERO,
     };
     Ok((claim, debt))

@@ -54,8 +54,8 @@ impl Store {
         lease: Duration,
     ) -> Result<Option<Claim>, StoreError> {
         let currency = request.money.currency();
-        let begun = sqlx::query!(
-            r#"-- store::begin_one_off
+        let begun = sqlx::query_scalar!(
+            "-- store::begin_one_off
             insert into billd.charge_attempt
                 (merchant_uid, by_card, customer_uid, name, amount, currency, tax_free, vat_amount,
                  ask_at, fence)
@@ -63,7 +63,7 @@ impl Store {
                 billd_internal.next_fence(0)
             where (select billd_internal.may_charge(make_interval(secs => $9))) is null
             on conflict do nothing
-            returning fence, started_at as "started_at: jiff_sqlx::Timestamp""#,
+            returning fence",
             request.merchant_uid.as_str(),
             OneOffKind::of(&request.instrument) == OneOffKind::Onetime,
             request.instrument.customer_uid().map(CustomerUid::as_str),
@@ -76,16 +76,15 @@ impl Store {
         )
         .fetch_optional(&self.pool);
         let begun = self.within(begun).await?;
-        Ok(begun.map(|row| Claim {
+        Ok(begun.map(|fence| Claim {
             key: AttemptKey {
                 merchant_uid: request.merchant_uid.clone(),
                 debt: None,
-                fence: row.fence,
+                fence,
             },
             request: request.clone(),
             purpose: Purpose::OneOff,
             history: History::FIRST,
-            due_at: row.started_at.to_jiff(),
             late: Duration::ZERO,
         }))
     }

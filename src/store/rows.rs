@@ -100,8 +100,7 @@ impl AttemptRow {
             declines: u8::try_from(self.declines).map_err(text)?,
             not_sent: count(self.earlier_not_sent),
         };
-        let due_at = self.due_at.to_jiff();
-        let late = self.now.to_jiff().duration_since(due_at);
+        let late = self.now.to_jiff().duration_since(self.due_at.to_jiff());
         let customer_uid = self.customer_uid.map(CustomerUid::parse).transpose();
         Ok(Claim {
             purpose: match (key.debt, self.by_card) {
@@ -126,7 +125,6 @@ impl AttemptRow {
             },
             key,
             history,
-            due_at,
             late: Duration::try_from(late).unwrap_or_default(),
         })
     }

@@ -6,7 +6,7 @@
 mod finding;
 
 use crate::domain::attempt::Payment;
-use crate::domain::ids::{ImpUid, SubscriptionId};
+use crate::domain::ids::{ImpUid, SubscriptionId, is_id, period_and_number};
 
 pub use finding::{Finding, FindingKind, FindingState};
 
@@ -104,21 +104,14 @@ pub struct PartialMatch {
 /// Whether billd could have made this `merchant_uid`: 32 digits of a subscription, YYMMDD and the
 /// attempt, or `hand` and 32 digits. Of rows that a fail-over lost only the name is left.
 pub fn is_named_like_ours(merchant_uid: &str) -> bool {
-    let is_hex = |text: &str| {
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        text.len() == 32 && text.bytes().all(is_digit)
-    };
     if let Some(rest) = merchant_uid.strip_prefix("hand") {
-        return is_hex(rest);
+        return is_id(rest);
     }
-    let Some((id, rest)) = merchant_uid.split_at_checked(32) else {
+    let Some(digits) = period_and_number(merchant_uid) else {
         return false;
     };
-    let is_number = rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_digit());
-    let part = |from: usize| rest.get(from..).and_then(|text| text.get(..2));
-    is_hex(id)
-        && is_number
-        && part(2).is_some_and(|month| ("01"..="12").contains(&month))
+    let part = |from: usize| digits.get(from..).and_then(|text| text.get(..2));
+    part(2).is_some_and(|month| ("01"..="12").contains(&month))
         && part(4).is_some_and(|day| ("01"..="31").contains(&day))
         && part(6).is_some_and(|attempt| attempt != "00")
 }

@@ -53,6 +53,32 @@ pub struct Policy {
     pub sends_max: u8,
 }
 
+#[cfg(test)]
+impl Policy {
+    /// Rules for the tests of what stands on them.
+    pub(in crate::domain) fn example() -> Self {
+        let ladder = |text: &str| Ladder::parse(text).unwrap();
+        Self {
+            soft_funds: ladder("1d"),
+            soft_temp: ladder("1h"),
+            issuer_call: ladder("1d"),
+            unclear: ladder("1d"),
+            unspecified: ladder("1d"),
+            hard: ladder(""),
+            hold: Duration::from_hours(1),
+            not_sent: Backoff {
+                first: Duration::from_secs(30),
+                max: Duration::from_hours(1),
+            },
+            asks: ladder("5s,1d"),
+            settle: Duration::from_mins(15),
+            not_found_min: 3,
+            on_not_found: NotFoundPolicy::SendAgain,
+            sends_max: 3,
+        }
+    }
+}
+
 /// What follows when the gateway still knows nothing of an attempt after the settle time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotFoundPolicy {

@@ -1,28 +1,5 @@
 use super::*;
 use crate::domain::attempt::UnknownReason;
-use crate::domain::dunning::{Backoff, NotFoundPolicy};
-
-fn policy() -> Policy {
-    let ladder = |text: &str| Ladder::parse(text).unwrap();
-    Policy {
-        soft_funds: ladder("1d"),
-        soft_temp: ladder("1h"),
-        issuer_call: ladder("1d"),
-        unclear: ladder("1d"),
-        unspecified: ladder("1d"),
-        hard: ladder(""),
-        hold: Duration::from_hours(1),
-        not_sent: Backoff {
-            first: Duration::from_secs(30),
-            max: Duration::from_hours(1),
-        },
-        asks: ladder("5s,1d"),
-        settle: Duration::from_mins(15),
-        not_found_min: 3,
-        on_not_found: NotFoundPolicy::SendAgain,
-        sends_max: 3,
-    }
-}
 
 /// A second refund of 1,000 of a payment of 9,900, of which 1,000 had been given back.
 fn request() -> RefundRequest {
@@ -64,13 +41,25 @@ fn question(age: Duration, unchanged: u16) -> Question {
 }
 
 fn doubted(look: &Lookup, age: Duration, doubt: RefundDoubt) -> RefundFound {
-    decide_refund(&policy(), &request(), Ok(look), &question(age, 9), doubt)
+    decide_refund(
+        &Policy::example(),
+        &request(),
+        Ok(look),
+        &question(age, 9),
+        doubt,
+    )
 }
 
 fn found(cancelled: i64, age: Duration, unchanged: u16) -> RefundFound {
     let question = question(age, unchanged);
     let look = look("imp_1", cancelled);
-    decide_refund(&policy(), &request(), Ok(&look), &question, NO_DOUBT)
+    decide_refund(
+        &Policy::example(),
+        &request(),
+        Ok(&look),
+        &question,
+        NO_DOUBT,
+    )
 }
 
 /// Hazard: PortOne refuses because another refund of the same sum came first; the balance that
@@ -131,7 +120,7 @@ fn a_refusal_is_believed_at_once_only_by_its_words_and_the_balance() {
 fn an_unchanged_balance_counts_only_after_the_settle_time() {
     let count = |imp_uid: &str, age| {
         let look = look(imp_uid, 1_000);
-        count_unchanged(&policy(), &request(), Ok(&look), &question(age, 2))
+        count_unchanged(&Policy::example(), &request(), Ok(&look), &question(age, 2))
     };
     assert_eq!(count("imp_1", Duration::from_mins(14)), 0);
     assert_eq!(count("imp_1", Duration::from_mins(15)), 3);
@@ -179,6 +168,12 @@ fn what_this_refund_does_not_explain_waits_for_a_person() {
         detail: "more than one paid record".to_owned(),
     });
     let question = question(Duration::ZERO, 0);
-    let found = decide_refund(&policy(), &request(), Ok(&doubt), &question, NO_DOUBT);
+    let found = decide_refund(
+        &Policy::example(),
+        &request(),
+        Ok(&doubt),
+        &question,
+        NO_DOUBT,
+    );
     assert!(matches!(found, RefundFound::Park { .. }), "{found:?}");
 }

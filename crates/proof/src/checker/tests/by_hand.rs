@@ -8,31 +8,7 @@ const DECLINED: &str = "proof3";
 
 impl Story {
     fn begin_one_off(&mut self, uid: &str) {
-        let now = at(self.now_us);
-        let row = Attempt {
-            merchant_uid: uid.to_owned(),
-            subscription_id: None,
-            period: None,
-            attempt_no: None,
-            state: "started".to_owned(),
-            amount: 9900,
-            currency: "KRW".to_owned(),
-            customer_uid: Some("card_7".to_owned()),
-            started_at: now,
-            finished_at: None,
-            imp_uid: None,
-            reason: None,
-            code: None,
-            message: None,
-            ask_at: Some(at(self.now_us + 2 * SECOND)),
-            asks: 0,
-            not_found: 0,
-            sends: 1,
-            parked_at: None,
-            fence: 1,
-            cancelled_amount: 0,
-            asked_at: None,
-        };
+        let row = self.one_off_begun(uid, 1);
         self.book.attempts.push(row.clone());
         let (old, new) = (None, Some(row));
         self.note("daemon_2", Change::ChargeAttempt { old, new });

@@ -192,28 +192,11 @@ impl Story {
         }
         let uid = uid(nth, attempt_no);
         let row = Attempt {
-            merchant_uid: uid.clone(),
             subscription_id: Some(id(nth)),
             period: Some(date(2026, 1, 31)),
             attempt_no: Some(attempt_no),
-            state: "started".to_owned(),
-            amount: 9900,
-            currency: "KRW".to_owned(),
             customer_uid: Some(format!("card_{nth}")),
-            started_at: now,
-            finished_at: None,
-            imp_uid: None,
-            reason: None,
-            code: None,
-            message: None,
-            ask_at: Some(at(self.now_us + 2 * SECOND)),
-            asks: 0,
-            not_found: 0,
-            sends: 1,
-            parked_at: None,
-            fence,
-            cancelled_amount: 0,
-            asked_at: None,
+            ..self.one_off_begun(&uid, fence)
         };
         self.book.attempts.push(row.clone());
         self.note(
@@ -230,6 +213,34 @@ impl Story {
         });
         self.commit();
         uid
+    }
+
+    /// The row of a one-off charge that begins now.
+    fn one_off_begun(&self, uid: &str, fence: i64) -> Attempt {
+        Attempt {
+            merchant_uid: uid.to_owned(),
+            subscription_id: None,
+            period: None,
+            attempt_no: None,
+            state: "started".to_owned(),
+            amount: 9900,
+            currency: "KRW".to_owned(),
+            customer_uid: Some("card_7".to_owned()),
+            started_at: at(self.now_us),
+            finished_at: None,
+            imp_uid: None,
+            reason: None,
+            code: None,
+            message: None,
+            ask_at: Some(at(self.now_us + 2 * SECOND)),
+            asks: 0,
+            not_found: 0,
+            sends: 1,
+            parked_at: None,
+            fence,
+            cancelled_amount: 0,
+            asked_at: None,
+        }
     }
 
     fn ask(&mut self, route: Route, uid: &str, decided: Decided, status: u16) {
