@@ -53,6 +53,33 @@ impl Instrument {
             Self::Card { store_as, .. } | Self::CardGone { store_as } => store_as.as_ref(),
         }
     }
+
+    /// The call that charges it.
+    pub fn call(&self) -> ChargeCall {
+        match self {
+            Self::BillingKey(_) => ChargeCall::Again,
+            Self::Card { .. } | Self::CardGone { .. } => ChargeCall::Onetime,
+        }
+    }
+}
+
+/// The gateway's two calls that ask for money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChargeCall {
+    /// With the card itself.
+    Onetime,
+    /// With a billing key.
+    Again,
+}
+
+impl ChargeCall {
+    /// The word for rows and results; the last part of the gateway's path.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Onetime => "onetime",
+            Self::Again => "again",
+        }
+    }
 }
 
 /// The optional fields of a request for money, as the subscription holds them. `None` is not sent.

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest};
 use crate::domain::dunning::{Decision, History, Question};
 use crate::domain::ids::{MerchantUid, SubscriptionId};
-use crate::domain::one_off::Purpose;
+use crate::domain::purpose::Purpose;
 
 /// Which attempt, and under which claim.
 #[derive(Debug, Clone, PartialEq, Eq)]

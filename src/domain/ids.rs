@@ -162,6 +162,13 @@ pub(super) fn period_and_number(text: &str) -> Option<&str> {
     Some(rest).filter(|_| is_number && is_id(id))
 }
 
+/// The subscription whose attempt bears this name, if it is of the form that [`MerchantUid::derive`] gives.
+pub fn subscription_named_in(merchant_uid: &str) -> Option<SubscriptionId> {
+    period_and_number(merchant_uid)?;
+    let id = Uuid::try_parse(merchant_uid.get(..32)?).ok()?;
+    Some(SubscriptionId(id))
+}
+
 /// Whether a text is an identifier in 32 hexadecimal digits, as we write them.
 pub(super) fn is_id(text: &str) -> bool {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

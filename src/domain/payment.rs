@@ -2,10 +2,9 @@
 
 use jiff::civil::Date;
 
-use crate::domain::attempt::{AttemptState, ChargeRequest};
+use crate::domain::attempt::{AttemptState, ChargeCall, ChargeRequest};
 use crate::domain::ids::{CustomerUid, ImpUid, SubscriptionId};
 use crate::domain::money::Money;
-use crate::domain::one_off::OneOffKind;
 
 /// Who asked for a payment, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub enum PaymentKind {
     /// A subscription.
     Attempt,
     /// A person, outside a subscription.
-    OneOff(OneOffKind),
+    OneOff(ChargeCall),
 }
 
 impl PaymentKind {
@@ -21,7 +20,7 @@ impl PaymentKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Attempt => "attempt",
-            Self::OneOff(kind) => kind.as_str(),
+            Self::OneOff(call) => call.as_str(),
         }
     }
 
@@ -29,8 +28,8 @@ impl PaymentKind {
     pub fn parse(word: &str) -> Option<Self> {
         [
             Self::Attempt,
-            Self::OneOff(OneOffKind::Onetime),
-            Self::OneOff(OneOffKind::Again),
+            Self::OneOff(ChargeCall::Onetime),
+            Self::OneOff(ChargeCall::Again),
         ]
         .into_iter()
         .find(|kind| kind.as_str() == word)
@@ -71,7 +70,7 @@ pub struct BookPayment {
 impl BookPayment {
     /// Whether this charge and the one in the book are the same, so that it has been asked for before.
     pub fn is_same_as(&self, charge: &ChargeRequest) -> bool {
-        self.kind == PaymentKind::OneOff(OneOffKind::of(&charge.instrument))
+        self.kind == PaymentKind::OneOff(charge.instrument.call())
             && self.money == charge.money
             && self.customer_uid.as_ref() == charge.instrument.customer_uid()
     }

@@ -20,7 +20,6 @@ use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim, Recorded};
 use crate::domain::dunning::{Decision, GiveUpReason};
-use crate::domain::one_off::OneOffKind;
 use crate::engine::circuit_breaker::{Change, CircuitBreaker};
 use crate::engine::context::Context;
 use crate::engine::cursor::Cursor;
@@ -31,9 +30,9 @@ use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
 use crate::store::{ClaimLimits, Position, StoreError};
 
-/// How long a claim waits for company: about as long as it takes itself, and less than anybody notices. A claim
-/// of many costs little more than a claim of one.
-const GATHER: Duration = Duration::from_millis(25);
+/// How long the next claim is put off so that it covers more rows: about as long as it takes itself, and less than
+/// anybody notices. A claim of many costs little more than a claim of one.
+const CLAIM_DELAY: Duration = Duration::from_millis(25);
 
 /// Everything that charging needs.
 pub(super) struct Charging<G> {
@@ -111,7 +110,7 @@ impl<G: Gateway> Charging<G> {
             if count < rows_max {
                 // That was all. What falls due from now on is claimed together.
                 drop(slots);
-                sleep(GATHER).await;
+                sleep(CLAIM_DELAY).await;
             }
         }
         Ok(claimed_in_all)
@@ -195,8 +194,9 @@ impl<G: Gateway> Charging<G> {
         let recorded = queued.recorded().await;
         crash_at("recorded");
 
-        let kind = OneOffKind::of(&claim.request.instrument);
-        context.figures.call(kind.as_str(), took);
+        context
+            .figures
+            .call(claim.request.instrument.call().as_str(), took);
         context.figures.lag(claim);
         context.figures.answer(&answer, recorded);
         report::charge(claim, &answer, recorded, took);
@@ -260,8 +260,8 @@ impl<G: Gateway> Charging<G> {
         if self.slots.available_permits() < self.context.limits.slots().saturating_sub(1) {
             // Slots come back one by one.
             let half = self.context.limits.slots().min(batch).div_ceil(2);
-            let company = self.slots.acquire_many(u32::try_from(half).unwrap_or(1));
-            drop(timeout(GATHER, company).await);
+            let more = self.slots.acquire_many(u32::try_from(half).unwrap_or(1));
+            drop(timeout(CLAIM_DELAY, more).await);
         }
         let more = self.slots.available_permits().min(batch.saturating_sub(1));
         let mut slots = first;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::claim::{Answer, Claim, Recorded};
-use crate::domain::one_off::Purpose;
+use crate::domain::purpose::Purpose;
 use crate::engine::circuit_breaker::Change;
 use crate::engine::report;
 use crate::metrics::{Metrics, Tally};

@@ -14,7 +14,7 @@ use crate::domain::claim::{AttemptKey, Claim, Debt};
 use crate::domain::dunning::History;
 use crate::domain::ids::{CustomerUid, SubscriptionId};
 use crate::domain::money::Money;
-use crate::domain::one_off::Purpose;
+use crate::domain::purpose::Purpose;
 use crate::store::rows::merchant_uid;
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::domain::attempt::ChargeRequest;
+use crate::domain::attempt::{ChargeCall, ChargeRequest};
 use crate::domain::claim::{AttemptKey, Claim};
 use crate::domain::dunning::History;
 use crate::domain::ids::{CustomerUid, MerchantUid};
-use crate::domain::one_off::{OneOffKind, Purpose};
 use crate::domain::payment::BookPayment;
+use crate::domain::purpose::Purpose;
 use crate::store::rows::merchant_uid;
 use crate::store::{Store, StoreError};
 
@@ -65,7 +65,7 @@ impl Store {
             on conflict do nothing
             returning fence",
             request.merchant_uid.as_str(),
-            OneOffKind::of(&request.instrument) == OneOffKind::Onetime,
+            request.instrument.call() == ChargeCall::Onetime,
             request.instrument.customer_uid().map(CustomerUid::as_str),
             request.name,
             request.money.amount(),

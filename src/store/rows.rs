@@ -10,7 +10,7 @@ use crate::domain::claim::{AttemptKey, BadRow, Claim, Debt, OpenAttempt};
 use crate::domain::dunning::{History, Question};
 use crate::domain::ids::{AttemptNo, CustomerUid, MerchantUid, SubscriptionId};
 use crate::domain::money::{Currency, Money};
-use crate::domain::one_off::Purpose;
+use crate::domain::purpose::Purpose;
 use crate::store::StoreError;
 
 /// What both claims return.

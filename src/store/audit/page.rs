@@ -6,7 +6,7 @@ use sqlx::types::Uuid;
 
 use crate::domain::attempt::AttemptState;
 use crate::domain::audit::{OwnEntry, OwnState, PartialMatch, is_named_like_ours};
-use crate::domain::ids::{ImpUid, SubscriptionId};
+use crate::domain::ids::{ImpUid, SubscriptionId, subscription_named_in};
 use crate::store::audit::runs::Run;
 use crate::store::payment::word;
 use crate::store::{Store, StoreError};
@@ -89,7 +89,10 @@ impl Store {
             return Ok(Vec::new());
         }
         let cards: Vec<Option<String>> = unmatched.iter().map(|one| one.0.clone()).collect();
-        let named: Vec<Option<Uuid>> = unmatched.iter().map(|one| named_after(&one.1)).collect();
+        let named: Vec<Option<Uuid>> = unmatched
+            .iter()
+            .map(|one| subscription_named_in(&one.1).map(|id| id.0))
+            .collect();
         let statement = sqlx::query!(
             r#"-- store::partial_matches
             select
@@ -160,11 +163,4 @@ impl Store {
             })
             .collect()
     }
-}
-
-/// The subscription whose attempt bears this name, by the rule of `billd.merchant_uid`.
-fn named_after(merchant_uid: &str) -> Option<Uuid> {
-    let (id, rest) = merchant_uid.split_at_checked(32)?;
-    let is_rest = rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_digit());
-    Uuid::try_parse(id).ok().filter(|_| is_rest)
 }

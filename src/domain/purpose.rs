@@ -1,43 +1,14 @@
-//! What a charge is for. One-off charges, which a person asks for, and what follows from their outcomes.
+//! What a charge is for, and so what may follow from its outcome.
 //!
-//! The same laws as for a subscription's charges, with one difference: nothing is ever sent again
-//! by itself. The card of a `onetime` is gone, and for an `again` a person was there to decide.
+//! One-off charges and first payments obey the laws of a subscription's charges, with one difference: nothing is ever
+//! sent again by itself. The card of a `onetime` is gone, and for an `again` a person was there to decide.
 
-use crate::domain::attempt::{ChargeOutcome, Instrument, Lookup};
+use crate::domain::attempt::{ChargeOutcome, Lookup};
 use crate::domain::dunning::{
     Decision, GiveUpReason, History, NotFoundPolicy, Policy, Question, decide, decide_lookup,
 };
 
-/// How the money is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OneOffKind {
-    /// With the card itself.
-    Onetime,
-    /// With a billing key.
-    Again,
-}
-
-impl OneOffKind {
-    /// The word for rows and results; the last part of the gateway's path.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Onetime => "onetime",
-            Self::Again => "again",
-        }
-    }
-}
-
-impl OneOffKind {
-    /// What a request of this instrument is called.
-    pub fn of(instrument: &Instrument) -> Self {
-        match instrument {
-            Instrument::BillingKey(_) => Self::Again,
-            Instrument::Card { .. } | Instrument::CardGone { .. } => Self::Onetime,
-        }
-    }
-}
-
-/// What a request for money is for, so what may follow from its outcome.
+/// What a request for money is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The debt of a period, charged to a billing key.
