@@ -16,8 +16,8 @@ use crate::domain::dunning::Question;
 use crate::domain::ids::CustomerUid;
 use crate::domain::money::Money;
 use crate::domain::refund::{
-    RefundDoubt, RefundFound, RefundOutcome, RefundRequest, Refusal, count_unchanged,
-    decide_refund, judge_refusal,
+    RefundFound, RefundOutcome, RefundRequest, Refusal, count_unchanged, decide_refund,
+    judge_refusal,
 };
 use crate::engine::context::Context;
 use crate::engine::lease::Lease;
@@ -28,9 +28,6 @@ use crate::store::{OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState
 /// How long a person waits for a database that has gone away, before the answer goes to the log.
 const RECORD_TRIES: u32 = 10;
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
-
-/// The reason of a refund that was refused in plain words, though the balance is as if it were made.
-const CONTRADICTED: &str = "refused_contradicted";
 
 /// What became of a refund.
 #[derive(Debug)]
@@ -125,14 +122,14 @@ async fn prove<G: Gateway>(
         RefundOutcome::Refused { meaning, message } => (meaning, message),
     };
     let look = look(context, request, customer_uid).await;
-    match judge_refusal(request, meaning, look.as_ref().map_err(drop)) {
+    let refusal = judge_refusal(request, meaning, look.as_ref().map_err(drop));
+    match refusal {
         Refusal::Proved => Known {
             state: RefundState::Refused,
-            reason: Some("refused"),
+            reason: Some(refusal.as_str()),
             message: Some(message),
         },
-        Refusal::Contradicted => unknown(CONTRADICTED, message),
-        Refusal::Unproved => unknown("refused_unproved", message),
+        Refusal::Contradicted | Refusal::Unproved => unknown(refusal.as_str(), message),
     }
 }
 
@@ -164,14 +161,9 @@ pub(super) async fn look_again<G: Gateway>(context: &Context<G>, open: &OpenRefu
         not_found: unchanged,
         ..open.question
     };
-    let is_contradicted = open.reason.as_deref() == Some(CONTRADICTED);
-    let doubt = RefundDoubt {
-        booked: open.booked,
-        is_contradicted,
-    };
-    let found = decide_refund(&context.policy, request, seen, &question, doubt);
+    let found = decide_refund(&context.policy, request, seen, &question, open.doubt);
     let mut known = Known::of(found);
-    if is_contradicted && matches!(known.state, RefundState::Unknown { .. }) {
+    if open.doubt.is_contradicted && matches!(known.state, RefundState::Unknown { .. }) {
         // The next look must know of the contradiction too.
         known.reason = None;
     }

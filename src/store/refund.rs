@@ -7,7 +7,7 @@ use sqlx::types::Uuid;
 use crate::domain::dunning::Question;
 use crate::domain::ids::{CustomerUid, ImpUid};
 use crate::domain::money::Currency;
-use crate::domain::refund::{RefundRequest, RefundStatus};
+use crate::domain::refund::{RefundDoubt, RefundRequest, RefundStatus, Refusal};
 use crate::store::one_off::BEGIN_TRIES;
 use crate::store::payment::word;
 use crate::store::rows::{corrupt, merchant_uid, seconds};
@@ -72,10 +72,8 @@ pub struct OpenRefund {
     pub question: Question,
     /// Whether it already waits for a person.
     pub parked: bool,
-    /// Why its fate is open.
-    pub reason: Option<String>,
-    /// How much of the payment the book knows to have been given back.
-    pub booked: i64,
+    /// What speaks against believing a look at the payment.
+    pub doubt: RefundDoubt,
 }
 
 struct OpenRow {
@@ -126,8 +124,10 @@ impl OpenRow {
                 sends: 1,
             },
             parked: self.parked,
-            reason: self.reason,
-            booked: self.booked,
+            doubt: RefundDoubt {
+                booked: self.booked,
+                is_contradicted: self.reason.as_deref() == Some(Refusal::Contradicted.as_str()),
+            },
         })
     }
 }

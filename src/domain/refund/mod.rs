@@ -154,6 +154,17 @@ pub enum Refusal {
     Unproved,
 }
 
+impl Refusal {
+    /// The reason that a refund's row holds.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proved => "refused",
+            Self::Contradicted => "refused_contradicted",
+            Self::Unproved => "refused_unproved",
+        }
+    }
+}
+
 /// Decides whether a refusal may be believed at once: by its words, and only if the payment agrees.
 pub fn judge_refusal(
     request: &RefundRequest,
