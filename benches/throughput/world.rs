@@ -21,19 +21,8 @@ const SETTINGS: [(&str, &str); 4] = [
     ("maintenance_work_mem", "512MB"),
 ];
 
-/// One subscription per number; the later ones are due next month. `{id}` and `{due_at}` are those of an
-/// [`Order`].
-const SUBSCRIPTIONS: &str = "
-    insert into billd.subscription
-        (id, customer_uid, name, amount, anchor_at, next_charge_at, due_at, period,
-         buyer_name, buyer_email, buyer_tel)
-    select {id}, 'cust_' || n, '프리미엄 월간', 9900, due, due, due,
-           (due at time zone 'Asia/Seoul')::date, '홍길동', 'buyer' || n || '@example.com',
-           '010-1234-5678'
-    from (
-        select n, {due_at} + case when n <= {due} then interval '0' else interval '30 days' end as due
-        from generate_series(1, {rows}) n
-    ) numbered";
+/// A book, as one statement.
+const SUBSCRIPTIONS: &str = include_str!("book.sql");
 
 /// In what order a book lies on disk, and in what order it falls due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +44,7 @@ impl Order {
 
     fn id(self) -> &'static str {
         match self {
-            Self::Midnight => "billd.new_id()",
+            Self::Midnight => "billd_internal.new_id()",
             Self::Scattered => "gen_random_uuid()",
         }
     }
