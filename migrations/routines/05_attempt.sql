@@ -71,6 +71,7 @@ create or replace trigger charge_attempts_are_kept before truncate on billd.char
 
 create or replace function billd_internal.charge_attempt_closed() returns trigger
 language plpgsql
+set billd.writer = 'plan'
 as $$
 begin
     update billd.subscription s
@@ -90,6 +91,7 @@ create or replace trigger charge_attempt_closed after update on billd.charge_att
 
 create or replace function billd_internal.charge_attempt_guard() returns trigger
 language plpgsql
+set billd.writer = 'plan'
 as $$
 declare
     is_claim boolean := coalesce(current_setting('billd.writer', true) in ('claim', 'claim_due'), false);
@@ -164,6 +166,7 @@ create or replace trigger charge_attempt_one_off_is_not_named_like_an_attempt af
 
 create or replace function billd_internal.first_payment_failed() returns trigger
 language plpgsql
+set billd.writer = 'plan'
 as $$
 begin
     -- The subscription first: see the order of locks.

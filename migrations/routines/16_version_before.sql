@@ -3,6 +3,7 @@
 
 create or replace function billd_internal.end_move_of_0_1() returns trigger
 language plpgsql
+set billd.writer = 'plan'
 as $$
 declare
     paid boolean := exists (

@@ -72,7 +72,8 @@ begun_again as (
 -- What can't begin (its debt is closed, its name taken, its time settled) is planned anew, and not met again by every claim.
 noted as (
     update billd.subscription s
-    set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun
+    set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun,
+        row_version = s.row_version + 2
     from (
         select *, merchant_uid in (select merchant_uid from begun union all select merchant_uid from begun_again)
             as has_begun

@@ -29,6 +29,7 @@ open as materialized (
 taken as (
     update billd.subscription s
     set fence = billd_internal.next_fence(greatest(s.fence, o.fence)),
+        row_version = s.row_version + 2,
         open_attempt = o.merchant_uid,
         attempts = greatest(s.attempts, o.attempt_no),
         next_charge_at = null,

@@ -48,6 +48,7 @@ fact as (
 move as (
     update billd.subscription s
     set open_attempt = case when f.state = 'unknown' then f.merchant_uid end, fence = f.fence,
+        row_version = s.row_version + 2,
         state = case when f.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
         state_reason = case when f.decision = 'give_up' then f.give_up_reason else s.state_reason end,
         recheck = s.recheck or case when f.decision = 'advance'
@@ -86,7 +87,7 @@ cycle as (
 -- An outcome of somebody who no longer holds the claim, or of a period that a person has moved away from: planned anew.
 stray as (
     update billd.subscription s
-    set recheck = true,
+    set recheck = true, row_version = s.row_version + 2,
         open_attempt = case when f.state_now = 'paid' then s.open_attempt end
     from fact f
     where s.id = f.subscription_id and s.id not in (select m.id from move m)
