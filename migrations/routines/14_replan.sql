@@ -163,6 +163,7 @@ begin
     if s.held = 'catch_up' and s.catch_up <> 'hold' then
         s.held := null;
     end if;
+    s := billd_internal.take_up(s);
     settled := billd_internal.settle(s);
     s := settled.s;
     debt := settled.debt;

@@ -35,7 +35,66 @@ where a.ask_at is not null and a.state in ('started', 'unknown') and s.open_atte
 comment on view billd.row_out_of_order is
     'Subscriptions in a state that no legal path leads to: a row that was written past the triggers, or restored from elsewhere. Must be empty; the daemon sets them right by itself, at its start and hourly.';
 
-create or replace function billd_internal.find_out_of_order(rows_max int, pace interval) returns bigint
+create or replace view billd_internal.row_that_may_wait as
+-- By the index of what is due: those of which nothing is planned, and what lies at the front and is not claimed.
+(select s.id from billd.subscription s
+where s.state = 'active' and s.next_charge_at is null and not s.recheck
+limit 10000)
+union all
+select f.id
+from (
+    select s.id, s.open_attempt, s.held, s.recheck from billd.subscription s
+    where s.state = 'active' and s.next_charge_at <= billd.now()
+    order by s.next_charge_at, s.id limit 10000
+) f
+where not f.recheck and (f.open_attempt is not null or f.held is not null)
+union all
+(select a.subscription_id from billd.charge_attempt a where a.ask_at is not null limit 10000);
+comment on view billd_internal.row_that_may_wait is
+    'Where a row out of order would wait for ever, found without reading a whole table. What is planned for later comes to the front in time; what is not active is planned anew when it is set to active.';
+
+create or replace view billd.attention as
+select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at as since,
+       coalesce(a.reason, 'started') as reason, a.message,
+       case when a.parked_at is null then 'billd is asking the gateway; nothing to do yet'
+            else 'look the payment up in the console; see OPERATIONS.md, parked attempts' end as what_to_do
+from billd.charge_attempt a
+where a.state = 'unknown' and a.ask_at is not null
+union all
+select 'past_due', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result_at, s.state_reason, s.last_message,
+       'ask the customer for a card, then set state to active'
+from billd.subscription s
+where s.state = 'past_due'
+union all
+select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || ' payments', null,
+       'give the surplus back'
+from billd.paid_twice p
+union all
+select 'out_of_order', r.subscription_id, null, null, r.why collate "default", null,
+       'nothing: billd sets it right by itself, at its start and hourly. Find out who writes past the triggers'
+from billd.row_out_of_order r
+where r.subscription_id in (select m.id from billd_internal.row_that_may_wait m)
+union all
+select 'held', s.id, null, s.due_at, s.held, null, case s.held
+           when 'catch_up' then 'set catch_up to what becomes of the periods that were missed'
+           when 'finding' then 'look at billd.finding, and set its state to explained'
+           else 'decide, then billd.release' end
+from billd.subscription s
+where s.held is not null
+union all
+select 'stuck', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result_at, 'all 99 attempts are used', null,
+       'void the billing_cycle of this period'
+from billd.subscription s
+where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99
+union all
+select 'refund', null, r.merchant_uid, r.started_at, coalesce(r.reason, 'started'), r.message,
+       case when r.parked_at is null then 'billd is looking at the payment; nothing to do yet'
+            else 'look the payment up in the console; see OPERATIONS.md, parked refunds' end
+from billd.refund r
+where r.state = 'unknown';
+comment on view billd.attention is 'What waits for the gateway or for a person, oldest first if you order by since.';
+
+create or replace function billd_internal.find_out_of_order(pace interval, debts_too boolean) returns bigint
 language plpgsql volatile
 set billd.writer = 'plan'
 as $$
@@ -43,34 +102,113 @@ declare
     found_rows bigint;
 begin
     update billd.control c set catch_up_pace = pace where c.catch_up_pace <> pace;
-    -- By the index of what is due: those of which nothing is planned, and the front. What lies behind comes to the
-    -- front, and what is not active does no harm until a person sets it to active, who has it planned.
-    with stuck as materialized (
-        (select s.id from billd.subscription s
-        where s.state = 'active' and s.next_charge_at is null and not s.recheck limit rows_max)
-        union all
-        (select s.id from billd.subscription s
-        where s.state = 'active' and s.next_charge_at <= billd.now() and not s.recheck
-          and (s.open_attempt is not null or s.held is not null or s.attempts >= 99)
-        order by s.next_charge_at, s.id limit rows_max)
-        union all
-        -- Few are asked about at a time.
-        (select a.subscription_id from billd.charge_attempt a where a.ask_at is not null limit rows_max)
-        union all
-        (select c.subscription_id from billd.billing_cycle c where c.state = 'unresolved' limit 0)
+    with wrong as materialized (
+        select m.id from billd_internal.row_that_may_wait m
+        where exists (select from billd.row_out_of_order w where w.subscription_id = m.id)
+        union
+        select c.subscription_id from billd.billing_cycle c
+        join billd.subscription s on s.id = c.subscription_id
+        where debts_too and c.state in ('due', 'unresolved') and (s.period <> c.period or s.state = 'cancelled')
     ),
-    wrong as materialized (
+    free as materialized (
         select s.id from billd.subscription s
-        where s.id in (select id from stuck) and not s.recheck
-          and exists (select from billd.row_out_of_order w where w.subscription_id = s.id)
+        where s.id in (select w.id from wrong w) and not s.recheck
         for no key update skip locked
     )
     update billd.subscription s
     set recheck = true, row_version = s.row_version + 2
-    where s.id in (select id from wrong);
+    where s.id in (select f.id from free f);
     get diagnostics found_rows = row_count;
     return found_rows;
 end
 $$;
-comment on function billd_internal.find_out_of_order(int, interval) is
-    'Sets rows out of order aside for the re-plan; returns how many. Looks where they would wait for ever, and reads no whole table.';
+comment on function billd_internal.find_out_of_order(interval, boolean) is
+    'Sets rows out of order aside for the re-plan; returns how many. Debts that nobody asks for are looked for only if asked to: that reads all debts.';
+
+create or replace function billd_internal.take_up(inout s billd.subscription)
+language plpgsql volatile
+as $$
+declare
+    left_behind billd.billing_cycle;
+begin
+    if s.state = 'cancelled' then
+        update billd.billing_cycle c
+        set state = 'void', closed_at = billd.now(), reason = billd_internal.void_of_cancellation()
+        where c.subscription_id = s.id and c.state in ('due', 'unresolved');
+        return;
+    end if;
+    if exists (select from billd.billing_cycle c where c.subscription_id = s.id and c.period = s.period) then
+        return;
+    end if;
+    select * into left_behind from billd.billing_cycle c
+    where c.subscription_id = s.id and c.state in ('due', 'unresolved') order by c.due_at limit 1;
+    if found then
+        s.period := left_behind.period;
+        s.due_at := left_behind.due_at;
+        s.until_at := left_behind.until_at;
+        s.attempts := 0;
+        s.declines := 0;
+        s.next_charge_at := null;
+    end if;
+end
+$$;
+comment on function billd_internal.take_up(billd.subscription) is
+    'A debt that is open and was left behind is asked for before the next period is opened; one of a cancelled subscription is void.';
+
+-- --------------------------------------------------------------- what the auditor found holds the card
+
+create or replace function billd_internal.holds(f billd.finding) returns boolean
+language sql immutable parallel safe
+as $$
+    select f.state = 'open' and f.subscription_id is not null
+        and f.kind in ('foreign_payment', 'foreign_schedule', 'paid_there_not_here')
+$$;
+comment on function billd_internal.holds(billd.finding) is
+    'Whether a finding says that a debt or a card of ours may be paid for elsewhere.';
+
+create or replace function billd_internal.is_paid_elsewhere(s billd.subscription) returns boolean
+language sql stable
+as $$
+    select exists (
+        select from billd.finding f
+        join billd.subscription of_card on of_card.id = f.subscription_id
+        where billd_internal.holds(f) and of_card.customer_uid = s.customer_uid
+          -- A reservation may be for any sum; a payment counts if it may have been for this.
+          and (f.kind = 'foreign_schedule' or f.kind = 'paid_there_not_here' and f.subscription_id = s.id
+               or f.kind = 'foreign_payment' and f.amount_theirs in (s.amount, (
+                   select c.amount from billd.billing_cycle c
+                   where c.subscription_id = s.id and c.period = s.period))))
+$$;
+comment on function billd_internal.is_paid_elsewhere(billd.subscription) is
+    'Law: look before asking again. Whether an open finding of the auditor speaks of this debt or card.';
+
+create or replace function billd_internal.finding_changed() returns trigger
+language plpgsql
+set billd.writer = 'plan'
+as $$
+declare
+    card record;
+begin
+    for card in
+        select s.id from billd.subscription s
+        where s.customer_uid = (select c.customer_uid from billd.subscription c where c.id = new.subscription_id)
+          and s.state <> 'cancelled'
+          and billd_internal.is_paid_elsewhere(s) <> coalesce(s.held = 'finding', false)
+          and coalesce(s.held, 'finding') = 'finding'
+        order by s.id
+        for no key update
+    loop
+        update billd.subscription s
+        set held = case when s.held is null then 'finding' end, recheck = true, row_version = s.row_version + 2
+        where s.id = card.id;
+        perform billd_internal.replan(card.id, (select c.catch_up_pace from billd.control c));
+    end loop;
+    return null;
+end
+$$;
+comment on function billd_internal.finding_changed() is
+    'Holds what an open finding speaks of: nothing is asked for until a person has explained it, or it was mended.';
+create or replace trigger finding_holds_its_card after insert or update on billd.finding
+    for each row
+    when (new.subscription_id is not null and new.kind in ('foreign_payment', 'foreign_schedule', 'paid_there_not_here'))
+    execute function billd_internal.finding_changed();
