@@ -3,7 +3,8 @@
 -- Two different rights meet here. The fact that money moved is written whatever the fence says. Everything else, and
 -- every move of a subscription, needs the fence of the claim it comes from. Running the same batch again counts
 -- nothing twice, so a lost answer at commit is met by running it again. A batch holds at most one answer per attempt;
--- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged.
+-- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged, or if its subscription is
+-- not active any more, or has another card.
 --
 -- $1 … $18 one array per column, one element per answer · $19 catch-up pace in seconds · $20 lease in seconds
 with clock as materialized (
@@ -39,7 +40,7 @@ fact as (
       -- compares each of the batch with each.
       and case when x.state = 'paid' and a.state <> 'paid' then true
                else a.state in ('started', 'unknown') and a.fence = x.fence end
-      and not (x.decision = 'send_again' and k.is_held)
+      and not (x.decision = 'send_again' and (k.is_held or not billd_internal.may_leave_again(a)))
     returning x.*, a.attempt_no, a.state as state_now, a.fence = x.fence as holds_claim
 ),
 -- The claim moves the subscription on if nobody has written there under a later one, and if the subscription is still
