@@ -127,11 +127,13 @@ create or replace trigger billing_cycle_void_waits_for_the_attempt after update 
 
 create or replace function billd_internal.billing_cycle_voided() returns trigger
 language plpgsql
-set billd.writer = 'plan'
 as $$
+declare
+    writer text := billd_internal.write_as('plan');
 begin
     update billd.subscription set recheck = true
     where id = new.subscription_id and period = new.period and not recheck;
+    perform billd_internal.write_as(writer);
     return null;
 end
 $$;

@@ -158,7 +158,8 @@ begin
         next_charge_at = s.next_charge_at, adjusted = t.adjusted or is_to_be_planned,
         -- Should its daemon die, an attempt under way is looked for at the front of what is due, or among what is to
         -- be derived again: which its subscription is, if somebody moves it away from there meanwhile.
-        recheck = t.recheck or is_to_be_planned or old.open_attempt is not null and changed && '{state,next_charge_at}',
+        recheck = t.recheck or is_to_be_planned or old.open_attempt is not null
+            and old.next_charge_at is not null and changed && '{state,next_charge_at}',
         row_version = case when new.row_version = old.row_version then t.row_version + 2 else t.row_version end
     where t.id = new.id;
     if is_to_be_planned then

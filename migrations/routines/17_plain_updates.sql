@@ -155,10 +155,10 @@ as $$
 begin
     if s.tax_free not between 0 and s.amount then
         perform billd_internal.refuse_update('tax_free_is_within_amount',
-            format('tax_free is %s, and the amount %s', s.tax_free, s.amount), 'It is a part of amount.');
+            format('new row violates "tax_free_is_within_amount": tax_free is %s, and the amount %s', s.tax_free, s.amount), 'It is a part of amount.');
     elsif s.vat_amount < 0 or s.vat_amount + coalesce(s.tax_free, 0) > s.amount then
         perform billd_internal.refuse_update('vat_amount_is_within_amount',
-            format('vat_amount is %s, tax_free %s, and the amount %s', s.vat_amount, s.tax_free, s.amount),
+            format('new row violates "vat_amount_is_within_amount": vat_amount is %s, tax_free %s, and the amount %s', s.vat_amount, s.tax_free, s.amount),
             'Both are parts of amount.');
     end if;
 end

@@ -96,9 +96,9 @@ comment on view billd.attention is 'What waits for the gateway or for a person, 
 
 create or replace function billd_internal.find_out_of_order(pace interval, debts_too boolean) returns bigint
 language plpgsql volatile
-set billd.writer = 'plan'
 as $$
 declare
+    writer text := billd_internal.write_as('plan');
     found_rows bigint;
 begin
     update billd.control c set catch_up_pace = pace where c.catch_up_pace <> pace;
@@ -119,6 +119,7 @@ begin
     set recheck = true, row_version = s.row_version + 2
     where s.id in (select f.id from free f);
     get diagnostics found_rows = row_count;
+    perform billd_internal.write_as(writer);
     return found_rows;
 end
 $$;
@@ -174,7 +175,8 @@ as $$
         join billd.subscription of_card on of_card.id = f.subscription_id
         where billd_internal.holds(f) and of_card.customer_uid = s.customer_uid
           -- A reservation may be for any sum; a payment counts if it may have been for this.
-          and (f.kind = 'foreign_schedule' or f.kind = 'paid_there_not_here' and f.subscription_id = s.id
+          and (f.kind = 'foreign_schedule' or f.kind = 'paid_there_not_here' and f.subscription_id = s.id and not exists (
+                   select from billd.charge_attempt a where a.merchant_uid = f.merchant_uid and a.state = 'paid')
                or f.kind = 'foreign_payment' and f.amount_theirs in (s.amount, (
                    select c.amount from billd.billing_cycle c
                    where c.subscription_id = s.id and c.period = s.period))))
@@ -184,9 +186,9 @@ comment on function billd_internal.is_paid_elsewhere(billd.subscription) is
 
 create or replace function billd_internal.finding_changed() returns trigger
 language plpgsql
-set billd.writer = 'plan'
 as $$
 declare
+    writer text := billd_internal.write_as('plan');
     card record;
 begin
     for card in
@@ -203,6 +205,7 @@ begin
         where s.id = card.id;
         perform billd_internal.replan(card.id, (select c.catch_up_pace from billd.control c));
     end loop;
+    perform billd_internal.write_as(writer);
     return null;
 end
 $$;
