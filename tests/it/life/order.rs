@@ -30,10 +30,10 @@ const PLANTED: [(&str, &str, &str); 6] = [
         "2026-03-10 2026-04-10 9900, 2026-04-10 2026-05-10 9900",
     ),
     (
-        "update billd.subscription set period = '2026-05-10', due_at = '2026-05-10 10:00+09',
-             until_at = '2026-06-10 10:00+09', next_charge_at = '2026-05-10 10:00+09';
-         insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, until_at)
-         select id, '2026-04-10', 9900, 'KRW', '2026-04-10 10:00+09', '2026-05-10 10:00+09' from billd.subscription",
+        "insert into billd.billing_cycle (subscription_id, period, amount, currency, due_at, until_at)
+         select id, period, 9900, 'KRW', due_at, until_at from billd.subscription;
+         update billd.subscription set period = '2026-05-10', due_at = until_at,
+             until_at = until_at + interval '1 month', next_charge_at = until_at",
         "the debt of 2026-04-10 is open, and is asked for by nobody",
         "2026-03-10 2026-04-10 9900, 2026-04-10 2026-05-10 9900",
     ),
