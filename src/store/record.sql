@@ -52,17 +52,16 @@ move as (
         row_version = s.row_version + 2,
         state = case when f.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
         state_reason = case when f.decision = 'give_up' then f.give_up_reason else s.state_reason end,
-        recheck = s.recheck or case when f.decision = 'advance'
-            then not billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)
-            else s.id in (select p.subscription_id from fact p where p.state_now = 'paid') end,
-        (period, due_at, until_at, attempts, declines) = (select case when g.goes_on
-                then billd_internal.period_name(s.until_at, s.time_zone, s.period) else s.period end,
+        (recheck, period, due_at, until_at, attempts, declines) = (select
+            s.recheck or case when f.decision = 'advance' then not g.goes_on
+                else s.id in (select p.subscription_id from fact p where p.state_now = 'paid') end,
+            case when g.goes_on then billd_internal.period_name(s.until_at, s.time_zone, s.period) else s.period end,
             case when g.goes_on then s.until_at else s.due_at end,
             case when g.goes_on then billd_internal.period_end(s.anchor_at, s.billing_day, s.interval_unit,
                 s.interval_count, s.time_zone, s.until_at) else s.until_at end,
             case when g.goes_on then 0 else f.attempt_no end,
             case when g.goes_on then 0 else s.declines + f.took_rung::int end
-            from billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at) g (goes_on)),
+            from (select billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)) g (goes_on)),
         settled_until = case when f.decision = 'advance' then greatest(s.settled_until, s.until_at)
             else s.settled_until end,
         paid_until = case when f.decision = 'advance' then greatest(s.paid_until, s.until_at) else s.paid_until end,
