@@ -53,6 +53,18 @@ union all
 comment on view billd_internal.row_that_may_wait is
     'Where a row out of order would wait for ever, found without reading a whole table. What is planned for later comes to the front in time; what is not active is planned anew when it is set to active.';
 
+create or replace function billd_internal.why_out_of_order(subscription_id uuid) returns setof text
+language plpgsql stable
+-- One row at a time, whatever the planner knows of the tables.
+set enable_seqscan = off
+as $$
+begin
+    return query select w.why collate "default" from billd.row_out_of_order w
+    where w.subscription_id = why_out_of_order.subscription_id;
+end
+$$;
+comment on function billd_internal.why_out_of_order(uuid) is 'What is out of order about one subscription; no row if nothing is.';
+
 create or replace view billd.attention as
 select 'unknown'::text as kind, a.subscription_id, a.merchant_uid, a.started_at as since,
        coalesce(a.reason, 'started') as reason, a.message,
@@ -70,10 +82,10 @@ select 'paid_twice', p.subscription_id, p.merchant_uids[1], null, p.payments || 
        'give the surplus back'
 from billd.paid_twice p
 union all
-select 'out_of_order', r.subscription_id, null, null, r.why collate "default", null,
+select 'out_of_order', m.id, null, null, r.why, null,
        'nothing: billd sets it right by itself, at its start and hourly. Find out who writes past the triggers'
-from billd.row_out_of_order r
-where r.subscription_id in (select m.id from billd_internal.row_that_may_wait m)
+from (select distinct w.id from billd_internal.row_that_may_wait w) m
+cross join lateral billd_internal.why_out_of_order(m.id) r (why)
 union all
 select 'held', s.id, null, s.due_at, s.held, null, case s.held
            when 'catch_up' then 'set catch_up to what becomes of the periods that were missed'
@@ -96,6 +108,7 @@ comment on view billd.attention is 'What waits for the gateway or for a person, 
 
 create or replace function billd_internal.find_out_of_order(pace interval, debts_too boolean) returns bigint
 language plpgsql volatile
+set enable_seqscan = off
 as $$
 declare
     writer text := billd_internal.write_as('plan');
@@ -104,7 +117,7 @@ begin
     update billd.control c set catch_up_pace = pace where c.catch_up_pace <> pace;
     with wrong as materialized (
         select m.id from billd_internal.row_that_may_wait m
-        where exists (select from billd.row_out_of_order w where w.subscription_id = m.id)
+        where exists (select from billd_internal.why_out_of_order(m.id))
         union
         select c.subscription_id from billd.billing_cycle c
         join billd.subscription s on s.id = c.subscription_id
@@ -112,12 +125,12 @@ begin
     ),
     free as materialized (
         select s.id from billd.subscription s
-        where s.id in (select w.id from wrong w) and not s.recheck
+        where s.id = any (array(select w.id from wrong w)) and not s.recheck
         for no key update skip locked
     )
     update billd.subscription s
     set recheck = true, row_version = s.row_version + 2
-    where s.id in (select f.id from free f);
+    where s.id = any (array(select f.id from free f));
     get diagnostics found_rows = row_count;
     perform billd_internal.write_as(writer);
     return found_rows;

@@ -336,6 +336,7 @@ impl<G: Gateway> Engine<G> {
 
     async fn keep_asking(self) {
         let context = &self.context;
+        context.warn_of_reservations().await;
         let mut next_look = Instant::now();
         let mut looked_for_disorder: Option<Instant> = None;
         while !context.stopping.is_cancelled() {
@@ -376,7 +377,8 @@ impl<G: Gateway> Engine<G> {
     /// Passes until nothing is due that may be claimed.
     async fn sweep_all(&self) -> Result<Swept, StoreError> {
         let context = &self.context;
-        context.set_in_order(true).await;
+        context.set_in_order(false).await;
+        context.warn_of_reservations().await;
         self.asking.notice_abandoned().await;
         self.asking.ask_due().await?;
         let started = Instant::now();

@@ -166,9 +166,12 @@ impl<G: Gateway> Asking<G> {
             &question,
             claim.history,
         );
-        let decision = match decision {
-            Decision::SendAgain if !open.may_leave => park(&self.context.policy),
-            decision => decision,
+        // Who has left, or has another card, is not charged by a request of before.
+        let is_owed = open.may_leave || decision != Decision::SendAgain;
+        let decision = if is_owed {
+            decision
+        } else {
+            park(&self.context.policy)
         };
         let (decision, slot) = self.with_a_slot(decision, question).await;
 

@@ -87,9 +87,9 @@ impl Store {
     pub async fn out_of_order(&self) -> Result<Vec<String>, StoreError> {
         let statement = sqlx::query_scalar!(
             r#"-- store::out_of_order
-            select concat_ws(': ', r.subscription_id, r.why) as "row!"
-            from billd.row_out_of_order r
-            where r.subscription_id in (select m.id from billd_internal.row_that_may_wait m)
+            select concat_ws(': ', m.id, r.why) as "row!"
+            from (select distinct w.id from billd_internal.row_that_may_wait w) m
+            cross join lateral billd_internal.why_out_of_order(m.id) r (why)
             order by 1
             limit 20"#,
         )

@@ -1,6 +1,7 @@
 //! Rows in no legal state: seen, and set right by the sweep.
 
 use super::book::Life;
+use crate::words::PACE;
 
 /// Each planted past the triggers: what is written, what the view says of it, and what is paid in the end.
 const PLANTED: [(&str, &str, &str); 6] = [
@@ -51,6 +52,9 @@ async fn a_row_out_of_order_is_seen_and_set_right_by_the_sweep_and_billed_rightl
         let shown = "select why from billd.row_out_of_order";
         assert_eq!(life.house.book.text(shown).await, why, "{planted}");
         life.at("2026-04-10 10:01").await;
+        // Debts, too, are looked for by a daemon that starts.
+        let store = &life.house.book.store;
+        store.find_out_of_order(PACE, true).await.unwrap();
         life.sweep().await;
         life.sweep().await;
         assert_eq!(life.paid_for().await, expected, "{planted}");
