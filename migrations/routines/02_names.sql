@@ -1,5 +1,18 @@
 -- Identifiers, and how an attempt is found by its name.
 
+create or replace function billd_internal.write_as(writer text) returns text
+language plpgsql volatile
+as $$
+declare
+    before text := coalesce(current_setting('billd.writer', true), '');
+begin
+    perform set_config('billd.writer', writer, true);
+    return before;
+end
+$$;
+comment on function billd_internal.write_as(text) is
+    'Says, for the rest of the transaction, that what is written is no plain update of a person''s. Returns what was said before, to be said again afterwards.';
+
 create or replace function billd_internal.new_id() returns uuid
 language sql volatile parallel safe
 as $$

@@ -76,6 +76,7 @@ begin
     end if;
     new.catch_up := coalesce(new.catch_up, 'all');
     new.adjusted := not billd_internal.is_plain(new);
+    perform billd_internal.check_tax(new);
     return new;
 end
 $$;
@@ -109,21 +110,3 @@ create or replace trigger subscriptions_are_kept before truncate on billd.subscr
     for each statement
     execute function billd_internal.refuse(
         'subscriptions are kept: debts refer to them', 'Set state to cancelled to end one.');
-
-create or replace function billd_internal.subscription_moved_during_attempt() returns trigger
-language plpgsql
-as $$
-begin
-    update billd.subscription s set recheck = true where s.id = new.id and not s.recheck;
-    return null;
-end
-$$;
-comment on function billd_internal.subscription_moved_during_attempt() is
-    'Should its daemon die, an attempt under way is looked for at the front of what is due, or among what is to be derived again (store::notice_abandoned): which its subscription is, if somebody moves it away from there meanwhile. The attempt itself is not written: whoever records it holds it, and would wait for the subscription.';
-create or replace trigger subscription_moved_during_attempt after update on billd.subscription
-    for each row
-    when (old.open_attempt is not null and old.next_charge_at is not null
-          and (old.state, old.next_charge_at, old.open_attempt)
-              is distinct from (new.state, new.next_charge_at, new.open_attempt)
-          and coalesce(current_setting('billd.writer', true), '') = '')
-    execute function billd_internal.subscription_moved_during_attempt();

@@ -76,14 +76,14 @@ create or replace trigger billing_cycle_keeps_its_time after update on billd.bil
           and coalesce(current_setting('billd.writer', true), '') = '')
     execute function billd_internal.refuse(
         'a debt keeps the time that it pays for, and one that was closed without a charge stays closed',
-        'Change the subscription: from its next period on it is counted anew.');
+        'To ask for more: billd.add_item. To bill other times from the next period on: billd.change_plan, move_day or extend.');
 
 create or replace trigger billing_cycle_stays_what_it_is after update on billd.billing_cycle
     for each row
     when ((old.subscription_id, old.period) is distinct from (new.subscription_id, new.period))
     execute function billd_internal.refuse(
         'a debt stays with its subscription and its period',
-        'Set state to void to close it without a charge.');
+        'billd.forgive(id, period) closes it without a charge; billd.move_day and change_plan change what follows.');
 create or replace trigger billing_cycle_is_kept before delete on billd.billing_cycle
     for each row
     when (current_setting('billd.forgetting', true) is distinct from 'on')
@@ -109,7 +109,7 @@ begin
     if billd_internal.has_open_attempt(old.subscription_id, old.period) then
         raise exception 'an attempt of this cycle is open: its amount can''t change and it can''t be closed by hand'
             using errcode = 'check_violation', constraint = tg_name,
-                  hint = 'Wait until charge_attempt.state is no longer started or unknown.';
+                  hint = 'Wait until charge_attempt.state is no longer started or unknown. billd.add_item and give_credit change the next period.';
     end if;
     return new;
 end
@@ -128,9 +128,12 @@ create or replace trigger billing_cycle_void_waits_for_the_attempt after update 
 create or replace function billd_internal.billing_cycle_voided() returns trigger
 language plpgsql
 as $$
+declare
+    writer text := billd_internal.write_as('plan');
 begin
     update billd.subscription set recheck = true
     where id = new.subscription_id and period = new.period and not recheck;
+    perform billd_internal.write_as(writer);
     return null;
 end
 $$;

@@ -72,10 +72,13 @@ create or replace trigger charge_attempts_are_kept before truncate on billd.char
 create or replace function billd_internal.charge_attempt_closed() returns trigger
 language plpgsql
 as $$
+declare
+    writer text := billd_internal.write_as('plan');
 begin
     update billd.subscription s
     set recheck = true
     where s.id = new.subscription_id and s.period = new.period and not s.recheck;
+    perform billd_internal.write_as(writer);
     return null;
 end
 $$;
@@ -94,6 +97,7 @@ as $$
 declare
     is_claim boolean := coalesce(current_setting('billd.writer', true) in ('claim', 'claim_due'), false);
     is_open boolean := new.state in ('started', 'unknown');
+    writer text := coalesce(current_setting('billd.writer', true), '');
     debt text;
     other text;
 begin
@@ -106,11 +110,13 @@ begin
     end if;
     if is_open and not is_claim then
         -- Noted, as a claim does. Whoever else has written the row since this transaction's snapshot is met here.
+        perform set_config('billd.writer', 'plan', true);
         update billd.subscription s
         set open_attempt = case when s.period = new.period then coalesce(s.open_attempt, new.merchant_uid)
                                 else s.open_attempt end,
             recheck = true
         where s.id = new.subscription_id;
+        perform set_config('billd.writer', writer, true);
     end if;
     select c.state into debt
     from billd.billing_cycle c
@@ -165,6 +171,8 @@ create or replace trigger charge_attempt_one_off_is_not_named_like_an_attempt af
 create or replace function billd_internal.first_payment_failed() returns trigger
 language plpgsql
 as $$
+declare
+    writer text := billd_internal.write_as('plan');
 begin
     -- The subscription first: see the order of locks.
     perform 1 from billd.subscription where id = new.subscription_id for no key update;
@@ -179,6 +187,7 @@ begin
         open_attempt = null,
         fence = billd_internal.next_fence(fence)
     where id = new.subscription_id and period = new.period and state <> 'cancelled';
+    perform billd_internal.write_as(writer);
     return null;
 end
 $$;

@@ -55,3 +55,15 @@ as $$
 $$;
 comment on function billd_internal.goes_on(text, boolean, timestamptz, timestamptz) is
     'Whether a paid subscription goes on where its period ends. Else the re-plan says how.';
+
+create or replace function billd_internal.may_leave_again(a billd.charge_attempt) returns boolean
+language sql stable
+as $$
+    select a.subscription_id is null or exists (
+        select from billd.subscription s
+        join billd.billing_cycle c on c.subscription_id = s.id and c.period = a.period
+        where s.id = a.subscription_id and s.state = 'active' and s.held is null and s.customer_uid = a.customer_uid
+          and (c.amount, c.currency) = (a.amount, a.currency))
+$$;
+comment on function billd_internal.may_leave_again(billd.charge_attempt) is
+    'Whether an attempt that the gateway knows nothing of may be sent once more: who has left meanwhile, or has another card, is not charged by it, and the sum is that of the debt.';

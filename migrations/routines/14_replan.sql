@@ -163,6 +163,7 @@ begin
     if s.held = 'catch_up' and s.catch_up <> 'hold' then
         s.held := null;
     end if;
+    s := billd_internal.take_up(s);
     settled := billd_internal.settle(s);
     s := settled.s;
     debt := settled.debt;
@@ -207,6 +208,8 @@ begin
     end if;
     update billd.subscription t
     set recheck = s.recheck, fence = billd_internal.next_fence(t.fence), open_attempt = null,
+        -- Whoever has written the row raises its version, and only once.
+        row_version = t.row_version + case writer when 'update' then 0 else 2 end,
         state = s.state, state_reason = s.state_reason, period = s.period, due_at = s.due_at, until_at = s.until_at,
         settled_until = s.settled_until, paid_until = s.paid_until, periods_left = s.periods_left,
         catch_up = s.catch_up, attempts = s.attempts, declines = s.declines,

@@ -77,76 +77,104 @@ begin
         new.adjusted := true;
         new.next_charge_at := coalesce(new.next_charge_at, now);
     elsif old.state <> 'past_due' and new.next_charge_at is distinct from old.next_charge_at
-        and new.next_charge_at > now
+        and new.next_charge_at >= now
     then
-        -- The first period begins on the date that was given with it.
-        new.settled_until := greatest(new.settled_until, new.next_charge_at);
-        new.anchor_at := new.settled_until;
-        new.billing_day := null;
+        if not exists (
+            select from billd.billing_cycle c
+            where c.subscription_id = new.id and c.period = new.period and c.state in ('due', 'unresolved'))
+        then
+            -- The first period begins on the date that was given with it.
+            new.settled_until := greatest(new.settled_until, new.next_charge_at);
+            new.anchor_at := new.settled_until;
+            new.billing_day := null;
+        end if;
     end if;
 end
 $$;
 comment on function billd_internal.return_to_active(billd.subscription, billd.subscription) is
     'Coming back from past_due, a pause or a cancellation: the debt that was open is asked for, and else what falls due from now on.';
 
-create or replace function billd_internal.subscription_changed() returns trigger
-language plpgsql
+create or replace function billd_internal.what_it_means(
+    old billd.subscription, inout new billd.subscription, changed text[]
+)
+language plpgsql volatile
 as $$
-declare
-    s billd.subscription := new;
 begin
-    perform set_config('billd.writer', 'plan', true);
-    if old.time_zone <> new.time_zone then
+    if changed && '{time_zone}' then
         perform billd_internal.try_zone(new.time_zone);
     end if;
-    if new.held is null and old.held = 'catch_up' and new.catch_up = 'hold' then
-        raise exception 'whole periods were missed, and catch_up is hold'
-            using errcode = 'check_violation', constraint = 'catch_up_is_said',
-                  hint = 'Set catch_up to what becomes of them: all, latest or none.';
+    if changed && '{time_zone,interval_unit,interval_count}' and not changed && '{anchor_at}' then
+        new := billd_internal.recount(old, new);
+    elsif changed && '{anchor_at}' then
+        new.billing_day := null;
+        if changed && '{next_charge_at}' then
+            new.next_charge_at := old.next_charge_at;
+        end if;
     end if;
-    if (old.time_zone, old.interval_unit, old.interval_count)
-        is distinct from (new.time_zone, new.interval_unit, new.interval_count) and old.anchor_at = new.anchor_at
-    then
-        s := billd_internal.recount(old, s);
-    elsif old.anchor_at <> new.anchor_at and old.billing_day is not distinct from new.billing_day then
-        s.billing_day := null;
+    if changed && '{trial_until}' then
+        new := billd_internal.set_trial(new);
     end if;
-    if old.trial_until is distinct from new.trial_until then
-        s := billd_internal.set_trial(s);
-    end if;
-    if old.state <> new.state and new.state = 'active' then
-        s := billd_internal.return_to_active(old, s);
-    elsif old.state <> new.state and new.state = 'cancelled' then
+    if changed && '{state}' and new.state = 'active' then
+        new := billd_internal.return_to_active(old, new);
+    elsif changed && '{state}' and new.state = 'cancelled' then
         update billd.billing_cycle c
         set state = 'void', closed_at = billd.now(), reason = billd_internal.void_of_cancellation()
         where c.subscription_id = new.id and c.state in ('due', 'uncollectible')
           and not billd_internal.has_open_attempt(c.subscription_id, c.period);
     end if;
+end
+$$;
+comment on function billd_internal.what_it_means(billd.subscription, billd.subscription, text[]) is
+    'What a person means by a plain update: resume, try again, cancel, move the day, count otherwise, give a trial.';
+
+create or replace function billd_internal.subscription_changed() returns trigger
+language plpgsql
+as $$
+declare
+    changed text[] := billd_internal.changed_columns(old, new);
+    s billd.subscription := new;
+    -- A daemon of billd 0.1 plans by updates of its own, and doesn't say so.
+    is_of_0_1 boolean := current_setting('application_name', true) = 'billd';
+    is_to_be_planned boolean := new.state <> 'cancelled' and (
+        changed && '{anchor_at,interval_unit,interval_count,time_zone,billing_day,trial_until,ends_at,periods_left,
+            catch_up,held}'
+        or changed && '{state}' and new.state = 'active'
+        or billd_internal.is_plain(old) <> billd_internal.is_plain(new));
+begin
+    if not is_of_0_1 then
+        perform billd_internal.judge_update(old, new, changed);
+        if changed && '{state}' then
+            perform billd_internal.judge_state(old, new, changed);
+        end if;
+        if changed && '{next_charge_at}' then
+            perform billd_internal.judge_next_charge(old, new, changed);
+        end if;
+    end if;
+    perform set_config('billd.writer', 'plan', true);
+    s := billd_internal.what_it_means(old, s, changed);
     update billd.subscription t
     set anchor_at = s.anchor_at, billing_day = s.billing_day, settled_until = s.settled_until,
         paid_until = s.paid_until, state_reason = s.state_reason, declines = s.declines,
-        next_charge_at = s.next_charge_at,
-        adjusted = t.adjusted or t.state <> 'cancelled', recheck = t.recheck or t.state <> 'cancelled'
+        next_charge_at = s.next_charge_at, adjusted = t.adjusted or is_to_be_planned,
+        -- Should its daemon die, an attempt under way is looked for at the front of what is due, or among what is to
+        -- be derived again: which its subscription is, if somebody moves it away from there meanwhile.
+        recheck = t.recheck or is_to_be_planned or old.open_attempt is not null
+            and old.next_charge_at is not null and changed && '{state,next_charge_at}',
+        row_version = case when new.row_version = old.row_version then t.row_version + 2 else t.row_version end
     where t.id = new.id;
-    if new.state <> 'cancelled' then
-        perform billd_internal.replan(new.id, interval '1 hour');
+    if is_to_be_planned then
+        perform set_config('billd.writer', 'update', true);
+        perform billd_internal.replan(new.id, (select c.catch_up_pace from billd.control c));
     end if;
     perform set_config('billd.writer', '', true);
     return null;
 end
 $$;
 comment on function billd_internal.subscription_changed() is
-    'Lets a plain update do what a person means by it: resume, try again, cancel, move the day, count otherwise. The re-plan follows at once, or when the attempt that is open is recorded.';
+    'Judges a plain update, and lets it do what a person means by it. The re-plan follows at once, or when the attempt that is open is recorded.';
 create or replace trigger subscription_changed after update on billd.subscription
     for each row
-    when (coalesce(current_setting('billd.writer', true), '') = ''
-          and (old.state <> new.state and new.state in ('active', 'cancelled')
-               or (old.anchor_at, old.interval_unit, old.interval_count, old.time_zone)
-                  <> (new.anchor_at, new.interval_unit, new.interval_count, new.time_zone)
-               or (old.billing_day, old.trial_until, old.ends_at, old.periods_left, old.catch_up, old.held)
-                  is distinct from
-                  (new.billing_day, new.trial_until, new.ends_at, new.periods_left, new.catch_up, new.held)
-               or billd_internal.is_plain(old) <> billd_internal.is_plain(new)))
+    when (coalesce(current_setting('billd.writer', true), '') = '' and old.* is distinct from new.*)
     execute function billd_internal.subscription_changed();
 
 create or replace function billd_internal.trial_begins() returns trigger
@@ -165,17 +193,9 @@ comment on function billd_internal.trial_begins() is 'Writes the free period of 
 create or replace trigger trial_begins after insert on billd.subscription
     for each row when (new.trial_until is not null) execute function billd_internal.trial_begins();
 
-create or replace trigger subscription_schedule_is_billds after update on billd.subscription
-    for each row
-    -- A daemon of billd 0.1 plans by updates of its own, and doesn't say so.
-    when (coalesce(current_setting('billd.writer', true), '') = ''
-          and (old.period, old.due_at, old.until_at, old.settled_until, old.paid_until)
-              is distinct from (new.period, new.due_at, new.until_at, new.settled_until, new.paid_until)
-          and current_setting('application_name', true) is distinct from 'billd')
-    execute function billd_internal.refuse(
-        'period, due_at, until_at, settled_until and paid_until are derived by billd',
-        'Change the agreement: anchor_at or billing_day, the interval, trial_until, ends_at, or state.');
-
--- What stood here before and is one trigger now.
+-- What stood here before, and is one trigger now.
+drop trigger if exists subscription_schedule_is_billds on billd.subscription;
+drop trigger if exists subscription_moved_during_attempt on billd.subscription;
+drop function if exists billd_internal.subscription_moved_during_attempt();
 drop trigger if exists subscription_state_changed on billd.subscription;
 drop function if exists billd_internal.subscription_state_changed();

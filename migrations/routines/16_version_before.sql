@@ -5,6 +5,7 @@ create or replace function billd_internal.end_move_of_0_1() returns trigger
 language plpgsql
 as $$
 declare
+    writer text := billd_internal.write_as('plan');
     paid boolean := exists (
         select from billd.billing_cycle c
         where c.subscription_id = new.id and c.period = old.period and c.state = 'paid');
@@ -16,6 +17,7 @@ begin
             s.anchor_at, s.billing_day, s.interval_unit, s.interval_count, s.time_zone, s.due_at),
         recheck = s.recheck or s.due_at < greatest(s.settled_until, case when paid then old.until_at end)
     where s.id = new.id;
+    perform billd_internal.write_as(writer);
     return null;
 end
 $$;

@@ -96,6 +96,8 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
             checks.push(Check::passed("schema", "current"));
             checks.push(clock(&store).await);
             checks.extend(failover_hold(&store).await);
+            checks.extend(rows(&store).await);
+            checks.extend(reservations(&store).await);
         }
         Err(failure) => {
             checks.push(Check::failed(
@@ -130,6 +132,38 @@ async fn failover_hold(store: &Store) -> Option<Check> {
         hold.left.as_secs()
     );
     Some(Check::passed("fail-over hold", detail))
+}
+
+/// Only while there is something to say.
+async fn rows(store: &Store) -> Option<Check> {
+    match store.out_of_order().await {
+        Ok(rows) if rows.is_empty() => None,
+        Ok(rows) => Some(Check::passed(
+            "rows",
+            format!(
+                "out of order, and set right by a sweep: {}; see billd.row_out_of_order",
+                rows.join(", ")
+            ),
+        )),
+        Err(error) => Some(Check::failed("rows", Exit::Database, chain(&error))),
+    }
+}
+
+/// The gateway's own scheduler beside billd: one debt, charged by two.
+async fn reservations(store: &Store) -> Option<Check> {
+    match store.open_findings().await {
+        Ok(open) => {
+            let count = *open.by_kind.get("foreign_schedule")?;
+            Some(Check::passed(
+                "reservations",
+                format!(
+                    "the gateway will charge {count} cards of ours by itself: their subscriptions are held; \
+                     unschedule them there, and explain the findings"
+                ),
+            ))
+        }
+        Err(error) => Some(Check::failed("reservations", Exit::Database, chain(&error))),
+    }
 }
 
 async fn clock(store: &Store) -> Check {

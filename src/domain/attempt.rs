@@ -228,6 +228,12 @@ pub enum NotSent {
     /// The gateway refused the access token, before it looked at the charge.
     #[error("the gateway refused the access token")]
     Unauthorized,
+    /// An earlier attempt of the same debt turned out to be paid.
+    #[error("{0}, an earlier attempt of the same debt, is paid after all")]
+    PaidBefore(String),
+    /// What became of the debt's earlier attempts could not be looked up once more.
+    #[error("the earlier attempts of this debt can't be looked up: {0}")]
+    NotLookedUp(String),
     /// The row holds something that `again` does not take.
     #[error("the request can't be built: {0}")]
     Unbuildable(String),
@@ -242,6 +248,8 @@ impl NotSent {
             Self::NoConnection(_) => "no_connection",
             Self::NoToken(_) => "no_token",
             Self::Unauthorized => "unauthorized",
+            Self::PaidBefore(_) => "paid_before",
+            Self::NotLookedUp(_) => "not_looked_up",
             Self::Unbuildable(_) => "unbuildable",
         }
     }

@@ -55,6 +55,9 @@ pub struct OpenAttempt {
     pub question: Question,
     /// Whether it already waits for a person.
     pub parked: bool,
+    /// Whether it may be sent once more: its subscription is active and has the same card, and its debt the
+    /// same sum.
+    pub may_leave: bool,
 }
 
 /// A claimed row that says something billd can't work with. Nothing was sent for it.

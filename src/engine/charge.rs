@@ -24,6 +24,7 @@ use crate::engine::circuit_breaker::{Change, CircuitBreaker};
 use crate::engine::context::Context;
 use crate::engine::cursor::Cursor;
 use crate::engine::lease::Lease;
+use crate::engine::look_back::look_back;
 use crate::engine::rate_limiter::{Reservation, Slot};
 use crate::engine::report;
 use crate::failpoint::{crash_at, crash_soon};
@@ -162,7 +163,11 @@ impl<G: Gateway> Charging<G> {
         let context = &self.context;
         let call = self.calls.acquire().await;
         // 2. Charge: from here on money may move. It has no `Err`, so nothing can skip step 4.
-        let leaves = context.rate_limiter.wait(slot, lease, context.limits.call);
+        let leaves = async {
+            look_back(context, claim, lease).await?;
+            let limiter = &context.rate_limiter;
+            limiter.wait(slot, lease, context.limits.call).await
+        };
         let (outcome, took) = match leaves.await {
             Ok(()) => {
                 crash_at("send_next");

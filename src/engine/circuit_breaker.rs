@@ -158,9 +158,11 @@ fn verdict(outcome: &ChargeOutcome) -> Verdict {
             NotSent::NoConnection(_) => Verdict::Fault("no connection to the gateway"),
             NotSent::NoToken(_) => Verdict::Fault(NOT_READY),
             NotSent::Unauthorized => Verdict::Fault("the gateway refuses our access token"),
-            NotSent::LeaseTooShort | NotSent::NoSlot(_) | NotSent::Unbuildable(_) => {
-                Verdict::Silent
-            }
+            NotSent::LeaseTooShort
+            | NotSent::NoSlot(_)
+            | NotSent::PaidBefore(_)
+            | NotSent::NotLookedUp(_)
+            | NotSent::Unbuildable(_) => Verdict::Silent,
         },
         ChargeOutcome::Unknown(doubt) => match doubt.reason {
             UnknownReason::Timeout => Verdict::Fault("the gateway does not answer in time"),

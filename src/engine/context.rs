@@ -40,6 +40,26 @@ impl<G> Context<G> {
         self.rate_limiter.reserve_one(within).await
     }
 
+    /// Looks for rows that no legal path makes, so that they are derived again. A look that fails holds up nothing.
+    pub(super) async fn set_in_order(&self, debts_too: bool) {
+        match self
+            .store
+            .find_out_of_order(self.limits.catch_up_pace, debts_too)
+            .await
+        {
+            Ok(found) => report::out_of_order(found),
+            Err(error) => report::asking_failed(&error),
+        }
+    }
+
+    /// Says what is known of reservations at the gateway.
+    pub(super) async fn warn_of_reservations(&self) {
+        if let Ok(open) = self.store.open_findings().await {
+            let count = open.by_kind.get("foreign_schedule").copied();
+            report::reservations(count.unwrap_or_default());
+        }
+    }
+
     /// Derives again what follows for the rows that ask for it.
     pub(super) async fn recheck_all(&self) -> Result<(), StoreError> {
         loop {

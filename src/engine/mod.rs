@@ -13,6 +13,7 @@ mod figures;
 mod lease;
 mod limits;
 mod liveness;
+mod look_back;
 mod one_off;
 mod rate_limiter;
 mod reconcile;
@@ -70,6 +71,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// There is work while something was claimed within this time, the usual distance of two rings. After
 /// that the engine waits to be rung for.
 const AWAKE: Duration = Duration::from_secs(1);
+/// How often rows that would wait for ever are looked for: nothing that billd does makes one.
+const LOOK_FOR_DISORDER: Duration = Duration::from_hours(1);
 
 /// The engine. Clones share everything.
 pub struct Engine<G> {
@@ -333,8 +336,14 @@ impl<G: Gateway> Engine<G> {
 
     async fn keep_asking(self) {
         let context = &self.context;
+        context.warn_of_reservations().await;
         let mut next_look = Instant::now();
+        let mut looked_for_disorder: Option<Instant> = None;
         while !context.stopping.is_cancelled() {
+            if looked_for_disorder.is_none_or(|at| at.elapsed() >= LOOK_FOR_DISORDER) {
+                context.set_in_order(looked_for_disorder.is_none()).await;
+                looked_for_disorder = Some(Instant::now());
+            }
             match self.look_and_ask(&mut next_look).await {
                 Ok(asked) => debug!(asked, "looked for open attempts"),
                 Err(error) => {
@@ -368,6 +377,8 @@ impl<G: Gateway> Engine<G> {
     /// Passes until nothing is due that may be claimed.
     async fn sweep_all(&self) -> Result<Swept, StoreError> {
         let context = &self.context;
+        context.set_in_order(false).await;
+        context.warn_of_reservations().await;
         self.asking.notice_abandoned().await;
         self.asking.ask_due().await?;
         let started = Instant::now();

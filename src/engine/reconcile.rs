@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use crate::domain::attempt::Lookup;
 use crate::domain::claim::{Answer, BadRow, OpenAttempt, Recorded};
-use crate::domain::dunning::{Decision, Question, decide_sent_again, send_later};
+use crate::domain::dunning::{Decision, Question, decide_sent_again, park, send_later};
 use crate::engine::charge::send;
 use crate::engine::context::Context;
 use crate::engine::lease::Lease;
+use crate::engine::look_back::look_back;
 use crate::engine::rate_limiter::Slot;
 use crate::engine::{refund, report};
 use crate::failpoint::crash_at;
@@ -165,6 +166,13 @@ impl<G: Gateway> Asking<G> {
             &question,
             claim.history,
         );
+        // Who has left, or has another card, is not charged by a request of before.
+        let is_owed = open.may_leave || decision != Decision::SendAgain;
+        let decision = if is_owed {
+            decision
+        } else {
+            park(&self.context.policy)
+        };
         let (decision, slot) = self.with_a_slot(decision, question).await;
 
         let answer = Arc::new(Answer {
@@ -202,6 +210,9 @@ impl<G: Gateway> Asking<G> {
     /// The same `merchant_uid` once more; that it will be is durable.
     async fn send_again(&self, open: &OpenAttempt, lease: Lease, slot: Slot) {
         let claim = &open.claim;
+        if let Err(why) = look_back(&self.context, claim, lease).await {
+            return report::not_sent_again(claim, &why);
+        }
         // If it does not leave it stays open, and the gateway is asked again.
         if let Err(why) = self
             .context

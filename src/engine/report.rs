@@ -110,6 +110,37 @@ pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
     );
 }
 
+/// An attempt that was declined by answer, and is paid.
+pub(super) fn paid_before(answer: &Answer) {
+    warn!(
+        merchant_uid = %answer.key.merchant_uid,
+        subscription.id = subscription(&answer.key),
+        "{} was declined by answer, and the gateway's books hold a payment: it is not asked for again",
+        answer.key.merchant_uid,
+    );
+}
+
+/// Rows that no legal path makes.
+pub(super) fn out_of_order(found: u64) {
+    if found > 0 {
+        warn!(
+            found,
+            "{found} subscriptions were out of order and are planned anew; who writes past the triggers?"
+        );
+    }
+}
+
+/// The gateway's own scheduler, on cards of ours.
+pub(super) fn reservations(found: u64) {
+    if found > 0 {
+        warn!(
+            found,
+            "{found} reservations at the gateway are for cards of ours: these are held until they are unscheduled \
+             there and the findings explained"
+        );
+    }
+}
+
 /// What the database said of the claim, and what must not happen at all.
 fn alarms(answer: &Answer, recorded: Option<Recorded>) {
     let merchant_uid = answer.key.merchant_uid.as_str();

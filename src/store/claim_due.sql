@@ -54,6 +54,7 @@ debt as (
         (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, until_at, opened_at)
     select id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, until_at, now
     from ready where may_begin and debt_state = 'new'
+    returning subscription_id, amount, currency
 ),
 begun as (
     insert into billd.charge_attempt
@@ -61,21 +62,27 @@ begun as (
     select merchant_uid, id, period, attempt_no, debt_amount, debt_currency, customer_uid, now, claim_fence
     from ready where may_begin and not is_again
     on conflict do nothing
-    returning merchant_uid
+    returning merchant_uid, amount, currency, customer_uid
 ),
 begun_again as (
     update billd.charge_attempt a
     set state = 'started', started_at = r.now, finished_at = null, reason = null, message = null, fence = r.claim_fence
     from ready r where r.may_begin and r.is_again and a.merchant_uid = r.merchant_uid
-    returning a.merchant_uid
+    returning a.merchant_uid, a.amount, a.currency, a.customer_uid
+),
+asking as (
+    select * from begun union all select * from begun_again
 ),
 -- What can't begin (its debt is closed, its name taken, its time settled) is planned anew, and not met again by every claim.
 noted as (
     update billd.subscription s
-    set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun
+    set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun,
+        row_version = s.row_version + 2
     from (
-        select *, merchant_uid in (select merchant_uid from begun union all select merchant_uid from begun_again)
-            as has_begun
+        -- Sums as they were written: a trigger of somebody's may have made others of them. Then nothing is sent.
+        select *, merchant_uid in (select b.merchant_uid from asking b) as has_begun,
+            (merchant_uid, debt_amount, debt_currency, customer_uid) in (table asking) and (debt_state <> 'new'
+                or (id, debt_amount, debt_currency) in (table debt)) as is_as_written
         from ready
     ) r
     where s.id = r.id
@@ -89,7 +96,7 @@ select
     n.debt_vat_amount as vat_amount, n.debt_card_quota as card_quota, n.gateway_fields as "gateway_fields!",
     n.due_at as "due_at!: jiff_sqlx::Timestamp",
     n.declines as "declines!", case when n.is_again then n.not_sent else 0::smallint end as "earlier_not_sent!",
-    0::smallint as "asks!", 0::smallint as "not_found!", 1::smallint as "sends!", false as "parked!",
+    n.is_as_written as "may_leave!", 0::smallint as "asks!", 0::smallint as "not_found!", 1::smallint as "sends!", false as "parked!",
     false as "by_card!", 0::float8 as "age_seconds!", n.now as "now!: jiff_sqlx::Timestamp"
 from noted n
 where n.has_begun

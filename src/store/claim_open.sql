@@ -29,6 +29,7 @@ open as materialized (
 taken as (
     update billd.subscription s
     set fence = billd_internal.next_fence(greatest(s.fence, o.fence)),
+        row_version = s.row_version + 2,
         open_attempt = o.merchant_uid,
         attempts = greatest(s.attempts, o.attempt_no),
         next_charge_at = null,
@@ -74,6 +75,7 @@ select
     coalesce(s.due_at, a.started_at) as "due_at!: jiff_sqlx::Timestamp",
     coalesce(s.declines, 0::smallint) as "declines!", a.not_sent as "earlier_not_sent!", a.asks as "asks!",
     a.not_found as "not_found!", a.sends as "sends!", a.parked_at is not null as "parked!", a.by_card as "by_card!",
+    billd_internal.may_leave_again(a) as "may_leave!",
     greatest(0, extract(epoch from k.now - a.started_at))::float8 as "age_seconds!",
     k.now as "now!: jiff_sqlx::Timestamp"
 from asked a

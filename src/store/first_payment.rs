@@ -201,8 +201,10 @@ async fn begin(
     .await?;
     sqlx::query!(
         "-- store::begin_first_payment, open
+        with writer as materialized (select set_config('billd.writer', 'first_payment', true))
         update billd.subscription
-        set open_attempt = $2, attempts = 1, fence = $3, recheck = false
+        set open_attempt = $2, attempts = 1, fence = $3, recheck = false, row_version = row_version + 2
+        from writer
         where id = $1",
         born.id,
         begun.merchant_uid,

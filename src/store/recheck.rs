@@ -63,6 +63,41 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Sets rows that no legal path makes aside for a second look; returns how many. Debts that nobody
+    /// asks for are looked for only if asked to: that reads all debts. Writes the pace down, too, that
+    /// triggers go by.
+    pub async fn find_out_of_order(
+        &self,
+        catch_up: Duration,
+        debts_too: bool,
+    ) -> Result<u64, StoreError> {
+        let statement = sqlx::query_scalar!(
+            r#"-- store::find_out_of_order
+            select billd_internal.find_out_of_order(make_interval(secs => $1), $2) as "found!""#,
+            catch_up.as_secs_f64(),
+            debts_too,
+        )
+        .fetch_one(&self.pool);
+        let found = self.within(statement).await?;
+        Ok(u64::try_from(found).unwrap_or_default())
+    }
+
+    /// What rows are out of order, by why, among those that would wait for ever.
+    pub async fn out_of_order(&self) -> Result<Vec<String>, StoreError> {
+        let statement = sqlx::query_scalar!(
+            r#"-- store::out_of_order
+            select concat_ws(': ', m.id, r.why) as "row!"
+            from (select distinct w.id from billd_internal.row_that_may_wait w) m
+            cross join lateral billd_internal.why_out_of_order(m.id) r (why)
+            order by 1
+            limit 20"#,
+        )
+        .fetch_all(&self.pool);
+        self.within(statement).await
+    }
+}
+
 /// Locks one row, then plans it in a statement of its own: a fact that was committed while the lock
 /// was waited for must be seen. `None` if somebody else has the row, or an attempt of it is open.
 async fn recheck_one(

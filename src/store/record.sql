@@ -3,7 +3,8 @@
 -- Two different rights meet here. The fact that money moved is written whatever the fence says. Everything else, and
 -- every move of a subscription, needs the fence of the claim it comes from. Running the same batch again counts
 -- nothing twice, so a lost answer at commit is met by running it again. A batch holds at most one answer per attempt;
--- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged.
+-- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged, or if its subscription is
+-- not active any more, or has another card.
 --
 -- $1 … $18 one array per column, one element per answer · $19 catch-up pace in seconds · $20 lease in seconds
 with clock as materialized (
@@ -39,7 +40,7 @@ fact as (
       -- compares each of the batch with each.
       and case when x.state = 'paid' and a.state <> 'paid' then true
                else a.state in ('started', 'unknown') and a.fence = x.fence end
-      and not (x.decision = 'send_again' and k.is_held)
+      and not (x.decision = 'send_again' and (k.is_held or not billd_internal.may_leave_again(a)))
     returning x.*, a.attempt_no, a.state as state_now, a.fence = x.fence as holds_claim
 ),
 -- The claim moves the subscription on if nobody has written there under a later one, and if the subscription is still
@@ -48,19 +49,19 @@ fact as (
 move as (
     update billd.subscription s
     set open_attempt = case when f.state = 'unknown' then f.merchant_uid end, fence = f.fence,
+        row_version = s.row_version + 2,
         state = case when f.decision = 'give_up' and s.state = 'active' then 'past_due' else s.state end,
         state_reason = case when f.decision = 'give_up' then f.give_up_reason else s.state_reason end,
-        recheck = s.recheck or case when f.decision = 'advance'
-            then not billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)
-            else s.id in (select p.subscription_id from fact p where p.state_now = 'paid') end,
-        (period, due_at, until_at, attempts, declines) = (select case when g.goes_on
-                then billd_internal.period_name(s.until_at, s.time_zone, s.period) else s.period end,
+        (recheck, period, due_at, until_at, attempts, declines) = (select
+            s.recheck or case when f.decision = 'advance' then not g.goes_on
+                else s.id in (select p.subscription_id from fact p where p.state_now = 'paid') end,
+            case when g.goes_on then billd_internal.period_name(s.until_at, s.time_zone, s.period) else s.period end,
             case when g.goes_on then s.until_at else s.due_at end,
             case when g.goes_on then billd_internal.period_end(s.anchor_at, s.billing_day, s.interval_unit,
                 s.interval_count, s.time_zone, s.until_at) else s.until_at end,
             case when g.goes_on then 0 else f.attempt_no end,
             case when g.goes_on then 0 else s.declines + f.took_rung::int end
-            from billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at) g (goes_on)),
+            from (select billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)) g (goes_on)),
         settled_until = case when f.decision = 'advance' then greatest(s.settled_until, s.until_at)
             else s.settled_until end,
         paid_until = case when f.decision = 'advance' then greatest(s.paid_until, s.until_at) else s.paid_until end,
@@ -86,7 +87,7 @@ cycle as (
 -- An outcome of somebody who no longer holds the claim, or of a period that a person has moved away from: planned anew.
 stray as (
     update billd.subscription s
-    set recheck = true,
+    set recheck = true, row_version = s.row_version + 2,
         open_attempt = case when f.state_now = 'paid' then s.open_attempt end
     from fact f
     where s.id = f.subscription_id and s.id not in (select m.id from move m)

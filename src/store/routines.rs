@@ -29,6 +29,8 @@ const ROUTINES: &str = routines![
     "14_replan",
     "15_changes",
     "16_version_before",
+    "17_plain_updates",
+    "17_rows_out_of_order",
 ];
 
 /// Takes away what the version before called by name, and this one does not.

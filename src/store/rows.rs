@@ -28,6 +28,7 @@ pub(super) struct AttemptRow {
     pub(super) not_found: i16,
     pub(super) sends: i16,
     pub(super) parked: bool,
+    pub(super) may_leave: bool,
     pub(super) by_card: bool,
     pub(super) age_seconds: f64,
     pub(super) declines: i16,
@@ -45,9 +46,14 @@ impl AttemptRow {
     /// Reads the row as an attempt to send.
     pub(super) fn into_claim(self) -> Result<Result<Claim, BadRow>, StoreError> {
         let key = self.key()?;
-        Ok(self
-            .claim(key.clone())
-            .map_err(|fault| BadRow { key, fault }))
+        let is_as_written = self.may_leave;
+        let claim = self.claim(key.clone());
+        let claim = if is_as_written {
+            claim
+        } else {
+            claim.and_then(|claim| Err(otherwise_written(&claim)))
+        };
+        Ok(claim.map_err(|fault| BadRow { key, fault }))
     }
 
     /// Reads the row as an attempt to ask about.
@@ -58,13 +64,14 @@ impl AttemptRow {
             not_found: count(self.not_found),
             sends: u8::try_from(self.sends).unwrap_or(u8::MAX),
         };
-        let parked = self.parked;
+        let (parked, may_leave) = (self.parked, self.may_leave);
         let key = self.key()?;
         Ok(match self.claim(key.clone()) {
             Ok(claim) => Ok(OpenAttempt {
                 claim,
                 question,
                 parked,
+                may_leave,
             }),
             Err(fault) => Err(BadRow { key, fault }),
         })
@@ -164,6 +171,16 @@ fn terms(gateway_fields: &str) -> Result<ChargeTerms, String> {
             .extra
             .map_or_else(|| "{}".to_owned(), |extra| extra.to_string()),
     })
+}
+
+/// Law: what is asked is what is owed.
+fn otherwise_written(claim: &Claim) -> String {
+    format!(
+        "to be sent were {} {}; the debt or the attempt was written with another sum or card, \
+         by a trigger on billing_cycle or charge_attempt for instance",
+        claim.request.money.amount(),
+        claim.request.money.currency(),
+    )
 }
 
 /// Seconds as PostgreSQL counts them; what can't be a duration is none.

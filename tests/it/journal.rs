@@ -82,6 +82,7 @@ async fn a_write_under_a_stale_fence_is_noticed_by_its_role() {
     let (book, sandbox, terms) = swept().await;
     book.run(
         "set session authorization daemon_2;
+         select set_config('billd.writer', 'record', true);
          update billd.subscription set last_reason = 'forged', next_charge_at = next_charge_at + interval '1 day'
          where id = (select id from billd.subscription where state = 'active' order by id limit 1);
          reset session authorization",

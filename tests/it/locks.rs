@@ -122,7 +122,11 @@ async fn a_second_look_sees_what_was_committed_while_it_waited() {
     let late = claim_one(&it).await;
     it.advance("2 minutes").await;
     it.sweep_until_nothing_is_open("5 minutes", 12).await;
-    it.run("update billd.subscription set recheck = true").await;
+    it.run(
+        "select set_config('billd.writer', 'plan', true);
+         update billd.subscription set recheck = true",
+    )
+    .await;
     let paid_written = Recorded::Stale { paid_written: true };
     assert_eq!(record(&it, paid(&late)).await, paid_written);
     it.shows("select recheck from billd.subscription", true)

@@ -125,8 +125,8 @@ async fn an_answer_under_a_forgotten_claim_moves_nothing() {
 async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_longest_lease() {
     let pair = Pair::new(&["under_way", "asked"]).await;
     let first =
-        "update billd.subscription set next_charge_at = next_charge_at - interval '1 second'
-        where customer_uid = 'asked'";
+        "update billd.subscription set next_charge_at = next_charge_at + interval '1 second'
+        where customer_uid = 'under_way'";
     pair.book.run(first).await;
     let one = |lease| ClaimLimits { rows_max: 1, lease };
     // One daemon has a longer lease than all others.

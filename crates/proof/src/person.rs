@@ -66,7 +66,7 @@ impl Scene {
             )],
             Deed::Edit => vec![format!(
                 "update billd.subscription set next_charge_at = billd.now(), name = '새 이름'
-                 where next_charge_at is not null and {rows}"
+                 where state = 'active' and due_at <= billd.now() and open_attempt is null and {rows}"
             )],
             Deed::Sweep => return self.command("sweep").await,
             Deed::Reconcile => return self.command("reconcile").await,

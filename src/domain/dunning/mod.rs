@@ -218,6 +218,8 @@ pub fn decide(policy: &Policy, outcome: &ChargeOutcome, history: History) -> Dec
         ChargeOutcome::NotSent(
             NotSent::LeaseTooShort
             | NotSent::NoSlot(_)
+            | NotSent::PaidBefore(_)
+            | NotSent::NotLookedUp(_)
             | NotSent::NoConnection(_)
             | NotSent::NoToken(_)
             | NotSent::Unauthorized,
@@ -374,7 +376,8 @@ fn ask_again(policy: &Policy, question: Question, answers: u16) -> Decision {
     }
 }
 
-fn park(policy: &Policy) -> Decision {
+/// A person must look. In the place of [`Decision::SendAgain`], too, if what is asked for is not owed so any more.
+pub fn park(policy: &Policy) -> Decision {
     Decision::Park {
         wait: policy
             .asks

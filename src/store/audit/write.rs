@@ -67,7 +67,7 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
     sqlx::query!(
         "-- store::audit, paid after all
         with answer as materialized (
-            select *
+            select *, set_config('billd.writer', 'audit', true)
             from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
                 as x (merchant_uid, imp_uid, pg_provider, pg_tid, receipt_url, cancelled_amount)
         ),
@@ -83,7 +83,7 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
         ),
         stray as (
             update billd.subscription s
-            set recheck = true,
+            set recheck = true, row_version = s.row_version + 2,
                 last_result = case when (s.period, s.attempts) = (f.period, f.attempt_no) then 'paid' else s.last_result end,
                 last_reason = case when (s.period, s.attempts) = (f.period, f.attempt_no) then null else s.last_reason end,
                 last_message = case when (s.period, s.attempts) = (f.period, f.attempt_no) then null else s.last_message end

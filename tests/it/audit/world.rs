@@ -137,7 +137,8 @@ pub(super) async fn attempt(book: &Book, customer_uid: &str, state: &str, cycle:
     ))
     .await;
     book.run(&format!(
-        "update billd.subscription s set open_attempt = a.merchant_uid, next_charge_at = null
+        "select set_config('billd.writer', 'plan', true);
+        update billd.subscription s set open_attempt = a.merchant_uid, next_charge_at = null
         from billd.charge_attempt a
         where a.subscription_id = s.id and a.state = 'unknown' and s.customer_uid = '{customer_uid}'"
     ))

@@ -147,7 +147,7 @@ async fn one_step(house: &House, step: u32) {
                     end;
                 end loop;
             end $$",
-            change.replace("state = 'active'", "state = case when s.state = 'past_due' or s.state = 'paused' or dice(s, 0, 'back') < 0.3 then 'active' else s.state end")
+            change.replace("state = 'active'", "state = case when s.state = 'past_due' or s.state = 'paused' then 'active' else s.state end")
         ))
         .await;
     }

@@ -58,7 +58,7 @@ async fn past_due_then_paused_then_active_asks_for_the_debt_once() {
 
 #[tokio::test]
 async fn what_was_inserted_out_of_service_is_billed_from_its_activation_on() {
-    for state in ["paused", "cancelled", "past_due"] {
+    for state in ["paused", "past_due"] {
         let columns = ", state, next_charge_at";
         let values = format!(", '{state}', '2026-01-10 10:00+09'");
         let life = Life::begun("2026-05-20", columns, &values).await;
@@ -112,16 +112,6 @@ async fn a_pause_that_ends_inside_what_is_paid_moves_nothing() {
     life.set("2026-02-12", "state = 'paused'").await;
     life.set("2026-03-01", "state = 'active'").await;
     assert_eq!(life.next().await, "active 2026-03-10 2026-04-10");
-}
-
-#[tokio::test]
-async fn who_was_cancelled_and_comes_back_is_billed_for_no_time_between() {
-    let life = Life::paid("2026-02-10").await;
-    life.set("2026-02-20", "state = 'cancelled'").await;
-    life.set("2026-05-01", "state = 'active'").await;
-    life.day("2026-05-01").await;
-    assert_eq!(life.next().await, "active 2026-05-10 2026-06-10");
-    assert_eq!(life.taken(), [9900]);
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ async fn what_is_held_is_shown_and_goes_on_when_it_is_said_what_follows() {
     let shown = "select string_agg(kind || ' ' || reason, ', ') from billd.attention";
     assert_eq!(life.house.book.text(shown).await, "held catch_up");
     let refused = life.refused("held = null").await;
-    assert!(refused.contains("catch_up is hold"), "{refused}");
+    assert!(refused.contains("because of: catch_up"), "{refused}");
     life.set("2026-05-21", "catch_up = 'latest'").await;
     life.day("2026-05-21").await;
     assert_eq!(life.taken(), [9900, 9900]);
