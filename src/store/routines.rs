@@ -29,6 +29,15 @@ const ROUTINES: &str = routines![
     "14_replan",
     "15_changes",
     "16_version_before",
+    "18_history",
+    "19_adjustment",
+    "21_verb",
+    "22_forecast",
+    "23_consent",
+    "24_verb_service",
+    "25_verb_time",
+    "26_verb_sum",
+    "27_manual",
 ];
 
 /// Takes away what the version before called by name, and this one does not.
