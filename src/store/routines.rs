@@ -31,6 +31,7 @@ const ROUTINES: &str = routines![
     "16_version_before",
     "18_history",
     "19_adjustment",
+    "20_plan",
     "21_verb",
     "22_forecast",
     "23_consent",

@@ -2,7 +2,11 @@
 
 mod book;
 mod calendar;
+mod consent;
+mod golden;
 mod oracle;
 mod random;
 mod service;
+mod sums;
 mod time;
+mod verbs;
