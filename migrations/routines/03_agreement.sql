@@ -75,7 +75,7 @@ begin
                   hint = 'Say in catch_up what becomes of them: all (charge each), latest (the present one alone), none, or hold.';
     end if;
     new.catch_up := coalesce(new.catch_up, 'all');
-    new.adjusted := not billd_internal.is_plain(new);
+    new.adjusted := new.trial_until is not null or not billd_internal.is_plain(new);
     perform billd_internal.check_tax(new);
     return new;
 end

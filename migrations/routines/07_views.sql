@@ -36,3 +36,41 @@ cross join lateral billd.attempts_of(s.id) a
 where s.recheck and a.state = 'started';
 comment on view billd.under_way is
     'Attempts that were begun and whose outcome is not recorded yet. An index of them would have to be written twice for every charge; so they are looked up from what is due.';
+
+create or replace view billd.consent_due as
+select x.*, x.consent is null as needs_consent, x.kind = 'conversion' and x.notice is null as needs_notice
+from (
+    select p.subscription_id, 'increase' as kind, s.amount as old_amount, p.new_amount, p.effective_on,
+        (select max(c.id) from billd.consent c
+         where c.subscription_id = s.id and c.kind = 'increase' and c.withdrawn_at is null and c.new_amount >= p.new_amount
+           and c.effective_on <= p.effective_on and (c.given_at at time zone 'Asia/Seoul')::date >= c.effective_on - 30
+           and (c.given_at at time zone 'Asia/Seoul')::date < c.effective_on + (c.method = 'by_payer')::int) as consent,
+        null::bigint as notice
+    from (
+        select c.subscription_id, (c.change ->> 'amount')::bigint as new_amount,
+            (coalesce(c.effective_at, t.settled_until) at time zone 'Asia/Seoul')::date as effective_on
+        from billd.planned_change c
+        join billd.subscription t on t.id = c.subscription_id and t.state <> 'cancelled'
+        where c.state = 'pending' and c.change ? 'amount'
+    ) p
+    join billd.subscription s on s.id = p.subscription_id and s.amount > 0 and p.new_amount > s.amount
+    union all
+    select s.id, 'conversion', 0, s.amount, d.effective_on,
+        (select max(c.id) from billd.consent c
+         where c.subscription_id = s.id and c.kind = 'conversion' and c.withdrawn_at is null and c.new_amount >= s.amount
+           and c.effective_on <= d.effective_on and (c.given_at at time zone 'Asia/Seoul')::date
+               between c.effective_on - 30 and c.effective_on - 1),
+        (select max(c.id) from billd.consent c
+         where c.subscription_id = s.id and c.kind = 'notice' and c.withdrawn_at is null
+           and (c.given_at at time zone 'Asia/Seoul')::date <= d.effective_on - 7)
+    from billd.subscription s
+    cross join lateral (select (s.due_at at time zone 'Asia/Seoul')::date as effective_on) d
+    -- A trial that has not been followed by a charge.
+    where s.state <> 'cancelled' and s.trial_until is not null and s.due_at >= s.trial_until and s.amount > 0
+      and not exists (
+        select from billd.billing_cycle c
+        where c.subscription_id = s.id and c.state in ('due', 'unresolved', 'paid', 'uncollectible'))
+) x
+where x.effective_on <= (billd.now() at time zone 'Asia/Seoul')::date + 30;
+comment on view billd.consent_due is
+    'Rises of price and ends of trials within 30 days, with the consent and the notice that the payer has given or got; null if it is missing. Consent counts from 30 days before to the day before, a notice until a week before.';

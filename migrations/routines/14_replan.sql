@@ -21,7 +21,8 @@ begin
     closed := debt.state in ('paid', 'free', 'void');
     if closed and debt.reason is distinct from billd_internal.void_of_cancellation() then
         s.settled_until := greatest(s.settled_until, debt.until_at);
-        s.periods_left := case when s.periods_left > 0 then s.periods_left - 1 else s.periods_left end;
+        s.periods_left := case when s.periods_left > 0 and debt.reason is distinct from 'gift'
+            then s.periods_left - 1 else s.periods_left end;
     end if;
     if debt.state in ('paid', 'free') then
         s.paid_until := greatest(s.paid_until, debt.until_at);
@@ -46,127 +47,79 @@ as $$ select 'the subscription was cancelled' $$;
 comment on function billd_internal.void_of_cancellation() is
     'The reason of a debt that became void because the subscription was cancelled. Its time was not used, so it may be billed again.';
 
-create or replace function billd_internal.open_period(
-    s billd.subscription, from_at timestamptz, until_at timestamptz, state text, amount bigint, why text
-) returns date
-language plpgsql volatile
+create or replace function billd_internal.lift_hold(inout s billd.subscription)
+language plpgsql stable
 as $$
-declare
-    last_name date := (select max(c.period) from billd.billing_cycle c where c.subscription_id = s.id);
-    -- Civil dates can come twice. The name of a planned period stays what it is.
-    name date := case when from_at = s.due_at and coalesce(s.period > last_name, true) then s.period
-        else billd_internal.period_name(from_at, s.time_zone, last_name) end;
-    -- Tax is a share of the sum.
-    tax_free bigint := case when amount = s.amount then s.tax_free else s.tax_free * amount / nullif(s.amount, 0) end;
-    vat_amount bigint := case when amount = s.amount then s.vat_amount
-        else s.vat_amount * amount / nullif(s.amount, 0) end;
 begin
-    insert into billd.billing_cycle
-        (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, until_at,
-         opened_at, state, closed_at, reason)
-    values (s.id, name, amount, s.currency, tax_free, vat_amount,
-        case when amount >= 50000 or s.card_quota = 0 then s.card_quota end, from_at, until_at, billd.now(), state,
-        case when state in ('free', 'void') then billd.now() end, why);
-    return name;
+    if s.held = 'catch_up' and s.catch_up <> 'hold' or s.held = 'sum' then
+        s.held := null;
+    elsif s.held = 'consent' and (not billd_internal.consent_is_enforced() or billd_internal.may_follow_free_time(
+        s, billd_internal.period_start(s.anchor_at, s.billing_day, s.interval_unit, s.time_zone,
+            greatest(s.settled_until, billd.now()))))
+    then
+        -- What it waited is not billed.
+        s.held := null;
+        s.settled_until := greatest(s.settled_until, billd.now());
+    end if;
 end
 $$;
-comment on function billd_internal.open_period(billd.subscription, timestamptz, timestamptz, text, bigint, text) is
-    'Writes a period down that no claim opens: a debt of an unusual sum, one that is free, a time that is passed over. Returns its name.';
+comment on function billd_internal.lift_hold(billd.subscription) is
+    'Lets go of what nothing holds back any more.';
 
-create or replace function billd_internal.plan(
-    inout s billd.subscription, debt billd.billing_cycle, closed boolean, pace interval, out said text
-)
+create or replace function billd_internal.resume_owing(inout s billd.subscription, inout debt billd.billing_cycle)
 language plpgsql volatile
 as $$
 declare
-    now timestamptz := billd.now();
-    next record;
-    settled record;
-    free_from timestamptz;
-    price bigint;
+    p billd.planned_change;
 begin
-    for step in 1 .. 1000 loop
-        next := billd_internal.next_period(s, now);
-        said := next.step;
-        exit when next.step in ('unreadable', 'end');
-        free_from := case when closed then debt.until_at else s.due_at end;
-        -- Later on the same day it is the same period, which begins late.
-        if free_from <= now and next.step = 'period' and (free_from at time zone s.time_zone)::date
-            < (next.from_at at time zone s.time_zone)::date
-        then
-            s.period := billd_internal.open_period(s, free_from, next.from_at, 'void', s.amount, case
-                when next.missed then 'missed; catch_up is ' || s.catch_up
-                when s.settled_until > free_from then 'fell due while the subscription was not active'
-                else 'free until the billing day' end);
-            s.due_at := free_from;
-            closed := true;
-            debt.state := 'void';
-        end if;
-        if next.missed and next.step = 'period' then
-            s.settled_until := next.from_at;
-        end if;
-        if closed or next.from_at <> s.due_at then
-            s.next_charge_at := case
-                when next.from_at > now then next.from_at
-                when debt.state = 'paid' then now + pace
-                else now
-            end;
-            s.period := billd_internal.period_name(next.from_at, s.time_zone, (
-                select max(c.period) from billd.billing_cycle c where c.subscription_id = s.id));
-            s.due_at := next.from_at;
-        end if;
-        s.until_at := next.until_at;
-        s.attempts := 0;
-        s.declines := 0;
-        s.held := case when next.step = 'hold' then 'catch_up' else s.held end;
-        s.next_charge_at := greatest(coalesce(s.next_charge_at, now), s.due_at);
-        s.adjusted := not billd_internal.is_plain(s);
-        price := billd_internal.period_price(s, s.due_at, s.until_at, next.whole_until);
-        -- R6: no row, no debt. It is opened once it is due, and not before it is to be asked for.
-        exit when not s.adjusted or s.state <> 'active' or s.held is not null or s.due_at > now
-            or s.next_charge_at > now and price > 0;
-        perform billd_internal.open_period(
-            s, s.due_at, s.until_at, case when price = 0 then 'free' else 'due' end, price, null);
-        exit when price > 0;
-        s.recheck := step = 1000;
-        settled := billd_internal.settle(s);
-        s := settled.s;
-        debt := settled.debt;
-        closed := true;
-    end loop;
-end
-$$;
-comment on function billd_internal.plan(billd.subscription, billd.billing_cycle, boolean, interval) is
-    'Moves a row on to the period that comes next, and opens that one if it is due and not plain. What is passed over is written down, and why.';
-
-create or replace function billd_internal.replan(
-    subscription_id uuid, pace interval, out said text, out is_broken boolean
-)
-language plpgsql volatile
-as $$
-declare
-    writer text := coalesce(current_setting('billd.writer', true), '');
-    s billd.subscription;
-    debt billd.billing_cycle;
-    settled record;
-    planned record;
-begin
-    select * into s from billd.subscription t where t.id = replan.subscription_id for no key update;
-    if s.id is null or billd_internal.has_open_attempt(s.id) then
+    select c.* into p from billd.planned_change c
+    where c.subscription_id = s.id and c.state = 'pending' and c.kind = 'resume' and c.effective_at <= billd.now()
+    order by c.effective_at, c.id limit 1;
+    if p.id is null or debt.state is null or debt.state not in ('due', 'unresolved', 'uncollectible') then
         return;
     end if;
-    perform set_config('billd.writer', 'plan', true);
-    s.recheck := false;
-    s.open_attempt := null;
-    s.settled_until := coalesce(s.settled_until, s.due_at);
-    s.catch_up := coalesce(s.catch_up, 'all');
-    if s.held = 'catch_up' and s.catch_up <> 'hold' then
-        s.held := null;
+    perform billd_internal.finish_change(p, case when s.state = 'paused' then 'applied' else 'lapsed' end,
+        s, billd_internal.apply_change(s, p, p.effective_at));
+    if s.state = 'paused' then
+        s := billd_internal.apply_change(s, p, p.effective_at);
+        s := billd_internal.reopen(s);
+        select c.* into debt from billd.billing_cycle c where c.subscription_id = s.id and c.period = s.period;
     end if;
-    s := billd_internal.take_up(s);
-    settled := billd_internal.settle(s);
-    s := settled.s;
-    debt := settled.debt;
+end
+$$;
+comment on function billd_internal.resume_owing(billd.subscription, billd.billing_cycle) is
+    'A planned resume of a subscription that owes something: the debt is asked for again.';
+
+create or replace function billd_internal.reopen(inout s billd.subscription)
+language plpgsql volatile
+as $$
+begin
+    update billd.billing_cycle c
+    set state = 'due', closed_at = null, reason = null
+    where c.subscription_id = s.id and c.period = s.period and c.state = 'uncollectible';
+    if found then
+        if s.attempts >= 99 then
+            raise exception 'this period has used all of its 99 attempts'
+                using errcode = 'check_violation', constraint = 'attempts_are_at_most_99',
+                      hint = 'billd.forgive closes its debt; the next period then starts anew.';
+        end if;
+        s.declines := 0;
+        s.next_charge_at := billd.now();
+    end if;
+end
+$$;
+comment on function billd_internal.reopen(billd.subscription) is
+    'Asks for a debt again that was finally declined, from the first rung.';
+
+create or replace function billd_internal.derive(
+    inout s billd.subscription, debt billd.billing_cycle, closed boolean, pace interval,
+    out said text, out is_broken boolean
+)
+language plpgsql volatile
+as $$
+declare
+    planned record;
+begin
     is_broken := false;
     said := 'goes on as planned';
     if debt.state in ('due', 'unresolved') then
@@ -181,9 +134,10 @@ begin
             said := 'the debt is uncollectible';
         end if;
     elsif s.state = 'active'
-        or settled.closed and debt.reason is distinct from billd_internal.void_of_cancellation()
+        or s.state <> 'cancelled' and cardinality(billd_internal.pending_changes(s.id)) > 0
+        or closed and debt.reason is distinct from billd_internal.void_of_cancellation()
     then
-        planned := billd_internal.plan(s, debt, coalesce(settled.closed, false), pace);
+        planned := billd_internal.plan(s, debt, closed, pace);
         s := planned.s;
         said := planned.said;
         if said = 'unreadable' then
@@ -193,9 +147,7 @@ begin
             s.state := case when s.state = 'active' then 'past_due' else s.state end;
             s.next_charge_at := null;
         elsif said = 'end' then
-            s.state_reason := case when s.state = 'cancelled' then s.state_reason else 'ended as agreed' end;
-            s.state := 'cancelled';
-            s.next_charge_at := null;
+            s := billd_internal.end_as_agreed(s);
         else
             said := concat_ws('; ', 'the debt is ' || debt.state, 'next period ' || s.period);
         end if;
@@ -203,6 +155,64 @@ begin
         s.attempts := 0;
         s.declines := 0;
     end if;
+end
+$$;
+comment on function billd_internal.derive(billd.subscription, billd.billing_cycle, boolean, interval) is
+    'What follows for a subscription whose current debt is known: the open one, nothing, or the period that comes next.';
+
+create or replace function billd_internal.end_as_agreed(inout s billd.subscription)
+language plpgsql volatile
+as $$
+begin
+    s.state_reason := case when s.state = 'cancelled' then s.state_reason else 'ended as agreed' end;
+    s.state := 'cancelled';
+    s.next_charge_at := null;
+    s.next_change_at := null;
+    perform billd_internal.lapse(s.id, null, 'the subscription ended');
+end
+$$;
+comment on function billd_internal.end_as_agreed(billd.subscription) is
+    'The end that was agreed has come: nothing is charged any more, and what was planned has no meaning.';
+
+create or replace function billd_internal.replan(
+    subscription_id uuid, pace interval, out said text, out is_broken boolean
+)
+language plpgsql volatile
+as $$
+declare
+    writer text := coalesce(current_setting('billd.writer', true), '');
+    s billd.subscription;
+    debt billd.billing_cycle;
+    closed boolean;
+    settled record;
+    derived record;
+begin
+    select * into s from billd.subscription t where t.id = replan.subscription_id for no key update;
+    if s.id is null or billd_internal.has_open_attempt(s.id) then
+        return;
+    end if;
+    perform set_config('billd.writer', 'plan', true);
+    s.recheck := false;
+    s.open_attempt := null;
+    s.settled_until := coalesce(s.settled_until, s.due_at);
+    s.catch_up := coalesce(s.catch_up, 'all');
+    s := billd_internal.lift_hold(s);
+    s := billd_internal.take_up(s);
+    settled := billd_internal.settle(s);
+    s := settled.s;
+    debt := settled.debt;
+    settled := billd_internal.resume_owing(s, debt);
+    s := settled.s;
+    debt := settled.debt;
+    closed := coalesce(debt.state in ('paid', 'free', 'void'), false);
+    s.next_change_at := (select min(p.effective_at)
+        from unnest(billd_internal.pending_changes(s.id)) p where p.effective_at > billd.now());
+    s.adjusted := s.adjusted or cardinality(billd_internal.pending_changes(s.id)) > 0
+        or cardinality(billd_internal.open_adjustments(s.id)) > 0;
+    derived := billd_internal.derive(s, debt, closed, pace);
+    s := derived.s;
+    said := derived.said;
+    is_broken := derived.is_broken;
     if s.held is not null then
         s.next_charge_at := null;
     end if;
@@ -213,7 +223,10 @@ begin
         state = s.state, state_reason = s.state_reason, period = s.period, due_at = s.due_at, until_at = s.until_at,
         settled_until = s.settled_until, paid_until = s.paid_until, periods_left = s.periods_left,
         catch_up = s.catch_up, attempts = s.attempts, declines = s.declines,
-        next_charge_at = s.next_charge_at, held = s.held, adjusted = s.adjusted
+        next_charge_at = s.next_charge_at, held = s.held, adjusted = s.adjusted,
+        next_change_at = s.next_change_at, amount = s.amount, name = s.name, interval_unit = s.interval_unit,
+        interval_count = s.interval_count, anchor_at = s.anchor_at, billing_day = s.billing_day,
+        tax_free = s.tax_free, vat_amount = s.vat_amount
     where t.id = s.id;
     perform set_config('billd.writer', writer, true);
 end

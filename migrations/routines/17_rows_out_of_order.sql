@@ -99,6 +99,14 @@ select 'stuck', s.id, billd_internal.last_attempt(s.id, s.period), s.last_result
 from billd.subscription s
 where s.state = 'active' and s.next_charge_at <= billd.now() and s.attempts >= 99
 union all
+select 'consent', c.subscription_id, null, (c.effective_on - 30)::timestamp at time zone 'Asia/Seoul',
+       concat_ws(' and ', case when c.needs_consent then 'consent' end, case when c.needs_notice then 'notice' end)
+           || ' is missing for ' || c.new_amount || ' from ' || c.effective_on,
+       null, 'ask the payer, and call billd.record_consent; see OPERATIONS.md, consent'
+from billd.consent_due c
+where (c.needs_consent or c.needs_notice and c.effective_on - 10 <= (billd.now() at time zone 'Asia/Seoul')::date)
+  and (select k.consent from billd.control k) <> 'off'
+union all
 select 'refund', null, r.merchant_uid, r.started_at, coalesce(r.reason, 'started'), r.message,
        case when r.parked_at is null then 'billd is looking at the payment; nothing to do yet'
             else 'look the payment up in the console; see OPERATIONS.md, parked refunds' end

@@ -1,4 +1,4 @@
-//! Rows whose next step has to be derived again. The rule itself is SQL: `billd_internal.replan`.
+//! Rows whose next step has to be derived again, because they ask for it or a planned change acts now. The rule itself is SQL: `billd_internal.replan`.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Rechecked {
 }
 
 impl Store {
-    /// Looks again at up to `rows_max` subscriptions that ask for it, each in a transaction of its
+    /// Looks again at up to `rows_max` subscriptions that ask for it or whose planned change acts now, each in a transaction of its
     /// own: a row that can't be written keeps none of the others from their turn.
     pub async fn recheck(
         &self,
@@ -30,13 +30,16 @@ impl Store {
         catch_up: Duration,
     ) -> Result<Vec<Rechecked>, StoreError> {
         let waiting = sqlx::query_scalar!(
-            "-- store::recheck, who asks for it
-            select s.id
-            from billd.subscription s
-            where s.recheck
-              and not billd_internal.has_open_attempt(s.id)
+            r#"-- store::recheck, who asks for it
+            select s.id as "id!"
+            from (
+                select id from billd.subscription where recheck
+                union
+                select id from billd.subscription where next_change_at <= billd.now()
+            ) s
+            where not billd_internal.has_open_attempt(s.id)
             order by s.id
-            limit $1",
+            limit $1"#,
             i64::from(rows_max),
         )
         .fetch_all(&self.pool);
@@ -108,7 +111,8 @@ async fn recheck_one(
     let mut tx = pool.begin().await?;
     let locked = sqlx::query_scalar!(
         "-- store::recheck, lock
-        select id from billd.subscription where id = $1 and recheck for no key update skip locked",
+        select id from billd.subscription where id = $1 and (recheck or next_change_at <= billd.now())
+        for no key update skip locked",
         subscription.0,
     )
     .fetch_optional(&mut tx)

@@ -31,6 +31,16 @@ const ROUTINES: &str = routines![
     "16_version_before",
     "17_plain_updates",
     "17_rows_out_of_order",
+    "18_history",
+    "19_adjustment",
+    "20_plan",
+    "21_verb",
+    "22_forecast",
+    "23_consent",
+    "24_verb_service",
+    "25_verb_time",
+    "26_verb_sum",
+    "27_manual",
 ];
 
 /// Takes away what the version before called by name, and this one does not.

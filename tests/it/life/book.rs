@@ -57,6 +57,51 @@ impl Life {
         self.house.book.try_run(&statement).await.unwrap_err()
     }
 
+    /// On a day somebody calls a verb, with these arguments behind the subscription.
+    pub(super) async fn call(&self, day: &str, verb: &str, arguments: &str) {
+        self.at(day).await;
+        self.run(&verb_call(verb, arguments)).await;
+    }
+
+    /// The same, and it is refused: what the database says.
+    pub(super) async fn call_refused(&self, day: &str, verb: &str, arguments: &str) -> String {
+        self.at(day).await;
+        let statement = verb_call(verb, arguments);
+        self.house.book.try_run(&statement).await.unwrap_err()
+    }
+
+    /// What will follow, in so many rows, as `kind from until amount`, with the reason why nothing is asked for.
+    pub(super) async fn forecast(&self, rows: u32) -> String {
+        self.rows_of(&format!(
+            "billd.forecast((select id from billd.subscription), {rows})"
+        ))
+        .await
+    }
+
+    /// What a verb says would follow; nothing is done.
+    pub(super) async fn preview(&self, day: &str, verb: &str, arguments: &str) -> String {
+        self.at(day).await;
+        let comma = if arguments.is_empty() { "" } else { ", " };
+        self.rows_of(&format!(
+            "billd.{verb}((select id from billd.subscription){comma}{arguments}, dry_run => true)"
+        ))
+        .await
+    }
+
+    async fn rows_of(&self, function: &str) -> String {
+        self.house
+            .book
+            .text(&format!(
+                "select coalesce(string_agg(concat_ws(' ', f.kind, {}, {}, f.amount,
+                     case when f.kind in ('hold', 'owes') then f.remark end), ', ' order by f.n), '')
+                 from {function} with ordinality
+                     f (kind, period, from_at, until_at, ask_at, amount, currency, made_of, remark, n)",
+                day_of("f.from_at"),
+                day_of("f.until_at")
+            ))
+            .await
+    }
+
     pub(super) async fn run(&self, statement: &str) {
         self.house.book.run(statement).await;
     }
@@ -81,18 +126,13 @@ impl Life {
     }
 
     pub(super) async fn debts(&self, which: &str) -> String {
-        let instant = |column: &str| {
-            format!(
-                "replace(to_char(date_trunc('minute', {column} at time zone 'Asia/Seoul'), 'YYYY-MM-DD HH24:MI'), ' 10:00', '')"
-            )
-        };
         self.house
             .book
             .text(&format!(
                 "select coalesce(string_agg(concat_ws(' ', {}, {}, amount), ', ' order by due_at), '')
                  from billd.billing_cycle where {which}",
-                instant("due_at"),
-                instant("until_at")
+                day_of("due_at"),
+                day_of("until_at")
             ))
             .await
     }
@@ -119,4 +159,18 @@ impl Life {
             .map(|entry| entry.amount)
             .collect()
     }
+}
+
+fn verb_call(verb: &str, arguments: &str) -> String {
+    let comma = if arguments.is_empty() { "" } else { ", " };
+    format!(
+        "select count(*) from billd.{verb}((select id from billd.subscription){comma}{arguments})"
+    )
+}
+
+/// A day in Seoul, with the minute where it is not ten.
+fn day_of(column: &str) -> String {
+    format!(
+        "replace(to_char(date_trunc('minute', {column} at time zone 'Asia/Seoul'), 'YYYY-MM-DD HH24:MI'), ' 10:00', '')"
+    )
 }

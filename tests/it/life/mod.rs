@@ -3,10 +3,14 @@
 mod asked;
 mod book;
 mod calendar;
+mod consent;
+mod golden;
 mod oracle;
 mod order;
 mod random;
 mod service;
+mod sums;
 mod time;
+mod verbs;
 mod version;
 mod writes;
