@@ -55,13 +55,6 @@ begin
         perform billd_internal.refuse_update('the_day_is_said_once',
             'anchor_at and billing_day both say on which day periods begin',
             'Set one of them; or billd.move_day.');
-    elsif 'currency' = any (changed) and exists (
-        select from billd.billing_cycle c
-        where c.subscription_id = new.id and c.state in ('due', 'unresolved', 'uncollectible'))
-    then
-        perform billd_internal.refuse_update('a_debt_keeps_its_currency',
-            format('a debt in %s is open', old.currency),
-            'Wait until it is paid, or billd.forgive it.');
     end if;
 end
 $$;

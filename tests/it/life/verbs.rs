@@ -171,8 +171,6 @@ async fn verbs_that_ask_for_money_wait_until_an_open_attempt_is_proved() {
     }
     // What counts from the next period on waits for nothing.
     life.call("2026-03-10 10:01", "change_plan", "19900").await;
-    life.call("2026-03-10 10:01", "change_card", "'card-2'")
-        .await;
     life.at("2026-03-10 10:30").await;
     life.sweep().await;
     life.day("2026-03-11").await;

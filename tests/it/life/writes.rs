@@ -133,7 +133,11 @@ const REFUSED: [(Given, &str, &str); 30] = [
         "behind the end of this period",
     ),
     (Given::Refused, "next_charge_at = null", "billd.pause"),
-    (Given::Refused, "currency = 'USD'", "a debt in KRW is open"),
+    (
+        Given::Refused,
+        "currency = 'USD'",
+        "a debt, a credit or an item is open",
+    ),
     (
         Given::PastDue,
         "next_charge_at = billd.now()",
