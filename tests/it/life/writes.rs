@@ -381,7 +381,7 @@ impl Life {
         let error = sqlx::raw_sql(statement)
             .execute(&self.house.book.sql)
             .await
-            .expect_err(change);
+            .unwrap_err();
         let hint = error
             .as_database_error()
             .and_then(|error| error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>())
