@@ -25,6 +25,7 @@ mod sandbox;
 mod services;
 mod signals;
 mod subscribe;
+mod subscription;
 mod sweep;
 
 use crate::cli::{Cli, Command};
@@ -47,6 +48,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::BillingKey(key) => billing_key::billing_key(&source, key).await,
         Command::Payment(payment) => payment::payment(&source, payment).await,
         Command::Refund(refund) => refund::refund(&source, refund).await,
+        Command::Subscription(command) => subscription::subscription(&source, command).await,
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::demo(options).await,
         #[cfg(feature = "sandbox")]

@@ -5,6 +5,7 @@ mod charge;
 mod output;
 mod payment;
 mod refund;
+mod subscription;
 mod values;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use charge::{Again, Charge, Onetime, Terms};
 pub use output::Output;
 pub use payment::Payment;
 pub use refund::Refund;
+pub use subscription::{Of, Subscription, Verb};
 
 /// Recurring billing for merchants who charge through PortOne V1: never twice, never lost.
 #[derive(Debug, Parser)]
@@ -133,6 +135,9 @@ Examples:
     /// Give money back, all or a part, once
     #[command(after_help = refund::HELP)]
     Refund(Refund),
+    /// Change a subscription, or show what will follow: pause, cancel, change its card or plan, discounts
+    #[command(after_help = subscription::HELP)]
+    Subscription(Subscription),
     /// See it work, in half a minute: a database, a gateway and a book of its own, and a crash
     #[cfg(feature = "demo")]
     #[command(after_help = "\

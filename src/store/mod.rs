@@ -23,6 +23,7 @@ mod routines;
 mod rows;
 mod schema;
 mod session;
+mod subscription;
 
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ pub use recheck::Rechecked;
 pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};
 pub use schema::{Migrated, SchemaState};
 pub use session::Pooler;
+pub use subscription::{ForecastRow, Named, VerbCall, VerbRefused};
 
 /// Why a statement did not succeed.
 #[derive(Debug, thiserror::Error)]
