@@ -224,7 +224,8 @@ begin
         settled_until = s.settled_until, paid_until = s.paid_until, periods_left = s.periods_left,
         catch_up = s.catch_up, attempts = s.attempts, declines = s.declines,
         next_charge_at = s.next_charge_at, held = s.held, adjusted = s.adjusted,
-        next_change_at = s.next_change_at, amount = s.amount, name = s.name, interval_unit = s.interval_unit,
+        -- What acts already is done: a row that stays to be changed now would be planned for ever.
+        next_change_at = case when s.next_change_at > billd.now() then s.next_change_at end, amount = s.amount, name = s.name, interval_unit = s.interval_unit,
         interval_count = s.interval_count, anchor_at = s.anchor_at, billing_day = s.billing_day,
         tax_free = s.tax_free, vat_amount = s.vat_amount
     where t.id = s.id;

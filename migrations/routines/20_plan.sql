@@ -144,7 +144,8 @@ declare
     present billd.subscription := s;
     ahead boolean := false;
     -- All before this is written down.
-    behind timestamptz := case when closed then debt.until_at else s.due_at end;
+    behind timestamptz := coalesce((
+        select c.until_at from billd.billing_cycle c where c.subscription_id = s.id order by c.period desc limit 1), s.due_at);
     debt_state text := case when closed then debt.state end;
     after_free boolean := billd_internal.follows_free_time(s);
     r record;

@@ -103,8 +103,10 @@ begin
     perform billd_internal.need_no_attempt(s, 'change_plan now');
     select c.* into running from billd.billing_cycle c
     where c.subscription_id = s.id and c.state in ('paid', 'free') and c.until_at > now order by c.due_at desc limit 1;
-    if billd_internal.owes(s) or running.due_at >= now or running.reason in ('trial', 'gift') then
-        perform billd_internal.refuse_verb('change_plan now: a debt is open, the next period is paid already, or the time is free',
+    if billd_internal.owes(s) or running.due_at >= now or running.reason in ('trial', 'gift')
+        or running.period is null and s.settled_until > now
+    then
+        perform billd_internal.refuse_verb('change_plan now: a debt is open, the next period is paid already, or no period was charged yet',
             'a_paid_period_runs', 'Give at => ''end''.');
     elsif (change ->> 'amount')::bigint > s.amount and billd_internal.consent_is_enforced()
         and not billd_internal.has_consent(s.id, 'increase', (change ->> 'amount')::bigint, now)

@@ -10,13 +10,24 @@ const STEPS: u32 = 30;
 const WATCH: &str = "
     create table state_since (id uuid, at timestamptz, state text);
     create table edited (id uuid);
+    create table swept (at timestamptz);
+    create table foreseen (id uuid, n bigint, kind text, from_at timestamptz, until_at timestamptz, amount bigint,
+        ask_at timestamptz);
     create function watch() returns trigger language plpgsql as $$
     begin
-        if tg_op = 'UPDATE' and new.settled_until < old.settled_until then
+        -- Another plan now gives the rest of a period back.
+        if tg_op = 'UPDATE' and new.settled_until < old.settled_until and not exists (
+            select from billd.billing_cycle c where c.subscription_id = new.id and c.until_at = new.settled_until)
+        then
             raise 'the cursor went back: % to %', old, new;
         end if;
+        -- A planned resume acts as of its own time.
         if tg_op = 'INSERT' or old.state <> new.state then
-            insert into state_since values (new.id, billd.now(), new.state);
+            insert into state_since values (new.id, coalesce(case when new.state = 'active' then (
+                select max(p.effective_at) from billd.planned_change p
+                where p.subscription_id = new.id and p.kind = 'resume' and p.state = 'applied'
+                  and p.effective_at > (select max(w.at) from state_since w where w.id = new.id)) end, billd.now()),
+                new.state);
         end if;
         return null;
     end $$;
@@ -88,6 +99,101 @@ const WRITTEN: [(f64, &str); 13] = [
     ),
 ];
 
+/// What people call: how often, and with what. `{}` is the step.
+const CALLED: [(f64, &str, &str); 23] = [
+    (0.03, "pause", ""),
+    (
+        0.03,
+        "pause",
+        "billd.now() + dice(s, {}, 'until') * interval '60 days'",
+    ),
+    (0.1, "resume", "'old_day'"),
+    (0.02, "resume", "'now'"),
+    (0.01, "cancel", "'end'"),
+    (
+        0.01,
+        "cancel",
+        "(billd.now() + dice(s, {}, 'end') * interval '60 days')::text",
+    ),
+    (0.05, "keep", "'free'"),
+    (0.05, "keep", "'by_day'"),
+    (0.01, "end_after", "4"),
+    (
+        0.03,
+        "put_off",
+        "s.due_at + dice(s, {}, 'later') * (s.until_at - s.due_at)",
+    ),
+    (0.04, "skip", "1 + floor(dice(s, {}, 'periods') * 2)::int"),
+    (0.05, "renew_early", ""),
+    (0.1, "retry_now", ""),
+    (0.05, "forgive", ""),
+    (
+        0.03,
+        "extend",
+        "billd.now() + dice(s, {}, 'gift') * interval '50 days'",
+    ),
+    (
+        0.1,
+        "change_card",
+        "'card-' || s.external_id || '-verb-' || {}",
+    ),
+    (0.05, "change_plan", "19900, at => 'now'"),
+    (
+        0.04,
+        "change_plan",
+        "pick(s, {}, 'price', '{{0,7000,12900}}')::bigint, pick(s, {}, 'unit', '{{week,month}}'), 2",
+    ),
+    (
+        0.04,
+        "change_plan",
+        "15900, at => (billd.now() + dice(s, {}, 'when') * interval '90 days')::text",
+    ),
+    (
+        0.03,
+        "move_day",
+        "day => 1 + floor(dice(s, {}, 'day') * 31)::int, short => 'by_day'",
+    ),
+    (0.04, "give_discount", "share => 0.25, periods => 2"),
+    (0.03, "add_item", "'item', 2500"),
+    (0.03, "give_credit", "13000"),
+];
+
+/// What the forecast says, before a sweep.
+const FORESEE: &str = "
+    truncate foreseen;
+    insert into foreseen
+    select s.id, f.n, f.kind, f.from_at, f.until_at, f.amount, f.ask_at
+    from billd.subscription s, billd.forecast(s.id, 40)
+        with ordinality f (kind, period, from_at, until_at, ask_at, amount, currency, made_of, remark, n)";
+
+/// What was opened by the sweep was foreseen, to the instant and the sum.
+const UNFORESEEN: &str = "
+    select string_agg(concat_ws(' ', s.external_id, c.period, c.due_at, c.until_at, c.amount, c.state, (
+        select string_agg(concat_ws(' ', f.kind, f.from_at, f.until_at, f.amount), ', ' order by f.n)
+        from foreseen f where f.id = s.id and f.n < 5)), '; ')
+    from billd.billing_cycle c
+    join billd.subscription s on s.id = c.subscription_id
+    where c.state <> 'void' and c.opened_at >= (select max(at) from swept) and not exists (
+        select from foreseen f
+        where (f.id, f.from_at, f.until_at, f.amount) = (s.id, c.due_at, c.until_at, c.amount))";
+
+/// What was foreseen as the next to be asked for now was opened.
+const NOT_OPENED: &str = "
+    select string_agg(concat_ws(' ', s.external_id, s.state, f.kind, f.from_at, f.until_at, f.amount, s), '; ')
+    from foreseen f
+    join billd.subscription s on s.id = f.id
+    where f.kind in ('charge', 'free') and f.ask_at <= (select max(at) from swept)
+      and f.n = (select min(g.n) from foreseen g where g.id = f.id and g.kind in ('charge', 'free', 'debt'))
+      and not exists (
+        select from billd.billing_cycle c
+        where (c.subscription_id, c.due_at, c.until_at, c.amount) = (f.id, f.from_at, f.until_at, f.amount))";
+
+const SUMS: &str = "
+    select string_agg(concat_ws(' ', c.subscription_id, c.period, c.amount, c.made_of), '; ') from billd.billing_cycle c
+    where c.amount <> (select sum((l ->> 'sum')::bigint) from jsonb_array_elements(c.made_of) l)";
+
+const TWICE: &str = "select string_agg(t::text, '; ') from billd.time_billed_twice t";
+
 /// Every debt that is not void fell due while its subscription was active.
 const OUT_OF_SERVICE: &str = "
     select string_agg(concat_ws(' ', s.external_id, c.period, c.state, c.due_at, c.opened_at, s.settled_until, (
@@ -95,18 +201,23 @@ const OUT_OF_SERVICE: &str = "
     from billd.billing_cycle c
     join billd.subscription s on s.id = c.subscription_id
     where c.state <> 'void' and (
-        select w.state from state_since w where w.id = s.id and w.at <= c.due_at order by w.at desc limit 1
+        select w.state from state_since w where w.id = s.id and w.at <= least(c.due_at, c.opened_at) order by w.at desc limit 1
     ) <> 'active'";
 
-/// Where nobody moved the calendar, all time is billed, passed over with a reason, or still to come.
+/// Where nobody moved the calendar, all time while it is in service is billed, passed over with a reason, or still to come.
 const FORGOTTEN: &str = "
-    select string_agg(concat_ws(' ', x.id, x.until_at, x.next), '; ')
+    select string_agg(concat_ws(' ', x.id, x.until_at, x.next, (
+        select string_agg(concat_ws(' ', h.at, h.verb, h.note, h.after), ', ' order by h.id)
+        from billd.history h where h.subscription_id = x.id), (
+        select string_agg(concat_ws(' ', c.state, c.due_at, c.until_at, c.reason), ', ' order by c.due_at)
+        from billd.billing_cycle c where c.subscription_id = x.id)), '; ')
     from (
-        select s.id, c.until_at, lead(c.due_at, 1, s.due_at) over (partition by s.id order by c.due_at) as next
+        select s.id, c.until_at, lead(c.due_at, 1, case when s.state = 'active' then s.due_at else c.until_at end)
+            over (partition by s.id order by c.due_at) as next
         from billd.billing_cycle c join billd.subscription s on s.id = c.subscription_id
         where c.period < s.period and s.id not in (select id from edited)
     ) x
-    where x.next - x.until_at >= interval '1 day'";
+    where x.next - x.until_at >= interval '1 day' and x.until_at < billd.now() - interval '1 day'";
 
 const UNEXPLAINED: &str = "
     select string_agg(concat_ws(' ', c.subscription_id, c.period), '; ') from billd.billing_cycle c
@@ -151,9 +262,60 @@ async fn one_step(house: &House, step: u32) {
         ))
         .await;
     }
+    people_call(house, step).await;
+    for _ in 0..2 {
+        foreseen_sweep(house, step).await;
+        book.advance("61 minutes").await;
+    }
+}
+
+async fn people_call(house: &House, step: u32) {
+    for (nth, (share, verb, arguments)) in CALLED.iter().enumerate() {
+        let arguments = arguments
+            .replace("{}", &step.to_string())
+            .replace("{{", "{")
+            .replace("}}", "}");
+        let comma = if arguments.is_empty() { "" } else { ", " };
+        let moves_days = matches!(
+            *verb,
+            "keep" | "move_day" | "extend" | "change_plan" | "cancel"
+        );
+        house
+            .book
+            .run(&format!(
+                "do $$
+                declare s billd.subscription;
+                begin
+                    for s in select * from billd.subscription t where dice(t, {step}, 'verb {nth}') < {share} loop
+                        begin
+                            perform billd.{verb}(s.id{comma}{arguments});
+                            insert into edited select s.id where {moves_days};
+                        exception when check_violation then null;
+                        end;
+                    end loop;
+                end $$"
+            ))
+            .await;
+    }
+    house
+        .book
+        .run(&format!(
+            "select billd.take_back(p.id) from billd.planned_change p
+             where p.state = 'pending' and p.id % 10 = {}",
+            step % 10
+        ))
+        .await;
+}
+
+/// A sweep, and what it opened is what the forecast said before it.
+async fn foreseen_sweep(house: &House, step: u32) {
+    let book = &house.book;
+    book.run("insert into swept select billd.now()").await;
+    book.run(FORESEE).await;
     house.sweep().await;
-    book.advance("61 minutes").await;
-    house.sweep().await;
+    for (law, query) in [("unforeseen", UNFORESEEN), ("not opened", NOT_OPENED)] {
+        assert_eq!(book.text(query).await, "null", "{law}, step {step}");
+    }
 }
 
 #[tokio::test]
@@ -169,6 +331,8 @@ async fn random_lives_are_billed_for_no_time_twice_and_for_none_out_of_service()
             ("out of service", OUT_OF_SERVICE),
             ("forgotten", FORGOTTEN),
             ("unexplained", UNEXPLAINED),
+            ("sums", SUMS),
+            ("billed twice", TWICE),
         ] {
             assert_eq!(book.text(query).await, "null", "{law}, step {step}");
         }
