@@ -67,7 +67,7 @@ pub struct VerbRefused {
 impl VerbRefused {
     /// What the schema refuses by a rule of its own; all else is an error.
     fn read(error: StoreError) -> Result<Self, StoreError> {
-        const RULES: [&str; 4] = ["23514", "23505", "P0002", "22P02"];
+        const RULES: [&str; 6] = ["23514", "23505", "P0002", "22P02", "22007", "22008"];
         let StoreError::Refused(sqlx::Error::Database(refused)) = &error else {
             return Err(error);
         };

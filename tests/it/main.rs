@@ -36,5 +36,6 @@ mod schema;
 mod support;
 mod tail;
 mod upgrade;
+mod verbs_cli;
 mod webhook;
 mod words;

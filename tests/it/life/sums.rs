@@ -46,9 +46,9 @@ async fn a_debt_that_becomes_void_gives_back_what_it_used() {
     let life = Life::begun("2026-03-10", "", "").await;
     life.run("update billd.subscription set customer_uid = 'decline-stolen-1'")
         .await;
-    life.call("2026-03-10", "give_discount", "sum => 900, periods => 1")
+    life.call("2026-03-09", "give_discount", "sum => 900, periods => 1")
         .await;
-    life.call("2026-03-10", "give_credit", "1000").await;
+    life.call("2026-03-09", "give_credit", "1000").await;
     life.day("2026-03-10").await;
     let left = "select string_agg(coalesce(periods_left, remaining)::text, ' ' order by id) from billd.adjustment";
     life.house.book.shows(left, "0 0").await;
@@ -63,7 +63,7 @@ async fn a_debt_that_becomes_void_gives_back_what_it_used() {
 #[tokio::test]
 async fn a_credit_above_the_sum_waits_and_what_is_below_the_least_sum_is_free() {
     let life = Life::begun("2026-03-10", "", "").await;
-    life.call("2026-03-10", "give_credit", "19750").await;
+    life.call("2026-03-09", "give_credit", "19750").await;
     for day in ["2026-03-10", "2026-04-10", "2026-05-10"] {
         life.day(day).await;
     }
@@ -79,7 +79,7 @@ async fn tax_parts_scale_with_the_sum_and_instalments_fall_away_under_50000() {
         "update billd.subscription set amount = 60000, tax_free = 10000, vat_amount = 4545, card_quota = 3",
     )
     .await;
-    life.call("2026-03-10", "give_discount", "share => 0.5, periods => 1")
+    life.call("2026-03-09", "give_discount", "share => 0.5, periods => 1")
         .await;
     life.day("2026-03-10").await;
     let debt = "select concat_ws(' ', amount, tax_free, vat_amount, coalesce(card_quota, 0)) from billd.billing_cycle";
@@ -104,7 +104,7 @@ async fn another_price_keeps_what_is_exempt_exempt() {
 #[tokio::test]
 async fn a_sum_above_what_may_be_charged_at_once_is_held() {
     let life = Life::begun("2026-03-10", "", "").await;
-    life.call("2026-03-10", "add_item", "'house', 1000000000")
+    life.call("2026-03-09", "add_item", "'house', 1000000000")
         .await;
     life.day("2026-03-10").await;
     assert_eq!(life.taken(), [0_i64; 0]);
