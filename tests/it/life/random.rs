@@ -3,8 +3,8 @@
 use crate::support::House;
 
 /// Lives side by side, and how often the clock goes on.
-const LIVES: u32 = 250;
-const STEPS: u32 = 30;
+const LIVES: u32 = 120;
+const STEPS: u32 = 24;
 
 /// Writes down who was in which state since when, and holds the cursor to what it is.
 const WATCH: &str = "
@@ -163,7 +163,7 @@ const FORESEE: &str = "
     truncate foreseen;
     insert into foreseen
     select s.id, f.n, f.kind, f.from_at, f.until_at, f.amount, f.ask_at
-    from billd.subscription s, billd.forecast(s.id, 40)
+    from billd.subscription s, billd.forecast(s.id, 12)
         with ordinality f (kind, period, from_at, until_at, ask_at, amount, currency, made_of, remark, n)";
 
 /// What was opened by the sweep was foreseen, to the instant and the sum.
@@ -346,7 +346,7 @@ async fn random_lives_are_billed_for_no_time_twice_and_for_none_out_of_service()
     let sum: i64 = taken.iter().sum();
     assert_eq!(book.text(PAID).await, format!("{} {sum}", taken.len()));
     assert!(
-        taken.len() > 700,
+        taken.len() > 300,
         "lives in which little is charged prove little: {}",
         taken.len()
     );
