@@ -185,6 +185,9 @@ begin
     elsif s.held = 'catch_up' and s.catch_up = 'hold' then
         perform billd_internal.refuse_verb('whole periods were missed, and catch_up is hold', 'catch_up_is_said',
             'Set catch_up to what becomes of them: all, latest or none.');
+    elsif s.held = 'finding' and billd_internal.is_paid_elsewhere(s) then
+        perform billd_internal.refuse_verb('a finding is open: it may be paid elsewhere', 'findings_are_explained',
+            'Look at billd.finding, and set its state to explained; the hold ends with it.');
     elsif s.held = 'consent' and (billd_internal.lift_hold(s)).held is not null then
         perform billd_internal.refuse_verb('consent or notice is missing', 'consent_is_there', 'Call billd.record_consent.');
     end if;

@@ -113,6 +113,8 @@ async fn what_the_auditor_has_found_paid_elsewhere_is_held_while_the_finding_is_
         if is_held {
             let shown = "select string_agg(kind || ' ' || reason, ', ') from billd.attention";
             assert_eq!(life.house.book.text(shown).await, "held finding", "{kind}");
+            let released = life.call_refused("2026-03-10 10:05", "release", "").await;
+            assert!(released.contains("a finding is open"), "{released}");
             life.run("update billd.finding set state = 'explained'")
                 .await;
             life.sweep().await;

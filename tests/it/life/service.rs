@@ -114,6 +114,24 @@ async fn a_pause_that_ends_inside_what_is_paid_moves_nothing() {
     assert_eq!(life.next().await, "active 2026-03-10 2026-04-10");
 }
 
+/// Hazard: free until the old day, or charged for the weeks away, depending on columns that nobody looked at.
+#[tokio::test]
+async fn who_was_cancelled_and_comes_back_says_from_when_on_and_is_billed_for_no_time_between() {
+    for (begin, taken, next) in [
+        ("'old_day'", 1, "active 2026-05-10 2026-06-10"),
+        ("'now'", 2, "active 2026-06-01 2026-07-01"),
+    ] {
+        let life = Life::paid("2026-02-10").await;
+        life.set("2026-02-20", "state = 'cancelled'").await;
+        let unsaid = life.call_refused("2026-05-01", "resume", "").await;
+        assert!(unsaid.contains("begin must be"), "{unsaid}");
+        life.call("2026-05-01", "resume", begin).await;
+        life.day("2026-05-01").await;
+        assert_eq!(life.next().await, next);
+        assert_eq!(life.taken().len(), taken);
+    }
+}
+
 #[tokio::test]
 async fn a_date_inside_what_is_paid_bills_nothing_before_that_ends() {
     let life = Life::paid("2026-02-10").await;
