@@ -65,8 +65,9 @@ impl Life {
     /// The change that acts before a period that begins then, taken out of what is planned.
     fn next_change(&mut self, start: Timestamp) -> Option<Change> {
         let acts_at = |change: &Change| change.at.unwrap_or(start);
-        let nth = (0..self.changes.len()).min_by_key(|nth| acts_at(&self.changes[*nth]))?;
-        let acts = acts_at(&self.changes[nth]) <= start || !self.active;
+        let changes = self.changes.iter().enumerate();
+        let (nth, first) = changes.min_by_key(|(_, change)| acts_at(change))?;
+        let acts = acts_at(first) <= start || !self.active;
         acts.then(|| self.changes.remove(nth))
     }
 
@@ -115,7 +116,7 @@ impl Life {
 
     fn price(&mut self, share: Option<(i64, i64)>) -> i64 {
         let mut sum = match share {
-            Some((days, all)) if days < all => self.amount * days / all,
+            Some((days, all)) if days < all => (self.amount * days).div_euclid(all),
             _ => self.amount,
         };
         for discount in self.of("discount") {
@@ -123,7 +124,7 @@ impl Life {
                 continue;
             }
             let off = if discount.share_bp > 0 {
-                sum * discount.share_bp / 10000
+                (sum * discount.share_bp).div_euclid(10000)
             } else {
                 discount.sum
             };
