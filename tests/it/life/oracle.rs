@@ -47,7 +47,7 @@ impl Calendar {
     }
 
     /// The day of this month on which money is due.
-    fn billing_day_in(&self, month: Date) -> Date {
+    pub(super) fn billing_day_in(&self, month: Date) -> Date {
         let day = self.billing_day.unwrap_or(self.anchor_date().day());
         let day = day.min(month.last_of_month().day());
         date(month.year(), month.month(), day)
