@@ -15,6 +15,7 @@ use crate::arena::{
 };
 use crate::daemon_role;
 use crate::fleet::Fleet;
+use crate::merchant::Lived;
 use crate::plan::{Injury, Plan, Which};
 use embedded_postgres::StopMode;
 use portone_sandbox::{self as sandbox, Fault, FaultKind, Latency, Route};
@@ -45,6 +46,8 @@ pub(super) struct Scene {
     pub(super) clocks: Vec<Option<Clock>>,
     /// Held to the end.
     pub(super) pinned: Mutex<Vec<OldSnapshot>>,
+    /// What came of verbs and saves.
+    pub(super) lived: Mutex<Lived>,
 }
 
 impl Scene {
@@ -155,6 +158,8 @@ impl Scene {
             Injury::Person { deed, share } => self.do_as_person(*deed, *share).await?,
             Injury::OneOff(one_off) => self.charge_once(one_off).await?,
             Injury::Refund(refund) => self.give_back(refund).await?,
+            Injury::Wish(wish) => self.wish(wish).await,
+            Injury::Save(save) => self.save(save).await,
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ comment on schema proof is 'What the judge of the proof reads. Not part of billd
 create table proof.journal (
     id bigint generated always as identity constraint journal_pkey primary key,
     at timestamptz not null default clock_timestamp(),
+    began timestamptz not null default statement_timestamp(),
     xid xid not null default pg_current_xact_id()::xid,
     who text not null default session_user,
     table_name text not null,
@@ -18,6 +19,7 @@ create table proof.journal (
     new jsonb
 );
 comment on table proof.journal is 'One row per row that was inserted, changed or deleted.';
+comment on column proof.journal.began is 'When the statement that was sent began: billd''s time within it, but for the shift.';
 comment on column proof.journal.who is
     'The role that logged in. Not current_user, which is the owner of the trigger here.';
 

@@ -46,6 +46,9 @@ pub struct Subscription {
     pub interval_count: i64,
     pub time_zone: String,
     pub anchor_at: Timestamp,
+    pub billing_day: Option<i64>,
+    pub ends_at: Option<Timestamp>,
+    pub next_change_at: Option<Timestamp>,
     pub period: Date,
     pub due_at: Timestamp,
     pub state_reason: Option<String>,
@@ -205,6 +208,8 @@ pub struct Entry {
     pub id: i64,
     /// When the trigger ran, on PostgreSQL's real clock in unix microseconds: before the commit.
     pub at_us: i64,
+    /// When the statement of whoever wrote it began: billd's time stands still within one.
+    pub began_us: i64,
     /// When the commit was written, just before it took effect. `None` where PostgreSQL does not
     /// keep it (`track_commit_timestamp` is off).
     pub committed_at_us: Option<i64>,
@@ -281,6 +286,7 @@ const SELECT_JOURNAL: &str = "
     select jsonb_build_object(
         'id', j.id,
         'at_us', (extract(epoch from j.at) * 1000000)::bigint,
+        'began_us', (extract(epoch from j.began) * 1000000)::bigint,
         'committed_at_us', case when current_setting('track_commit_timestamp')::bool then
             (extract(epoch from pg_xact_commit_timestamp(j.xid)) * 1000000)::bigint end,
         'txid', j.xid::text::bigint,

@@ -118,7 +118,10 @@ async fn run(cli: &Cli) -> anyhow::Result<bool> {
     .await?;
     progress("");
     show(&summary, cli.json)?;
-    Ok(summary.is_sound() != order.mutation.is_some())
+    Ok(match order.mutation {
+        Some(_) => summary.is_caught(),
+        None => summary.is_sound(),
+    })
 }
 
 fn order(cli: &Cli) -> anyhow::Result<Order> {

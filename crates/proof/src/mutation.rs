@@ -35,6 +35,10 @@ pub enum Mutation {
     OneOffWrittenOff,
     /// A refund that was made is written down as refused.
     RefundForgotten,
+    /// Who comes back is billed for the time that he was away.
+    GapForgotten,
+    /// The next period begins a day before the last one's end.
+    PeriodsOverlap,
 }
 
 /// How a bug is put in.
@@ -48,7 +52,7 @@ enum Means {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::SendBeforeBegin,
         Self::TimeoutIsDecline,
         Self::RescueBySending,
@@ -62,6 +66,8 @@ impl Mutation {
         Self::NotFoundBelieved,
         Self::OneOffWrittenOff,
         Self::RefundForgotten,
+        Self::GapForgotten,
+        Self::PeriodsOverlap,
     ];
 
     /// How the command line spells it.
@@ -80,6 +86,8 @@ impl Mutation {
             Self::NotFoundBelieved => "not_found_believed",
             Self::OneOffWrittenOff => "one_off_written_off",
             Self::RefundForgotten => "refund_forgotten",
+            Self::GapForgotten => "gap_forgotten",
+            Self::PeriodsOverlap => "periods_overlap",
         }
     }
 
@@ -160,6 +168,8 @@ impl Mutation {
                 Means::Trigger(include_str!("mutation/one_off_written_off.sql"))
             }
             Self::RefundForgotten => Means::Trigger(include_str!("mutation/refund_forgotten.sql")),
+            Self::GapForgotten => Means::Trigger(include_str!("mutation/gap_forgotten.sql")),
+            Self::PeriodsOverlap => Means::Trigger(include_str!("mutation/periods_overlap.sql")),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::commands::{OneOff, Refund};
+use crate::wishes::{Save, Wish};
 use portone_sandbox::FaultKind;
 
 /// Everything that is decided before a seed runs.
@@ -118,6 +119,10 @@ pub(super) enum Injury {
     OneOff(OneOff),
     /// A person gives money back.
     Refund(Refund),
+    /// A person calls a verb of the schema.
+    Wish(Wish),
+    /// A program saves whole rows that it has read earlier.
+    Save(Save),
 }
 
 /// What a person does to rows that are being charged, or beside the daemons.

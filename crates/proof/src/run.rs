@@ -15,6 +15,7 @@ use crate::checker::{Debt, check, doubles};
 use crate::fleet::{Fleet, Record};
 use crate::injure::Scene;
 use crate::ledger::{Book, save_requests};
+use crate::merchant::Lived;
 use crate::mutation::Mutation;
 use crate::plan::{Injury, Plan, Which};
 use crate::rest::come_to_rest;
@@ -42,6 +43,8 @@ pub(super) struct Outcome {
     pub(super) look_ups: u64,
     /// Debts that were charged more than once because a look-up lied.
     pub(super) doubles_after_a_lie: u64,
+    /// What came of verbs and saves.
+    pub(super) lived: Lived,
 }
 
 /// What all seeds share.
@@ -170,6 +173,7 @@ async fn set_up(
         _gateway_proxy: gateway_proxy,
         proxies,
         pinned: Mutex::default(),
+        lived: Mutex::default(),
     })
 }
 
@@ -239,6 +243,8 @@ async fn judge(
         outcome.found.push(trouble);
         Record::default()
     });
+    outcome.lived = scene.lived.lock().await.clone();
+    outcome.found.extend(outcome.lived.found.clone());
     if plan.looks_lie() {
         scene.command("audit").await?;
         // What the audit has found is derived again by whoever comes next.

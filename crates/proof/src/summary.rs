@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::checker::Property;
 use crate::plan::{Injury, Plan};
 use crate::run::Outcome;
 
@@ -29,6 +30,14 @@ pub struct Summary {
     pub one_offs: u64,
     /// Refunds that the gateway made.
     pub refunds: u64,
+    /// Verbs that were done, for one subscription each.
+    pub verbs: u64,
+    /// Verbs that were refused, or met a server that was away.
+    pub verbs_refused: u64,
+    /// Whole rows that were saved with what they are.
+    pub saves: u64,
+    /// Whole rows that were refused because they had moved on.
+    pub saves_refused: u64,
     /// Questions that reached the gateway.
     pub look_ups: u64,
     /// Doubles that follow from a look-up that lied; each was named by the auditor.
@@ -50,6 +59,19 @@ pub struct Failed {
     pub kept: PathBuf,
 }
 
+impl Failed {
+    /// Whether a property is broken. That a seed could not be run, or did not come to rest, may have other causes.
+    pub fn breaks_a_property(&self) -> bool {
+        let mut properties = Property::ALL
+            .into_iter()
+            .filter(|property| *property != Property::NothingOpenAtRest);
+        properties.any(|property| {
+            let name = format!("{}:", property.as_str());
+            self.found.iter().any(|found| found.starts_with(&name))
+        })
+    }
+}
+
 impl Summary {
     /// Adds one seed.
     pub(super) fn add(&mut self, plan: &Plan, outcome: &Outcome) {
@@ -64,6 +86,11 @@ impl Summary {
         self.doubles_after_a_lie = self
             .doubles_after_a_lie
             .saturating_add(outcome.doubles_after_a_lie);
+        let lived = &outcome.lived;
+        self.verbs = self.verbs.saturating_add(lived.verbs);
+        self.verbs_refused = self.verbs_refused.saturating_add(lived.verbs_refused);
+        self.saves = self.saves.saturating_add(lived.saves);
+        self.saves_refused = self.saves_refused.saturating_add(lived.saves_refused);
         for death in &outcome.deaths {
             count(&mut self.deaths, death.clone());
         }
@@ -75,6 +102,11 @@ impl Summary {
     /// Whether every seed passed.
     pub fn is_sound(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// Whether a bug was caught: some property is broken.
+    pub fn is_caught(&self) -> bool {
+        self.failed.iter().any(Failed::breaks_a_property)
     }
 
     /// The verdict in one line.
@@ -104,7 +136,7 @@ fn count(counts: &mut BTreeMap<String, u64>, name: String) {
 fn name(injury: &Injury) -> String {
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let json = serde_json::to_value(injury).unwrap_or_default();
-    let detail = ["point", "kind", "statement", "deed"]
+    let detail = ["point", "kind", "statement", "deed", "verb"]
         .into_iter()
         .find_map(|key| json.get(key).cloned().map(word));
     let kind = json.get("injury").cloned().map(word).unwrap_or_default();

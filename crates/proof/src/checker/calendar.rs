@@ -9,6 +9,9 @@ use crate::ledger::Subscription;
 /// More periods than any run goes through; a daily one of fifty years.
 const STEPS_MAX: i64 = 20_000;
 
+/// A billing day comes at least once in so many days.
+const DAYS_MAX: usize = 32;
+
 /// Whether a period begins when this one says it does. Who comes back on a billing day begins at once.
 pub(super) fn is_on_calendar(subscription: &Subscription) -> bool {
     let begins = date_of(subscription, subscription.due_at)
@@ -27,11 +30,28 @@ fn date_of(subscription: &Subscription, instant: Timestamp) -> Option<Date> {
     Some(zone.to_datetime(instant).date())
 }
 
+/// Whether a date is the day that a person has chosen: of the week, or of the month; a short month ends with it.
+fn is_billing_day(subscription: &Subscription, date: Date, day: i64) -> bool {
+    if subscription.interval_unit == "week" {
+        return i64::from(date.weekday().to_monday_one_offset()) == day;
+    }
+    i64::from(date.day()) == day.min(date.days_in_month().into())
+}
+
 /// When the first period after `date` begins. Each period is counted from the anchor, so that a 31st
 /// comes back after a short month.
 fn next_after(subscription: &Subscription, date: Date) -> Option<Timestamp> {
     let zone = TimeZone::get(&subscription.time_zone).ok()?;
     let anchor = zone.to_datetime(subscription.anchor_at);
+    if let Some(day) = subscription.billing_day {
+        let days = date.tomorrow().ok()?.series(Span::new().days(1));
+        let mut billed = days
+            .take(DAYS_MAX)
+            .filter(|date| is_billing_day(subscription, *date, day));
+        return zone
+            .to_timestamp(billed.next()?.to_datetime(anchor.time()))
+            .ok();
+    }
     for k in 0..STEPS_MAX {
         let units = k.checked_mul(subscription.interval_count)?;
         let span = Span::new();

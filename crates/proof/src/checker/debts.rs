@@ -49,13 +49,12 @@ pub(super) fn nothing_vanishes(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// The time before the present period: all of it belongs to a debt that is closed, and none to two.
+/// The time before the present period: all of it belongs to a debt that is closed.
 fn passed(view: &View<'_>, subscription: &Subscription) -> Vec<String> {
     let mut texts = Vec::new();
     let mut cycles: Vec<&Cycle> = view.cycles_of(&subscription.id).collect();
     cycles.sort_by_key(|cycle| cycle.due_at);
     let mut covered = cycles.first().map(|cycle| cycle.due_at);
-    let mut billed = None;
     for cycle in cycles {
         let (period, from) = (cycle.period, cycle.due_at);
         if matches!(cycle.state.as_str(), "due" | "unresolved") && period < subscription.period {
@@ -64,29 +63,24 @@ fn passed(view: &View<'_>, subscription: &Subscription) -> Vec<String> {
                 cycle.state, subscription.period
             ));
         }
-        texts.extend(hole(subscription, covered, from));
+        texts.extend(hole(view, subscription, covered, from));
         covered = covered.max(cycle.until_at);
-        if cycle.state != "void" {
-            if billed > Some(from) {
-                texts.push(format!(
-                    "the debt of {period} begins in time that is billed"
-                ));
-            }
-            billed = billed.max(cycle.until_at);
-        }
     }
-    texts.extend(hole(subscription, covered, subscription.due_at));
+    texts.extend(hole(view, subscription, covered, subscription.due_at));
     texts
 }
 
 /// A time of a day or more that belongs to nobody.
 fn hole(
+    view: &View<'_>,
     subscription: &Subscription,
     covered: Option<Timestamp>,
     from: Timestamp,
 ) -> Option<String> {
     let covered = covered?;
-    let is_hole = from.duration_since(covered) >= SignedDuration::from_hours(24);
+    // What a person has made of time to come is free until it comes.
+    let lies_ahead = covered > view.book.now && view.is_changed_by_person(&subscription.id);
+    let is_hole = from.duration_since(covered) >= SignedDuration::from_hours(24) && !lies_ahead;
     is_hole.then(|| {
         format!(
             "the time from {covered} to {from} has no debt at all, but the subscription has gone on to {}",

@@ -9,6 +9,7 @@
 //! commit, just before it takes effect. Wherever only one order of the two is certain, the judge
 //! accuses on that one alone.
 
+mod asked;
 mod calendar;
 mod debts;
 mod fence;
@@ -18,6 +19,7 @@ mod name;
 mod order;
 mod refunds;
 mod rescue;
+mod service;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -36,8 +38,8 @@ use portone_sandbox::Request;
 /// One property, and what it has to say.
 type Rule = fn(&View<'_>, &mut Vec<Violation>);
 
-/// In the order of [`Property`], those about refunds last.
-const RULES: [Rule; 16] = [
+/// In the order of [`Property`], but for those about refunds.
+const RULES: [Rule; 20] = [
     money::charged_once,
     order::intent_first,
     debts::nothing_vanishes,
@@ -54,6 +56,10 @@ const RULES: [Rule; 16] = [
     refunds::intent_first,
     refunds::balances_agree,
     refunds::refunded_once,
+    service::time_billed_once,
+    service::nothing_out_of_service,
+    asked::asked_is_owed,
+    asked::look_before_asking,
 ];
 
 /// Everything that does not agree, in the order of the properties.

@@ -6,10 +6,13 @@ use super::name::Debt;
 use super::view::{View, approval, at, of_attempt, of_subscription};
 use super::{Property, Violation};
 use crate::ledger::Attempt;
-use portone_sandbox::Request;
+use portone_sandbox::{Decided, Ended, Request};
 
 /// Currencies whose minor unit is the unit itself.
 const WITHOUT_CENTS: [&str; 3] = ["KRW", "JPY", "VND"];
+
+/// Who was shown a payment so often has heard of it.
+const SHOWN_ENOUGH: usize = 5;
 
 /// A debt, or a one-off charge, for which the gateway took money more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,8 +159,22 @@ fn disagreement(view: &View<'_>, attempt: &Attempt) -> Option<String> {
             )
         });
     }
-    // What is still open is told as open.
-    let there = approved.first().filter(|_| !attempt.is_open())?;
+    if attempt.is_open() {
+        // What is still open is told as open; but who was shown the payment again and again has to believe it.
+        let shown = view
+            .looks_of(name)
+            .iter()
+            .filter(|look| shows_payment(look))
+            .count();
+        let is_deaf = shown >= SHOWN_ENOUGH && !view.terms.repriced && !approved.is_empty();
+        return is_deaf.then(|| {
+            format!(
+                "{name} is still {} here, but the gateway approved it, and has shown that payment {shown} times",
+                attempt.state
+            )
+        });
+    }
+    let there = approved.first()?;
     if view.terms.looks_lie && view.is_found(name) {
         return None;
     }
@@ -205,6 +222,11 @@ pub(super) fn one_name_one_sum(view: &View<'_>, found: &mut Vec<Violation>) {
             found.push(of_attempt(Property::OneNameOneSum, merchant_uid, text));
         }
     }
+}
+
+/// Whether a look-up was answered with a payment.
+fn shows_payment(look: &Request) -> bool {
+    look.decided == Some(Decided::Paid) && look.ended == Some(Ended::Answered { status: 200 })
 }
 
 fn is_same_sum(attempt: &Attempt, request: &Request) -> bool {

@@ -3,7 +3,7 @@
 use super::calendar::{is_on_calendar, is_same_day};
 use super::view::{View, Write, at, of_subscription};
 use super::{Property, Violation};
-use crate::ledger::Subscription;
+use crate::ledger::{Cycle, Subscription};
 
 pub(super) fn one_period_at_a_time(view: &View<'_>, found: &mut Vec<Violation>) {
     for (id, writes) in &view.subscription_writes {
@@ -41,12 +41,17 @@ fn fault(
         return (to < from && !planned_by_person)
             .then(|| format!("next_charge_at went back from {from} to {to}"));
     }
-    off_the_calendar(view, old, new).or_else(|| too_early(view, write, new))
+    off_the_calendar(view, write, old, new).or_else(|| too_early(view, write, new))
 }
 
 /// A move to a period that is not the next one: not on the calendar, or with time between that nobody closed.
-fn off_the_calendar(view: &View<'_>, old: &Subscription, new: &Subscription) -> Option<String> {
-    let left = view.cycles.get(&(new.id.as_str(), old.period));
+fn off_the_calendar<'a>(
+    view: &View<'a>,
+    write: &Write<'a, Subscription>,
+    old: &Subscription,
+    new: &'a Subscription,
+) -> Option<String> {
+    let left = view.cycle_at((new.id.as_str(), old.period), write.entry);
     let state = left.map_or("not there", |cycle| cycle.state.as_str());
     if !matches!(state, "paid" | "free" | "void") {
         return Some(format!(
@@ -54,21 +59,28 @@ fn off_the_calendar(view: &View<'_>, old: &Subscription, new: &Subscription) -> 
             old.period, new.period
         ));
     }
-    if !is_on_calendar(new) {
+    // By then what is planned has changed the calendar.
+    let is_changed_first = new.next_change_at.is_some_and(|at| at <= new.due_at);
+    if !is_changed_first && !is_on_calendar(new) {
         return Some(format!(
             "the period {} begins at {}, when no period begins",
             new.period, new.due_at
         ));
     }
     let mut covered = left?.until_at?;
-    let mut cycles: Vec<_> = view.cycles_of(&new.id).collect();
+    let cycles = view.cycles_of(&new.id);
+    let at_that_time = |cycle: &Cycle| view.cycle_at((new.id.as_str(), cycle.period), write.entry);
+    let mut cycles: Vec<_> = cycles.filter_map(at_that_time).collect();
     cycles.sort_by_key(|cycle| cycle.due_at);
     for cycle in cycles.iter().filter(|cycle| cycle.state == "void") {
         if cycle.due_at <= covered {
             covered = covered.max(cycle.until_at?);
         }
     }
-    (covered < new.due_at && !is_same_day(new, covered)).then(|| {
+    // What a person has made of time to come is free until it comes.
+    let lies_ahead = covered.as_microsecond() > view.billd_us(write.entry.at_us)
+        && view.is_changed_by_person(&new.id);
+    (covered < new.due_at && !is_same_day(new, covered) && !lies_ahead).then(|| {
         format!(
             "it went from the period {} to {}, but nobody closed the time from {covered} to {}",
             old.period, new.period, new.due_at
@@ -84,7 +96,9 @@ fn too_early(
 ) -> Option<String> {
     let next = new.next_charge_at?;
     let is_past = new.due_at.as_microsecond() <= view.billd_us(write.entry.at_us);
-    let is_right = next == new.due_at || (is_past && next > new.due_at);
+    // One that ends before has no further period: at its end it is cancelled.
+    let ends = new.ends_at.is_some_and(|end| end <= new.due_at) && next <= new.due_at;
+    let is_right = next == new.due_at || (is_past && next > new.due_at) || ends;
     (!is_right).then(|| {
         format!(
             "the period {} falls due at {}, but is to be charged at {next}",

@@ -134,7 +134,7 @@ fn closed_by<'a, 'b>(
 }
 
 /// Whether a claim begins an attempt here, for the first time or because it could not leave before.
-fn begins(write: &Write<'_, Attempt>) -> bool {
+pub(super) fn begins(write: &Write<'_, Attempt>) -> bool {
     let did_not_leave = write.old.is_none_or(|row| row.state == "not_sent");
     did_not_leave && write.new.is_some_and(Attempt::is_open)
 }

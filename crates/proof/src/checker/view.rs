@@ -137,6 +137,20 @@ impl<'a> View<'a> {
         self.terms.daemons.iter().any(|daemon| daemon == role)
     }
 
+    /// Whether a person has ever changed a subscription.
+    pub(super) fn is_changed_by_person(&self, subscription_id: &str) -> bool {
+        let writes = self.subscription_writes.get(subscription_id);
+        let mut writes = writes.into_iter().flatten();
+        writes.any(|write| write.old.is_some() && !self.is_daemon(&write.entry.who))
+    }
+
+    /// A debt as it was when something was written: what the same transaction makes of it counts.
+    pub(super) fn cycle_at(&self, key: (&'a str, Date), entry: &Entry) -> Option<&'a Cycle> {
+        let writes = self.cycle_writes.get(&key)?.iter();
+        let mut before = writes.filter(|w| w.entry.id < entry.id || w.entry.txid == entry.txid);
+        before.next_back()?.new
+    }
+
     pub(super) fn cycles_of(&self, subscription_id: &str) -> impl Iterator<Item = &'a Cycle> {
         let cycles = self.cycles.values().copied();
         cycles.filter(move |cycle| cycle.subscription_id == subscription_id)

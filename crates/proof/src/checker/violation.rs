@@ -36,9 +36,39 @@ pub enum Property {
     HeirsAskInTime,
     /// 14: under one key money is given back once.
     RefundedOnce,
+    /// 15: no time belongs to two debts of one subscription.
+    TimeBilledOnce,
+    /// 16: no debt is opened for time in which its subscription was not active.
+    NothingOutOfService,
+    /// 17: the sum of an attempt that leaves is the sum of its debt.
+    AskedIsOwed,
+    /// 18: before a debt is asked for under another name, its refused attempts are looked up once more.
+    LookBeforeAsking,
 }
 
 impl Property {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::ChargedOnce,
+        Self::IntentFirst,
+        Self::NothingVanishes,
+        Self::BooksAgree,
+        Self::OneNameOneSum,
+        Self::NoRequestAfterTheEnd,
+        Self::FencedWrites,
+        Self::RateCap,
+        Self::OnePeriodAtATime,
+        Self::NothingOpenAtRest,
+        Self::RescueMeansAsk,
+        Self::NoQuestionTooEarly,
+        Self::HeirsAskInTime,
+        Self::RefundedOnce,
+        Self::TimeBilledOnce,
+        Self::NothingOutOfService,
+        Self::AskedIsOwed,
+        Self::LookBeforeAsking,
+    ];
+
     /// The word for people and logs, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,6 +86,10 @@ impl Property {
             Self::NoQuestionTooEarly => "no_question_too_early",
             Self::HeirsAskInTime => "heirs_ask_in_time",
             Self::RefundedOnce => "refunded_once",
+            Self::TimeBilledOnce => "time_billed_once",
+            Self::NothingOutOfService => "nothing_out_of_service",
+            Self::AskedIsOwed => "asked_is_owed",
+            Self::LookBeforeAsking => "look_before_asking",
         }
     }
 }
