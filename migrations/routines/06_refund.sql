@@ -60,12 +60,18 @@ begin
             new.imp_uid, new.checksum
             using errcode = 'check_violation', constraint = 'refund_knows_the_balance',
                   hint = 'Run billd refund again.';
+    elsif new.state in ('started', 'unknown') and exists (
+        select from billd.refund r where r.imp_uid = new.imp_uid and r.key = new.key and r.state = 'refunded')
+    then
+        raise exception 'payment % has been given back under the key % meanwhile', new.imp_uid, new.key
+            using errcode = 'check_violation', constraint = 'refund_is_made_once_under_its_key',
+                  hint = 'To give the same sum back once more, give it another key.';
     end if;
     return null;
 end
 $$;
 comment on function billd_internal.refund_balance_guard() is
-    'Refuses a refund whose balance was looked up before another refund was recorded. After the insert: the place that refund_one_open gives is taken by then, so nothing can be recorded in between.';
+    'Refuses a refund whose balance was looked up before another refund was recorded, and one whose key has been used. After the insert: the place that refund_one_open gives is taken by then, so nothing can be recorded in between, and what this waited for is seen.';
 
 create or replace trigger refund_knows_the_balance after insert on billd.refund
     for each row execute function billd_internal.refund_balance_guard();

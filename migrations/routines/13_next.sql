@@ -93,6 +93,8 @@ begin
     if p.kind = 'plan' then
         s := jsonb_populate_record(s, p.change);
         if (s.interval_unit, s.interval_count) <> (before.interval_unit, before.interval_count) then
+            -- It acts at its own time: what is free until then stays free.
+            s.settled_until := greatest(s.settled_until, at);
             s := billd_internal.recount(before, s);
         end if;
     elsif p.kind = 'pause' then

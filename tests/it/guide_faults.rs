@@ -402,6 +402,13 @@ async fn an_intent_to_give_back_is_constrained_and_a_fact_is_not() {
         .await
         .unwrap_err();
     assert!(stale.contains("more of payment"), "{stale}");
+    // The balance of after it, and a statement that began before it was recorded.
+    let same = shop
+        .book
+        .try_run(&again("started", "ask_at", 6900))
+        .await
+        .unwrap_err();
+    assert!(same.contains("under the key 3000 meanwhile"), "{same}");
     shop.book.run(&again("refunded", "finished_at", 6900)).await;
     assert_eq!(
         shop.book

@@ -89,7 +89,7 @@ const CAUGHT_BY: [(Mutation, &[u64]); 15] = [
     (Mutation::NotFoundBelieved, &[34, 124]),
     (Mutation::OneOffWrittenOff, &[69, 72]),
     (Mutation::RefundForgotten, &[70, 81]),
-    (Mutation::GapForgotten, &[4, 13]),
+    (Mutation::GapForgotten, &[17, 16]),
     (Mutation::PeriodsOverlap, &[1, 3]),
 ];
 

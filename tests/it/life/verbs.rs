@@ -421,6 +421,28 @@ async fn another_plan_at_the_end_is_seen_taken_back_and_applied_on_time() {
     assert_eq!(life.taken(), [9900, 99000]);
 }
 
+/// Hazard: the new interval counts from the end of what is paid, so a row is due before its change acts, and is
+/// claimed and planned anew for ever.
+#[tokio::test]
+async fn another_interval_at_the_end_begins_on_the_day_that_was_moved_to_and_leaves_the_days_before_free()
+ {
+    let life = Life::paid("2026-03-10").await;
+    life.call("2026-03-20", "move_day", "20").await;
+    life.call("2026-03-20", "change_plan", "unit => 'week'")
+        .await;
+    assert_eq!(
+        life.forecast(2).await,
+        "change 2026-04-20, charge 2026-04-20 2026-04-27 9900"
+    );
+    life.day("2026-04-12").await;
+    assert_eq!(life.taken(), [9900]);
+    life.day("2026-04-20").await;
+    assert_eq!(
+        life.paid_for().await,
+        "2026-03-10 2026-04-10 9900, 2026-04-20 2026-04-27 9900"
+    );
+}
+
 #[tokio::test]
 async fn a_planned_change_is_applied_when_its_time_has_come_though_nothing_is_due() {
     let life = Life::paid("2026-03-10").await;

@@ -17,12 +17,14 @@ pub(super) fn is_on_calendar(subscription: &Subscription) -> bool {
     let begins = date_of(subscription, subscription.due_at)
         .and_then(|day| day.yesterday().ok())
         .and_then(|before| next_after(subscription, before));
-    begins.is_some_and(|begins| subscription.due_at >= begins && is_same_day(subscription, begins))
+    begins.is_some_and(|begins| {
+        subscription.due_at >= begins && is_same_day(subscription, begins, subscription.due_at)
+    })
 }
 
-/// Whether an instant lies on the day on which the period begins.
-pub(super) fn is_same_day(subscription: &Subscription, instant: Timestamp) -> bool {
-    date_of(subscription, instant) == date_of(subscription, subscription.due_at)
+/// Whether two instants lie on one day of the subscription's zone.
+pub(super) fn is_same_day(subscription: &Subscription, one: Timestamp, other: Timestamp) -> bool {
+    date_of(subscription, one) == date_of(subscription, other)
 }
 
 fn date_of(subscription: &Subscription, instant: Timestamp) -> Option<Date> {

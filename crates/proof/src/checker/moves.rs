@@ -73,14 +73,14 @@ fn off_the_calendar<'a>(
     let mut cycles: Vec<_> = cycles.filter_map(at_that_time).collect();
     cycles.sort_by_key(|cycle| cycle.due_at);
     for cycle in cycles.iter().filter(|cycle| cycle.state == "void") {
-        if cycle.due_at <= covered {
+        if cycle.due_at <= covered || is_same_day(new, covered, cycle.due_at) {
             covered = covered.max(cycle.until_at?);
         }
     }
     // What a person has made of time to come is free until it comes.
     let lies_ahead = covered.as_microsecond() > view.billd_us(write.entry.at_us)
         && view.is_changed_by_person(&new.id);
-    (covered < new.due_at && !is_same_day(new, covered) && !lies_ahead).then(|| {
+    (covered < new.due_at && !is_same_day(new, covered, new.due_at) && !lies_ahead).then(|| {
         format!(
             "it went from the period {} to {}, but nobody closed the time from {covered} to {}",
             old.period, new.period, new.due_at
