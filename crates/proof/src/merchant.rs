@@ -112,17 +112,15 @@ async fn save_row(
     let found = sqlx::raw_sql(AssertSqlSafe(look))
         .fetch_optional(&mut *person)
         .await;
-    let is_fresh = match found {
-        Ok(Some(found)) => found.try_get(0)?,
-        Ok(None) | Err(_) => {
-            run(person, "rollback").await?;
-            return Ok((false, Saved::Lost));
-        }
+    let Ok(Some(found)) = found else {
+        run(person, "rollback").await?;
+        return Ok((false, Saved::Lost));
     };
+    let is_fresh = found.try_get(0)?;
     let columns =
         "(select string_agg(quote_ident(c.attname), ', ' order by c.attnum) from pg_attribute c
         where c.attrelid = 'billd.subscription'::regclass and c.attnum > 0 and not c.attisdropped)";
-    let version = if save.versioned { 1 } else { 0 };
+    let version = i32::from(save.versioned);
     let name = if save.renames {
         "'저장된 이름'"
     } else {
