@@ -111,10 +111,7 @@ fn out_of_service(
             .map_or("gone", |row| &row.state);
         return Some(format!("{told}, while the subscription was {state}"));
     }
-    let back = before
-        .iter()
-        .filter(|write| comes_back(view, write))
-        .next_back()?;
+    let back = before.iter().rfind(|write| comes_back(view, write))?;
     let back_us = back
         .entry
         .began_us

@@ -662,7 +662,8 @@ const DAMAGES: &[(Property, &str, Damage)] = &[
         let mut entries = story.book.journal.iter_mut();
         let opened = entries.find_map(|entry| match &mut entry.change {
             Change::BillingCycle { old: None, new: Some(new) } if new.subscription_id == id(PAID) => Some(new),
-            _ => None,
+            Change::Subscription { .. } | Change::BillingCycle { .. } | Change::ChargeAttempt { .. }
+            | Change::Refund { .. } | Change::ClockShift { .. } => None,
         });
         opened.unwrap().amount = 4950;
     }),
