@@ -117,34 +117,11 @@ async fn save_row(
         return Ok((false, Saved::Lost));
     };
     let is_fresh = found.try_get(0)?;
-    let columns =
-        "(select string_agg(quote_ident(c.attname), ', ' order by c.attnum) from pg_attribute c
-        where c.attrelid = 'billd.subscription'::regclass and c.attnum > 0 and not c.attisdropped)";
-    let version = i32::from(save.versioned);
-    let name = if save.renames {
-        "'저장된 이름'"
-    } else {
-        "null"
-    };
-    let guard = if save.versioned {
-        format!("and s.row_version = ({row} ->> 'row_version')::bigint")
-    } else {
-        String::new()
-    };
-    let statement = format!(
-        "select format('update billd.subscription s set (%1$s) = (select %1$s from jsonb_populate_record(
-             null::billd.subscription, %2$L::jsonb)) where s.id = %3$L', {columns},
-             {row} || jsonb_build_object('row_version', ({row} ->> 'row_version')::bigint + {version},
-                 'name', coalesce({name}, {row} ->> 'name')), {row} ->> 'id')"
-    );
-    let statement: String = sqlx::raw_sql(AssertSqlSafe(statement))
-        .fetch_one(&mut *person)
-        .await?
-        .try_get(0)?;
-    let saved = sqlx::raw_sql(AssertSqlSafe(format!("{statement} {guard}")))
+    let statement = update_of(person, save, &row).await?;
+    let saved = match sqlx::raw_sql(AssertSqlSafe(statement))
         .execute(&mut *person)
-        .await;
-    let saved = match saved {
+        .await
+    {
         // Who compares the version himself finds no row, and reads it again.
         Ok(done) if done.rows_affected() == 0 => {
             Saved::Refused("the version is another".to_owned())
@@ -166,4 +143,32 @@ async fn save_row(
         Err(_) => Saved::Lost,
     };
     Ok((is_fresh, saved))
+}
+
+/// The update of a whole row, as an ORM writes it.
+async fn update_of(person: &mut PgConnection, save: &Save, row: &str) -> anyhow::Result<String> {
+    let name = if save.renames {
+        "'저장된 이름'"
+    } else {
+        "null"
+    };
+    let guard = if save.versioned {
+        format!(" and s.row_version = ({row} ->> 'row_version')::bigint")
+    } else {
+        String::new()
+    };
+    let query = format!(
+        "select format('update billd.subscription s set (%1$s) = (select %1$s from jsonb_populate_record(
+             null::billd.subscription, %2$L::jsonb)) where s.id = %3$L',
+             (select string_agg(quote_ident(c.attname), ', ' order by c.attnum) from pg_attribute c
+              where c.attrelid = 'billd.subscription'::regclass and c.attnum > 0 and not c.attisdropped),
+             {row} || jsonb_build_object('row_version', ({row} ->> 'row_version')::bigint + {raised},
+                 'name', coalesce({name}, {row} ->> 'name')), {row} ->> 'id')",
+        raised = i32::from(save.versioned),
+    );
+    let update: String = sqlx::raw_sql(AssertSqlSafe(query))
+        .fetch_one(person)
+        .await?
+        .try_get(0)?;
+    Ok(update + &guard)
 }

@@ -52,6 +52,15 @@ const LOOK: &str = "-- proof::look
           and (j.new ->> 'asks')::int > (j.old ->> 'asks')::int
         group by 1 having count(*) > 1
     ),
+    -- Not sent again for who has left or has another card.
+    left_to_a_person as (
+        select a.merchant_uid, a.subscription_id
+        from billd.charge_attempt a
+        join billd.subscription s on s.id = a.subscription_id
+        join billd.billing_cycle c on c.subscription_id = s.id and c.period = a.period
+        where a.state = 'unknown' and a.parked_at is not null and a.merchant_uid in (select name from asked)
+          and (s.state <> 'active' or s.customer_uid <> a.customer_uid or c.amount <> a.amount)
+    ),
     open_refund as (
         select r.ask_at from billd.refund r
         where r.state in ('started', 'unknown')
@@ -63,7 +72,8 @@ const LOOK: &str = "-- proof::look
         (select count(*) from billd.charge_attempt e where e.state in ('paid', 'declined')) as ended,
         (select count(*) from billd.subscription s
          where s.state = 'active' and s.next_charge_at <= billd.now()) as due,
-        (select count(*) from billd.subscription s where s.recheck) as rechecks,
+        (select count(*) from billd.subscription s where s.recheck
+           and s.id not in (select l.subscription_id from left_to_a_person l)) as rechecks,
         (select count(*) from open_refund) as refunds,
         extract(epoch from least(
             min(a.ask_at) filter (where a.state = 'unknown'),
@@ -71,7 +81,8 @@ const LOOK: &str = "-- proof::look
             (select min(s.next_charge_at) from billd.subscription s where s.state = 'active')
         ) - billd.now())::float8 as next_in
     from billd.charge_attempt a
-    where a.state in ('started', 'unknown') 
+    where a.state in ('started', 'unknown')
+      and a.merchant_uid not in (select l.merchant_uid from left_to_a_person l)
       and not (a.parked_at is not null
                and ($REPRICED or a.subscription_id is null and a.merchant_uid in (select name from asked)))";
 

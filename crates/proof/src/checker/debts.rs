@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::view::{View, of_attempt, of_subscription};
 use super::{Property, Violation};
-use crate::ledger::{Cycle, Subscription};
+use crate::ledger::{Attempt, Cycle, Subscription};
 use portone_sandbox::{Decided, Request};
 
 /// After which no further attempt of a period can be named.
@@ -79,7 +79,9 @@ fn hole(
 ) -> Option<String> {
     let covered = covered?;
     // What a person has made of time to come is free until it comes.
-    let lies_ahead = covered > view.book.now && view.is_changed_by_person(&subscription.id);
+    let is_free =
+        covered > view.book.now || subscription.billing_day.is_some() && from > view.book.now;
+    let lies_ahead = is_free && view.is_changed_by_person(&subscription.id);
     let is_hole = from.duration_since(covered) >= SignedDuration::from_hours(24) && !lies_ahead;
     is_hole.then(|| {
         format!(
@@ -96,7 +98,9 @@ fn present(view: &View<'_>, subscription: &Subscription) -> Option<String> {
         .get(&(subscription.id.as_str(), subscription.period));
     let owed = cycle.is_some_and(|cycle| matches!(cycle.state.as_str(), "due" | "unresolved"));
     let period = subscription.period;
-    if subscription.recheck {
+    let open = subscription.open_attempt.as_deref();
+    let open = open.and_then(|open| view.attempts.get(open));
+    if subscription.recheck && !open.is_some_and(|open| is_left_to_a_person(view, open)) {
         return Some(format!(
             "the subscription still has to be rechecked in its period {period}, and nobody sees it"
         ));
@@ -189,12 +193,30 @@ fn is_nothing(request: &Request) -> bool {
     )
 }
 
+/// An attempt of which the gateway knows nothing is not sent again for who has left, has another card or owes another
+/// sum by now: it waits for a person.
+fn is_left_to_a_person(view: &View<'_>, attempt: &Attempt) -> bool {
+    let subscriptions = view.book.subscriptions.iter();
+    let mut its = subscriptions.filter(|row| attempt.subscription_id.as_ref() == Some(&row.id));
+    let is_another = its.next().is_some_and(|row| {
+        let owed = attempt
+            .period
+            .and_then(|period| view.cycles.get(&(row.id.as_str(), period)));
+        row.state != "active"
+            || Some(&row.customer_uid) != attempt.customer_uid.as_ref()
+            || owed.is_none_or(|owed| owed.amount != attempt.amount)
+    });
+    let mut charges = view.charges_of(&attempt.merchant_uid).iter().copied();
+    is_another && attempt.parked_at.is_some() && charges.all(is_nothing)
+}
+
 /// 10: nothing is open at rest, but for what a person was asked to look at.
 pub(super) fn nothing_open_at_rest(view: &View<'_>, found: &mut Vec<Violation>) {
     for attempt in &view.book.attempts {
         let name = attempt.merchant_uid.as_str();
         // A one-off charge is never sent again: one of which the gateway knows nothing waits for a person.
         let may_wait = view.terms.repriced
+            || is_left_to_a_person(view, attempt)
             || (attempt.is_one_off() && view.charges_of(name).iter().copied().all(is_nothing));
         let is_parked = attempt.parked_at.is_some() && attempt.state == "unknown" && may_wait;
         if attempt.is_open() && !is_parked {

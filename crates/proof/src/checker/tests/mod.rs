@@ -660,9 +660,10 @@ const DAMAGES: &[(Property, &str, Damage)] = &[
     }),
     (Property::AskedIsOwed, "somebody halves the debt when it is opened", |story| {
         let mut entries = story.book.journal.iter_mut();
-        let opened = entries.find_map(|entry| {
-            let Change::BillingCycle { old: None, new: Some(new) } = &mut entry.change else { return None };
-            (new.subscription_id == id(PAID)).then_some(new)
+        let opened = entries.find_map(|entry| match &mut entry.change {
+            Change::BillingCycle { old: None, new: Some(new) } if new.subscription_id == id(PAID) => Some(new),
+            Change::Subscription { .. } | Change::BillingCycle { .. } | Change::ChargeAttempt { .. }
+            | Change::Refund { .. } | Change::ClockShift { .. } => None,
         });
         opened.unwrap().amount = 4950;
     }),
