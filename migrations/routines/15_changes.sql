@@ -39,7 +39,7 @@ begin
                   hint = 'trial_until must lie ahead, and no period may have been charged yet. To give time away later, move the billing day.';
     end if;
     if trial.state is null then
-        perform billd_internal.open_period(
+        perform billd_internal.pass_over(
             new, least(new.due_at, billd.now()), new.trial_until, 'free', 0, 'trial');
     else
         update billd.billing_cycle c set until_at = new.trial_until
@@ -183,7 +183,7 @@ as $$
 begin
     if new.trial_until > billd.now() then
         perform set_config('billd.writer', 'plan', true);
-        perform billd_internal.open_period(new, billd.now(), new.trial_until, 'free', 0, 'trial');
+        perform billd_internal.pass_over(new, billd.now(), new.trial_until, 'free', 0, 'trial');
         perform set_config('billd.writer', '', true);
     end if;
     return null;

@@ -36,7 +36,7 @@ as $$
 declare
     -- What billd derives.
     schedule constant text[] := '{period,due_at,until_at,settled_until,paid_until,attempts,declines,open_attempt,fence,
-        recheck,adjusted,last_result,last_result_at,last_reason,last_message}';
+        recheck,adjusted,next_change_at,last_result,last_result_at,last_reason,last_message}';
     derived text[] := array(select c from unnest(changed) c where c = any (schedule));
 begin
     if new.row_version not in (old.row_version, old.row_version + 1) then

@@ -23,13 +23,7 @@ $$;
 comment on function billd_internal.pass_over(billd.subscription, timestamptz, timestamptz, text, bigint, text) is
     'Writes a time down for which nothing is charged: free or void, and why. Returns its name.';
 
-create or replace function billd_internal.open_period(
-    s billd.subscription, from_at timestamptz, until_at timestamptz, state text, amount bigint, why text
-) returns date
-language sql volatile
-as $$ select billd_internal.pass_over(s, from_at, until_at, state, amount, why) $$;
-comment on function billd_internal.open_period(billd.subscription, timestamptz, timestamptz, text, bigint, text) is
-    'The same, under the name by which triggers call it.';
+drop function if exists billd_internal.open_period(billd.subscription, timestamptz, timestamptz, text, bigint, text);
 
 create or replace function billd_internal.open_debt(s billd.subscription, until_at timestamptz, price record)
 returns void

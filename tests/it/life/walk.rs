@@ -8,7 +8,7 @@ use super::oracle::Calendar;
 use super::oracle_walk::{Adjustment, Change, Life};
 use crate::support::Book;
 
-/// How many lives are walked. A hundred thousand take five minutes.
+/// How many lives are walked.
 const LIVES: usize = 4000;
 const ROWS: usize = 8;
 

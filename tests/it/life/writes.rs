@@ -47,7 +47,7 @@ async fn given(state: Given) -> Life {
     life
 }
 
-const DERIVED: [&str; 12] = [
+const DERIVED: [&str; 13] = [
     "period = period + 1",
     "due_at = due_at + interval '1 day'",
     "until_at = until_at + interval '1 day'",
@@ -58,6 +58,7 @@ const DERIVED: [&str; 12] = [
     "open_attempt = 'x'",
     "recheck = true",
     "adjusted = not adjusted",
+    "next_change_at = billd.now()",
     "last_result = 'unknown'",
     "name = 'n', last_reason = 'x', last_message = 'y'",
 ];
