@@ -78,8 +78,11 @@ fn off_the_calendar<'a>(
         }
     }
     // What a person has made of time to come is free until it comes.
-    let lies_ahead = covered.as_microsecond() > view.billd_us(write.entry.at_us)
-        && view.is_changed_by_person(&new.id);
+    // So it is up to a planned change: billd writes no row for it.
+    let now_us = view.billd_us(write.entry.at_us);
+    let is_free = covered.as_microsecond() > now_us
+        || is_changed_first && new.due_at.as_microsecond() > now_us;
+    let lies_ahead = is_free && view.is_changed_by_person(&new.id);
     (covered < new.due_at && !is_same_day(new, covered, new.due_at) && !lies_ahead).then(|| {
         format!(
             "it went from the period {} to {}, but nobody closed the time from {covered} to {}",
