@@ -121,6 +121,9 @@ begin
     end if;
     update billd.billing_cycle c set until_at = now
     where c.subscription_id = s.id and c.period = running.period;
+    -- This takes the place of what was planned for the end of the period that ends now.
+    update billd.planned_change c set state = 'lapsed', reason = 'another plan took its place'
+    where c.subscription_id = s.id and c.state = 'pending' and c.kind = 'plan' and c.effective_at is null;
     s := jsonb_populate_record(s, change);
     s.anchor_at := now;
     s.billing_day := null;

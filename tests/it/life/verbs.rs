@@ -421,6 +421,21 @@ async fn another_plan_at_the_end_is_seen_taken_back_and_applied_on_time() {
     assert_eq!(life.taken(), [9900, 99000]);
 }
 
+/// Hazard: a plan that was meant for the end of the period overrides the newer one that ends this period now.
+#[tokio::test]
+async fn another_plan_now_takes_the_place_of_one_that_was_planned_for_the_end() {
+    let life = Life::paid("2026-03-10").await;
+    life.call("2026-03-15", "change_plan", "11200").await;
+    life.call("2026-03-20 12:00", "change_plan", "19900, at => 'now'")
+        .await;
+    life.sweep().await;
+    assert_eq!(life.taken(), [9900, 13194]);
+    assert_eq!(
+        life.forecast(1).await,
+        "charge 2026-04-20 12:00 2026-05-20 12:00 19900"
+    );
+}
+
 /// Hazard: the new interval counts from the end of what is paid, so a row is due before its change acts, and is
 /// claimed and planned anew for ever.
 #[tokio::test]
