@@ -2,11 +2,12 @@
 
 use billd::domain::attempt::Lookup;
 use billd::domain::dunning::{Question, decide_lookup};
+use billd::domain::state::SubscriptionState;
 
 use crate::actions::View;
 use crate::decisions::{NOT_FOUND_MIN, POLICY, history, lookup, step};
 use crate::protocol::{Protocol, has_ended};
-use crate::state::{AttemptState, Ledger, Outcome, Phase, State, Worker};
+use crate::state::{AttemptState, Ledger, Outcome, Phase, State, Step, Worker};
 use crate::store;
 use crate::variants::Variant;
 
@@ -86,7 +87,12 @@ impl Protocol {
             decide_lookup(&POLICY, heard.as_ref().map_err(drop), &question, history);
         state.workers[index].as_mut()?.phase = Phase::Answer {
             outcome: proved.as_ref().map(lookup::word),
-            step: step(decision),
+            step: match step(decision) {
+                // Who has left meanwhile is not charged by it. The program looks when it takes over, and again
+                // when it records.
+                Step::SendAgain if state.database.state != SubscriptionState::Active => Step::Park,
+                step => step,
+            },
             not_found,
         };
         Some(())

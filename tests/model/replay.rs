@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use billd::domain::claim::{Answer, AttemptKey};
 use billd::domain::dunning::{Decision, GiveUpReason};
-use billd::domain::state::CycleState;
+use billd::domain::state::{CycleState, SubscriptionState};
 use billd::store::{ClaimLimits, Connection, Pooler, Store};
 use embedded_postgres::{Embedded, Options};
 use secrecy::SecretString;
@@ -212,14 +212,17 @@ async fn replay(
             assert_eq!(rechecked.len(), 1);
         }
         Action::Person(deed) => {
-            let change = match deed {
-                Deed::Pause => "state = 'paused'",
-                Deed::Activate => "state = 'active'",
-                Deed::Cancel => "state = 'cancelled'",
-                Deed::Reprice => "amount = 201 - amount",
+            let statement = match deed {
+                Deed::Pause => "update billd.subscription set state = 'paused'",
+                // Who was cancelled says from when on it is billed again; nobody else has to.
+                Deed::Activate if before.database.state == SubscriptionState::Cancelled => {
+                    "select count(*) from billd.subscription s, billd.resume(s.id, 'old_day')"
+                }
+                Deed::Activate => "update billd.subscription set state = 'active'",
+                Deed::Cancel => "update billd.subscription set state = 'cancelled'",
+                Deed::Reprice => "update billd.subscription set amount = 201 - amount",
             };
-            book.run(&format!("update billd.subscription set {change}"))
-                .await;
+            book.run(statement).await;
         }
         Action::Send(_)
         | Action::NotSent(_)

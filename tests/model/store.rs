@@ -123,8 +123,9 @@ pub(crate) fn record(
     let attempt = &mut db.attempt[name];
     let exists = attempt.state != AttemptState::Absent;
     let is_new_payment = state == AttemptState::Paid && attempt.state != AttemptState::Paid;
-    let written = exists && (is_new_payment || (attempt.state.is_open() && has_fence));
     let again = step == Step::SendAgain;
+    let may_leave = !again || db.state == SubscriptionState::Active;
+    let written = exists && may_leave && (is_new_payment || (attempt.state.is_open() && has_fence));
     if written {
         // One that is started has been written by this very batch before.
         let is_counted = again && attempt.state == AttemptState::Unknown;
