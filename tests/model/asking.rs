@@ -85,14 +85,17 @@ impl Protocol {
         let history = history(worker, self.bounds.attempts);
         let (proved, decision) =
             decide_lookup(&POLICY, heard.as_ref().map_err(drop), &question, history);
+        // Who has left meanwhile is not charged by it. The program looks when it takes over, and again when it records.
+        let may_leave = state.database.state == SubscriptionState::Active;
+        let decided = step(decision);
+        let step = if decided == Step::SendAgain && !may_leave {
+            Step::Park
+        } else {
+            decided
+        };
         state.workers[index].as_mut()?.phase = Phase::Answer {
             outcome: proved.as_ref().map(lookup::word),
-            step: match step(decision) {
-                // Who has left meanwhile is not charged by it. The program looks when it takes over, and again
-                // when it records.
-                Step::SendAgain if state.database.state != SubscriptionState::Active => Step::Park,
-                step => step,
-            },
+            step,
             not_found,
         };
         Some(())
