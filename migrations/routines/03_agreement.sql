@@ -33,6 +33,17 @@ $$;
 comment on function billd_internal.try_zone(text) is
     'Refuses a time zone that the server can''t read, when it is written and not when it is needed.';
 
+create or replace function billd_internal.refuse_change(why text, rule text, what_instead text) returns void
+language plpgsql volatile
+as $$
+begin
+    raise exception using errcode = 'check_violation', message = why, constraint = rule, hint = what_instead,
+        schema = 'billd', table = 'subscription';
+end
+$$;
+comment on function billd_internal.refuse_change(text, text, text) is
+    'Refuses a verb or a plain update that makes no sense: why, by which rule, and what to do instead.';
+
 create or replace function billd_internal.subscription_fill() returns trigger
 language plpgsql
 as $$

@@ -17,17 +17,6 @@ language sql immutable parallel safe
 as $$ select array(select n from unnest(names) n where n <> all (others)) $$;
 comment on function billd_internal.without(text[], text[]) is 'The names that are not among the others.';
 
-create or replace function billd_internal.refuse_update(rule text, message text, hint text) returns void
-language plpgsql
-as $$
-begin
-    raise exception using errcode = 'check_violation', schema = 'billd', table = 'subscription',
-        constraint = rule, message = message, hint = hint;
-end
-$$;
-comment on function billd_internal.refuse_update(text, text, text) is
-    'Refuses an update of a subscription, by the rule that it breaks.';
-
 create or replace function billd_internal.judge_update(
     old billd.subscription, new billd.subscription, changed text[]
 ) returns void
@@ -40,20 +29,20 @@ declare
     derived text[] := array(select c from unnest(changed) c where c = any (schedule));
 begin
     if new.row_version not in (old.row_version, old.row_version + 1) then
-        perform billd_internal.refuse_update('row_version_is_raised_by_one',
-            format('row_version is %s: the row has moved on since it was read', old.row_version),
+        perform billd_internal.refuse_change(format('row_version is %s: the row has moved on since it was read', old.row_version),
+            'row_version_is_raised_by_one',
             'Read the row again. Who writes row_version, writes one more than it is.');
     elsif derived <> '{}' then
-        perform billd_internal.refuse_update('subscription_schedule_is_billds',
-            format('these columns are derived by billd: %s', array_to_string(derived, ', ')),
+        perform billd_internal.refuse_change(format('these columns are derived by billd: %s', array_to_string(derived, ', ')),
+            'subscription_schedule_is_billds',
             'If they are part of a whole row that was read earlier: it has moved on, read it again. Leave them out, and change the agreement; or call what you mean: billd.skip, extend, renew_early, retry_now, forgive, release.');
     elsif old.held is not null and new.held is null then
-        perform billd_internal.refuse_update('held_is_lifted_by_release',
-            format('nothing is asked for because of: %s', old.held),
+        perform billd_internal.refuse_change(format('nothing is asked for because of: %s', old.held),
+            'held_is_lifted_by_release',
             'When that is settled: billd.release(id). What becomes of missed periods is said in catch_up.');
     elsif 'anchor_at' = any (changed) and 'billing_day' = any (changed) then
-        perform billd_internal.refuse_update('the_day_is_said_once',
-            'anchor_at and billing_day both say on which day periods begin',
+        perform billd_internal.refuse_change('anchor_at and billing_day both say on which day periods begin',
+            'the_day_is_said_once',
             'Set one of them; or billd.move_day.');
     end if;
 end
@@ -73,22 +62,22 @@ declare
         external_id,row_version}');
 begin
     if new.state = 'active' and old.state = 'cancelled' then
-        perform billd_internal.refuse_update('who_comes_back_says_when',
-            'it was cancelled: from when on is it billed again?',
+        perform billd_internal.refuse_change('it was cancelled: from when on is it billed again?',
+            'who_comes_back_says_when',
             'billd.resume(id, ''now'') begins a period at once, billd.resume(id, ''old_day'') on the old day.');
     elsif not (new.state = 'cancelled' or new.state = 'active'
         or new.state = 'paused' and old.state in ('active', 'past_due'))
     then
-        perform billd_internal.refuse_update('state_goes_on_as_billd_knows_it',
-            format('%s does not become %s by hand', old.state, new.state),
+        perform billd_internal.refuse_change(format('%s does not become %s by hand', old.state, new.state),
+            'state_goes_on_as_billd_knows_it',
             'past_due is what a refused debt makes of it. billd.pause stops charging for a time, billd.cancel for ever, billd.resume goes on.');
     end if;
     if old.state = 'paused' and new.state = 'active' then
         others := billd_internal.without(others, '{next_charge_at}');
     end if;
     if others <> '{}' then
-        perform billd_internal.refuse_update('state_is_changed_alone',
-            format('state together with %s has no one meaning', array_to_string(others, ', ')),
+        perform billd_internal.refuse_change(format('state together with %s has no one meaning', array_to_string(others, ', ')),
+            'state_is_changed_alone',
             'Make two statements of it, in the order that is meant; or call billd.resume, pause, cancel, change_card, retry_now.');
     end if;
 end
@@ -111,31 +100,31 @@ begin
         -- The day on which periods begin: the re-plan says which is the next one.
         return;
     elsif changed && '{anchor_at,billing_day,interval_unit,interval_count,time_zone,trial_until,ends_at,periods_left}' then
-        perform billd_internal.refuse_update(rule,
-            'next_charge_at together with what it follows from has no one meaning',
+        perform billd_internal.refuse_change('next_charge_at together with what it follows from has no one meaning',
+            rule,
             'Leave it out: it follows by itself. To ask later: billd.put_off, in a statement of its own.');
     elsif old.open_attempt is not null then
-        perform billd_internal.refuse_update(rule,
-            'an attempt is under way, or its fate is unknown: what is asked for next follows from it',
+        perform billd_internal.refuse_change('an attempt is under way, or its fate is unknown: what is asked for next follows from it',
+            rule,
             'Wait until open_attempt is null.');
     elsif old.held is not null then
-        perform billd_internal.refuse_update(rule,
-            format('nothing is asked for because of: %s', old.held), 'billd.release(id) when that is settled.');
+        perform billd_internal.refuse_change(format('nothing is asked for because of: %s', old.held),
+            rule, 'billd.release(id) when that is settled.');
     elsif new.state <> 'active' or new.next_charge_at is null then
-        perform billd_internal.refuse_update(rule,
-            format('what is asked for next is not said while it is %s, or with null', new.state),
+        perform billd_internal.refuse_change(format('what is asked for next is not said while it is %s, or with null', new.state),
+            rule,
             'To ask for nothing for a time: billd.pause. To try a refused debt again: billd.retry_now. To go on on a date, set state to active with it.');
     elsif debt is null and new.next_charge_at < old.due_at and old.state = 'active' then
-        perform billd_internal.refuse_update(rule,
-            format('%s lies before the next period, which begins at %s', at, old.due_at at time zone new.time_zone),
+        perform billd_internal.refuse_change(format('%s lies before the next period, which begins at %s', at, old.due_at at time zone new.time_zone),
+            rule,
             'To be paid for it earlier: billd.renew_early. To begin periods on another day: billd.move_day. If this is part of a row that was read earlier: it has moved on, read it again.');
     elsif new.next_charge_at >= old.until_at and (debt in ('due', 'unresolved', 'uncollectible') or old.state = 'active') then
-        perform billd_internal.refuse_update(rule,
-            format('%s lies behind the end of this period, which is %s', at, old.until_at at time zone new.time_zone),
+        perform billd_internal.refuse_change(format('%s lies behind the end of this period, which is %s', at, old.until_at at time zone new.time_zone),
+            rule,
             'To leave a period out: billd.skip. To give time away: billd.extend. To begin periods on another day: billd.move_day.');
     elsif old.state = 'paused' and new.next_charge_at < billd.now() then
-        perform billd_internal.refuse_update(rule,
-            format('%s has passed', at), 'billd.resume(id, ''now'') begins a period at once.');
+        perform billd_internal.refuse_change(format('%s has passed', at),
+            rule, 'billd.resume(id, ''now'') begins a period at once.');
     end if;
 end
 $$;
@@ -147,11 +136,11 @@ language plpgsql immutable
 as $$
 begin
     if s.tax_free not between 0 and s.amount then
-        perform billd_internal.refuse_update('tax_free_is_within_amount',
-            format('new row violates "tax_free_is_within_amount": tax_free is %s, and the amount %s', s.tax_free, s.amount), 'It is a part of amount.');
+        perform billd_internal.refuse_change(format('new row violates "tax_free_is_within_amount": tax_free is %s, and the amount %s', s.tax_free, s.amount),
+            'tax_free_is_within_amount', 'It is a part of amount.');
     elsif s.vat_amount < 0 or s.vat_amount + coalesce(s.tax_free, 0) > s.amount then
-        perform billd_internal.refuse_update('vat_amount_is_within_amount',
-            format('new row violates "vat_amount_is_within_amount": vat_amount is %s, tax_free %s, and the amount %s', s.vat_amount, s.tax_free, s.amount),
+        perform billd_internal.refuse_change(format('new row violates "vat_amount_is_within_amount": vat_amount is %s, tax_free %s, and the amount %s', s.vat_amount, s.tax_free, s.amount),
+            'vat_amount_is_within_amount',
             'Both are parts of amount.');
     end if;
 end
@@ -170,8 +159,8 @@ begin
         if old.tax_free = old.amount then
             s.tax_free := new.amount;
         elsif is_mixed and is_plain then
-            perform billd_internal.refuse_update('tax_is_said_with_the_amount',
-                'the price has parts, and does not say how they change with it',
+            perform billd_internal.refuse_change('the price has parts, and does not say how they change with it',
+                'tax_is_said_with_the_amount',
                 'Say amount, and those of tax_free and vat_amount that are not null, in one statement.');
         elsif is_mixed then
             s.tax_free := old.tax_free * new.amount / nullif(old.amount, 0);

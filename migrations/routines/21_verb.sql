@@ -18,16 +18,6 @@ end
 $$;
 comment on function billd_internal.lock_subscription(uuid) is 'The row, locked; refused if there is none.';
 
-create or replace function billd_internal.refuse_verb(why text, rule text, what_instead text) returns void
-language plpgsql volatile
-as $$
-begin
-    raise exception using errcode = 'check_violation', message = why, constraint = rule, hint = what_instead,
-        schema = 'billd', table = 'subscription';
-end
-$$;
-comment on function billd_internal.refuse_verb(text, text, text) is 'A verb that makes no sense says why, and what does.';
-
 create or replace function billd_internal.current_debt(s billd.subscription) returns billd.billing_cycle
 language sql stable
 as $$ select c from billd.billing_cycle c where c.subscription_id = s.id and c.period = s.period $$;
@@ -43,7 +33,7 @@ language plpgsql stable
 as $$
 begin
     if s.state <> all (states) then
-        perform billd_internal.refuse_verb(
+        perform billd_internal.refuse_change(
             format('%s: the subscription is %s', verb, s.state), 'subscription_is_in_service', instead);
     end if;
 end
@@ -55,7 +45,7 @@ language plpgsql stable
 as $$
 begin
     if billd_internal.has_open_attempt(s.id) then
-        perform billd_internal.refuse_verb(format('%s: an attempt is under way, or its outcome is not known yet', verb),
+        perform billd_internal.refuse_change(format('%s: an attempt is under way, or its outcome is not known yet', verb),
             'no_attempt_is_open', 'Wait until it is proved: billd.attention shows it.');
     end if;
 end

@@ -112,13 +112,12 @@ create or replace function billd_internal.consent_changed(r billd.subscription, 
 language plpgsql volatile
 as $$
 declare
-    writer text := coalesce(current_setting('billd.writer', true), '');
+    writer text := billd_internal.write_as('plan');
 begin
-    perform set_config('billd.writer', 'plan', true);
     perform billd_internal.note_history(r, r, verb, note);
     update billd.subscription t set recheck = true where t.id = r.id;
     perform billd_internal.replan(r.id, (select c.catch_up_pace from billd.control c));
-    perform set_config('billd.writer', writer, true);
+    perform billd_internal.write_as(writer);
 end
 $$;
 comment on function billd_internal.consent_changed(billd.subscription, text, text) is

@@ -6,7 +6,7 @@ as $$
 begin
     perform billd_internal.need_state(s, '{active,past_due}', 'pause', 'Only what is active or past due can be paused.');
     if (args ->> 'until')::timestamptz <= billd.now() then
-        perform billd_internal.refuse_verb('a pause can''t end in the past', 'time_lies_ahead', 'Leave until out, or give a later one.');
+        perform billd_internal.refuse_change('a pause can''t end in the past', 'time_lies_ahead', 'Leave until out, or give a later one.');
     end if;
     s.state := 'paused';
     s.state_reason := coalesce(args ->> 'note', 'paused');
@@ -37,7 +37,7 @@ begin
     perform billd_internal.need_state(s, '{paused,cancelled}', 'resume', case s.state
         when 'past_due' then 'Call billd.change_card or billd.retry_now.' else 'It is in service.' end);
     if begins is null or begins not in ('old_day', 'now') then
-        perform billd_internal.refuse_verb('resume: begin must be old_day or now', 'begin_is_said',
+        perform billd_internal.refuse_change('resume: begin must be old_day or now', 'begin_is_said',
             'old_day: nothing is asked for before its billing day. now: a period begins now, and is charged.');
     end if;
     perform billd_internal.lapse(s.id, 'resume', 'it was resumed before');
@@ -78,7 +78,7 @@ begin
     else
         s.ends_at := at::timestamptz;
         if s.ends_at <= billd.now() then
-            perform billd_internal.refuse_verb(format('it can''t end at %s: that has passed', s.ends_at), 'time_lies_ahead',
+            perform billd_internal.refuse_change(format('it can''t end at %s: that has passed', s.ends_at), 'time_lies_ahead',
                 'now, end, or an instant that lies ahead.');
         end if;
     end if;
@@ -92,7 +92,7 @@ language plpgsql stable
 as $$
 begin
     if coalesce(args ->> 'short', 'free') not in ('free', 'by_day') then
-        perform billd_internal.refuse_verb('short must be free or by_day', 'short_is_free_or_by_day',
+        perform billd_internal.refuse_change('short must be free or by_day', 'short_is_free_or_by_day',
             'It says what the days up to the billing day cost.');
     end if;
 end
@@ -114,7 +114,7 @@ begin
     perform billd_internal.need_state(s, '{active,past_due,paused}', 'keep', 'It has ended: call billd.resume.');
     perform billd_internal.need_short(args);
     if s.ends_at is null and s.periods_left is null then
-        perform billd_internal.refuse_verb('keep: no end is planned', 'an_end_is_planned', 'There is nothing to undo.');
+        perform billd_internal.refuse_change('keep: no end is planned', 'an_end_is_planned', 'There is nothing to undo.');
     end if;
     s.ends_at := null;
     s.periods_left := null;
@@ -130,7 +130,7 @@ as $$
 begin
     perform billd_internal.need_state(s, '{active,past_due,paused}', 'end_after', 'It has ended: call billd.resume.');
     if coalesce((args ->> 'periods')::int, -1) < 0 then
-        perform billd_internal.refuse_verb('end_after: so many periods can''t follow', 'periods_left_is_not_negative',
+        perform billd_internal.refuse_change('end_after: so many periods can''t follow', 'periods_left_is_not_negative',
             '0 ends it behind what is settled.');
     end if;
     s.periods_left := (args ->> 'periods')::int;
@@ -146,9 +146,9 @@ begin
     perform billd_internal.need_state(s, '{active,past_due}', 'retry_now', 'Call billd.resume.');
     perform billd_internal.need_no_attempt(s, 'retry_now');
     if not billd_internal.owes(s) and s.state = 'active' then
-        perform billd_internal.refuse_verb('retry_now: no debt is open', 'a_debt_is_open', 'billd.renew_early asks for the next period.');
+        perform billd_internal.refuse_change('retry_now: no debt is open', 'a_debt_is_open', 'billd.renew_early asks for the next period.');
     elsif s.held is not null then
-        perform billd_internal.refuse_verb('retry_now: it is held: ' || s.held, 'nothing_is_held', 'Call billd.release.');
+        perform billd_internal.refuse_change('retry_now: it is held: ' || s.held, 'nothing_is_held', 'Call billd.release.');
     end if;
     return billd_internal.ask_again(s);
 end
@@ -165,7 +165,7 @@ begin
         s.state_reason := null;
     end if;
     if s.attempts >= 99 then
-        perform billd_internal.refuse_verb('this period has used all of its 99 attempts', 'attempts_are_at_most_99',
+        perform billd_internal.refuse_change('this period has used all of its 99 attempts', 'attempts_are_at_most_99',
             'billd.forgive closes its debt; the next period then starts anew.');
     end if;
     s := billd_internal.reopen(s);
@@ -181,15 +181,15 @@ language plpgsql volatile
 as $$
 begin
     if s.held is null then
-        perform billd_internal.refuse_verb('release: nothing is held', 'something_is_held', 'billd.attention says what waits.');
+        perform billd_internal.refuse_change('release: nothing is held', 'something_is_held', 'billd.attention says what waits.');
     elsif s.held = 'catch_up' and s.catch_up = 'hold' then
-        perform billd_internal.refuse_verb('whole periods were missed, and catch_up is hold', 'catch_up_is_said',
+        perform billd_internal.refuse_change('whole periods were missed, and catch_up is hold', 'catch_up_is_said',
             'Set catch_up to what becomes of them: all, latest or none.');
     elsif s.held = 'finding' and billd_internal.is_paid_elsewhere(s) then
-        perform billd_internal.refuse_verb('a finding is open: it may be paid elsewhere', 'findings_are_explained',
+        perform billd_internal.refuse_change('a finding is open: it may be paid elsewhere', 'findings_are_explained',
             'Look at billd.finding, and set its state to explained; the hold ends with it.');
     elsif s.held = 'consent' and (billd_internal.lift_hold(s)).held is not null then
-        perform billd_internal.refuse_verb('consent or notice is missing', 'consent_is_there', 'Call billd.record_consent.');
+        perform billd_internal.refuse_change('consent or notice is missing', 'consent_is_there', 'Call billd.record_consent.');
     end if;
     if s.held <> 'consent' then
         s.held := null;
@@ -206,7 +206,7 @@ as $$
 begin
     perform billd_internal.need_no_attempt(s, 'forgive');
     if not billd_internal.owes(s) or (args ->> 'period')::date <> s.period then
-        perform billd_internal.refuse_verb('forgive: that debt is not open', 'a_debt_is_open',
+        perform billd_internal.refuse_change('forgive: that debt is not open', 'a_debt_is_open',
             'billd.skip passes the next period over; billd.give_credit takes off its sum.');
     end if;
     update billd.billing_cycle c set state = 'void', closed_at = billd.now(), reason = 'forgiven'

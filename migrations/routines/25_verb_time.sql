@@ -9,12 +9,12 @@ begin
     perform billd_internal.need_state(s, '{active}', 'put_off', 'Nothing is asked for.');
     perform billd_internal.need_no_attempt(s, 'put_off');
     if s.held is not null or s.ends_at <= s.due_at or s.periods_left = 0 then
-        perform billd_internal.refuse_verb('put_off: nothing is going to be asked for', 'something_is_asked', 'See billd.forecast.');
+        perform billd_internal.refuse_change('put_off: nothing is going to be asked for', 'something_is_asked', 'See billd.forecast.');
     elsif ask_at is null or ask_at <= billd.now() or ask_at < s.due_at then
-        perform billd_internal.refuse_verb('put_off: ask_at must lie ahead, and not before the period begins', 'ask_at_is_later',
+        perform billd_internal.refuse_change('put_off: ask_at must lie ahead, and not before the period begins', 'ask_at_is_later',
             'billd.retry_now asks for an open debt now, billd.renew_early for the next period.');
     elsif ask_at >= s.until_at then
-        perform billd_internal.refuse_verb(format('put_off: the period ends at %s', s.until_at), 'ask_at_is_within_the_period',
+        perform billd_internal.refuse_change(format('put_off: the period ends at %s', s.until_at), 'ask_at_is_within_the_period',
             'billd.skip passes a period over, billd.extend gives time, billd.move_day moves the billing day.');
     end if;
     s.next_charge_at := ask_at;
@@ -31,7 +31,7 @@ declare
 begin
     perform billd_internal.need_state(s, '{active,past_due,paused}', 'skip', 'It is cancelled.');
     if periods not between 1 and 120 then
-        perform billd_internal.refuse_verb('skip: 1 to 120 periods', 'periods_are_1_to_120', 'billd.pause stops it until it is resumed.');
+        perform billd_internal.refuse_change('skip: 1 to 120 periods', 'periods_are_1_to_120', 'billd.pause stops it until it is resumed.');
     end if;
     insert into billd.planned_change (subscription_id, kind, reason)
     select s.id, 'skip', coalesce(args ->> 'note', 'skipped') from generate_series(1, periods);
@@ -55,10 +55,10 @@ begin
         select from billd.billing_cycle c
         where c.subscription_id = s.id and c.state in ('due', 'unresolved', 'paid', 'uncollectible') and c.due_at > billd.now())
     then
-        perform billd_internal.refuse_verb('renew_early: the period before is not paid, or was renewed early itself',
+        perform billd_internal.refuse_change('renew_early: the period before is not paid, or was renewed early itself',
             'one_period_ahead', 'billd.retry_now asks for an open debt.');
     elsif (args ->> 'period')::date <> s.period then
-        perform billd_internal.refuse_verb(format('renew_early: the next period is %s', s.period), 'period_is_next',
+        perform billd_internal.refuse_change(format('renew_early: the next period is %s', s.period), 'period_is_next',
             'Give that one, or none.');
     end if;
     loop
@@ -69,7 +69,7 @@ begin
         changes := r.changes;
     end loop;
     if r.step <> 'period' or s.state <> 'active' or s.held is not null then
-        perform billd_internal.refuse_verb('renew_early: no period follows: ' || coalesce(s.held, r.why, r.step), 'a_period_follows',
+        perform billd_internal.refuse_change('renew_early: no period follows: ' || coalesce(s.held, r.why, r.step), 'a_period_follows',
             'See billd.forecast.');
     end if;
     price := billd_internal.price(s, r.days, r.all_days, billd_internal.open_adjustments(s.id));
@@ -99,7 +99,7 @@ begin
     perform billd_internal.need_state(s, '{active}', 'extend', 'Resume it first; what is not in service is not billed anyway.');
     perform billd_internal.need_no_attempt(s, 'extend');
     if until is null or until <= gift_from then
-        perform billd_internal.refuse_verb(format('extend: all before %s is paid or free', gift_from), 'time_lies_ahead', 'Give a later time.');
+        perform billd_internal.refuse_change(format('extend: all before %s is paid or free', gift_from), 'time_lies_ahead', 'Give a later time.');
     end if;
     if not billd_internal.owes(s) and s.settled_until < billd.now() then
         gift_from := s.settled_until;
@@ -137,7 +137,7 @@ begin
     if num_nonnulls(day, weekday, hour) = 0 or day is not null and s.interval_unit not in ('month', 'year')
         or weekday is not null and s.interval_unit <> 'week' or day not between 1 and 31 or weekday not between 1 and 7
     then
-        perform billd_internal.refuse_verb('move_day: give a day (1 to 31) by the month or year, a weekday (1 to 7) by the week, an hour, or both',
+        perform billd_internal.refuse_change('move_day: give a day (1 to 31) by the month or year, a weekday (1 to 7) by the week, an hour, or both',
             'billing_day_fits_the_interval', 'The interval is ' || s.interval_unit || '.');
     end if;
     if hour is not null then

@@ -6,7 +6,7 @@ as $$
 begin
     perform billd_internal.need_state(s, '{active,past_due,paused}', 'change_card', 'It is cancelled: call billd.resume first.');
     if coalesce(args ->> 'customer_uid', '') = '' then
-        perform billd_internal.refuse_verb('change_card: which card?', 'customer_uid_has_1_to_80_characters', 'Give the customer_uid of its billing key.');
+        perform billd_internal.refuse_change('change_card: which card?', 'customer_uid_has_1_to_80_characters', 'Give the customer_uid of its billing key.');
     end if;
     s.customer_uid := args ->> 'customer_uid';
     -- With an attempt open, the new card is tried once the old one's fate is proved.
@@ -31,17 +31,17 @@ begin
     if change = '{}' or amount not between 0 and 1000000000 or char_length(args ->> 'name') not between 1 and 40
         or args ->> 'unit' not in ('day', 'week', 'month', 'year') or (args ->> 'count')::int not between 1 and 366
     then
-        perform billd_internal.refuse_verb('change_plan: give a price, a name, a unit (day, week, month, year) or a count (1 to 366)',
+        perform billd_internal.refuse_change('change_plan: give a price, a name, a unit (day, week, month, year) or a count (1 to 366)',
             'a_plan_is_given', 'One of them at least.');
     end if;
     if amount <> s.amount and (s.tax_free > 0 and s.tax_free < s.amount or s.vat_amount > 0) then
-        perform billd_internal.refuse_verb('change_plan: tax_free or vat_amount of the new price is not known', 'tax_parts_are_given',
+        perform billd_internal.refuse_change('change_plan: tax_free or vat_amount of the new price is not known', 'tax_parts_are_given',
             'Update amount, tax_free and vat_amount in one statement: it counts from the next period on.');
     elsif amount <> s.amount and s.tax_free is not null and s.amount > 0 then
         change := change || jsonb_build_object('tax_free', case when s.tax_free = s.amount then amount else 0 end);
     end if;
     if amount < 50000 and s.card_quota > 0 then
-        perform billd_internal.refuse_verb('change_plan: it is paid in instalments, which a price under 50,000 can''t be',
+        perform billd_internal.refuse_change('change_plan: it is paid in instalments, which a price under 50,000 can''t be',
             'card_quota_needs_an_amount_of_50000_krw', 'Set card_quota to null first.');
     end if;
     return change;
@@ -59,7 +59,7 @@ declare
 begin
     perform billd_internal.need_state(s, '{active,past_due,paused}', 'change_plan', 'It is cancelled: call billd.resume first.');
     if acts_at <= billd.now() then
-        perform billd_internal.refuse_verb('change_plan: that time has passed', 'time_lies_ahead', 'now, end, or an instant that lies ahead.');
+        perform billd_internal.refuse_change('change_plan: that time has passed', 'time_lies_ahead', 'now, end, or an instant that lies ahead.');
     end if;
     if coalesce((args ->> 'by_payer')::boolean, false) and (args ->> 'amount')::bigint > s.amount then
         insert into billd.consent (subscription_id, kind, old_amount, new_amount, effective_on, given_at, method, evidence)
@@ -106,12 +106,12 @@ begin
     if billd_internal.owes(s) or running.due_at >= now or running.reason in ('trial', 'gift')
         or running.period is null and s.settled_until > now
     then
-        perform billd_internal.refuse_verb('change_plan now: a debt is open, the next period is paid already, or no period was charged yet',
+        perform billd_internal.refuse_change('change_plan now: a debt is open, the next period is paid already, or no period was charged yet',
             'a_paid_period_runs', 'Give at => ''end''.');
     elsif (change ->> 'amount')::bigint > s.amount and billd_internal.consent_is_enforced()
         and not billd_internal.has_consent(s.id, 'increase', (change ->> 'amount')::bigint, now)
     then
-        perform billd_internal.refuse_verb('change_plan now: a rise needs the payer''s consent', 'rise_needs_consent',
+        perform billd_internal.refuse_change('change_plan now: a rise needs the payer''s consent', 'rise_needs_consent',
             'Give by_payer => true if the payer asked for it, or call billd.record_consent first.');
     end if;
     value := billd_internal.unused_value(running, s.time_zone, now);
@@ -160,7 +160,7 @@ begin
     if num_nonnulls(args ->> 'sum', args ->> 'share') <> 1 or (args ->> 'share')::numeric not between 0.0001 and 1
         or (args ->> 'sum')::bigint not between 1 and 1000000000 or (args ->> 'periods')::int < 1
     then
-        perform billd_internal.refuse_verb('give_discount: give a sum, or a share between 0.0001 and 1; and how many periods, or none for ever',
+        perform billd_internal.refuse_change('give_discount: give a sum, or a share between 0.0001 and 1; and how many periods, or none for ever',
             'discount_is_a_sum_or_a_share', '20 per cent is share => 0.2.');
     end if;
     return billd_internal.add_adjustment(s, 'discount', coalesce(args ->> 'note', 'discount'), (args ->> 'sum')::bigint,
@@ -174,11 +174,11 @@ language plpgsql volatile
 as $$
 begin
     if coalesce((args ->> 'amount')::bigint, 0) not between 1 and 1000000000 or coalesce(args ->> 'name', '') = '' then
-        perform billd_internal.refuse_verb('add_item: give its name, and a sum above 0', 'item_has_a_sum', 'billd.give_credit takes off the next sum.');
+        perform billd_internal.refuse_change('add_item: give its name, and a sum above 0', 'item_has_a_sum', 'billd.give_credit takes off the next sum.');
     elsif s.tax_free > 0 and args ->> 'tax_free' is null
         or (s.vat_amount is null) <> (args ->> 'vat_amount' is null) and s.amount > 0
     then
-        perform billd_internal.refuse_verb('add_item: the agreement says what of its price is tax, so the item must too, and else not',
+        perform billd_internal.refuse_change('add_item: the agreement says what of its price is tax, so the item must too, and else not',
             'tax_parts_are_given', 'Give tax_free and vat_amount as the agreement does.');
     end if;
     return billd_internal.add_adjustment(s, 'item', args ->> 'name', (args ->> 'amount')::bigint, null, null,
@@ -192,7 +192,7 @@ language plpgsql volatile
 as $$
 begin
     if coalesce((args ->> 'amount')::bigint, 0) not between 1 and 1000000000 then
-        perform billd_internal.refuse_verb('give_credit: a sum above 0', 'credit_has_a_sum', 'billd.add_item adds to the next sum.');
+        perform billd_internal.refuse_change('give_credit: a sum above 0', 'credit_has_a_sum', 'billd.add_item adds to the next sum.');
     end if;
     return billd_internal.add_adjustment(s, 'credit', coalesce(args ->> 'note', 'credit'), (args ->> 'amount')::bigint, null, null, null, null);
 end
@@ -207,7 +207,7 @@ begin
     set state = 'taken_back', reason = coalesce(args ->> 'note', c.reason)
     where c.id = (args ->> 'change')::bigint and c.state = 'pending';
     if not found then
-        perform billd_internal.refuse_verb('take_back: that change is not pending any more', 'change_is_pending', 'billd.planned_change says what became of it.');
+        perform billd_internal.refuse_change('take_back: that change is not pending any more', 'change_is_pending', 'billd.planned_change says what became of it.');
     end if;
     return s;
 end

@@ -219,7 +219,7 @@ declare
     whose uuid := (select c.subscription_id from billd.planned_change c where c.id = take_back.change);
 begin
     if whose is null then
-        perform billd_internal.refuse_verb(format('take_back: there is no planned change %s', take_back.change),
+        perform billd_internal.refuse_change(format('take_back: there is no planned change %s', take_back.change),
             'change_is_pending', 'billd.planned_change lists them.');
     end if;
     return query select * from billd_internal.verb(whose, 'take_back',

@@ -1,4 +1,5 @@
-//! Rows whose next step has to be derived again, because they ask for it or a planned change acts now. The rule itself is SQL: `billd_internal.replan`.
+//! Rows whose next step has to be derived again, because they ask for it or a planned change acts
+//! now. The rule itself is SQL: `billd_internal.replan`.
 
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ pub struct Rechecked {
 }
 
 impl Store {
-    /// Looks again at up to `rows_max` subscriptions that ask for it or whose planned change acts now, each in a transaction of its
-    /// own: a row that can't be written keeps none of the others from their turn.
+    /// Looks again at up to `rows_max` subscriptions that ask for it or whose planned change acts
+    /// now, each in a transaction of its own: a row that can't be written keeps none of the others from their turn.
     pub async fn recheck(
         &self,
         rows_max: u32,
