@@ -96,27 +96,32 @@ comment on function billd_internal.subscription_fill() is
 create or replace trigger subscription_fill before insert on billd.subscription
     for each row execute function billd_internal.subscription_fill();
 
-create or replace function billd_internal.subscription_has_debts() returns trigger
+create or replace function billd_internal.keep_with_debts(s uuid) returns void
 language plpgsql
 as $$
 begin
     -- The row is locked by now: a claim that was under way has ended and is seen, and a new one passes it by.
-    if exists (select from billd.billing_cycle c where c.subscription_id = old.id) then
-        raise exception 'subscription % has debts that refer to it', old.id
+    if exists (select from billd.billing_cycle c where c.subscription_id = s) then
+        raise exception 'subscription % has debts that refer to it', s
             using errcode = 'foreign_key_violation', constraint = 'billing_cycle_belongs_to_a_subscription',
-                  schema = tg_table_schema, table = tg_table_name,
-                  hint = 'Set state to cancelled to end it.';
+                  schema = 'billd', table = 'subscription', hint = 'Set state to cancelled to end it.';
     end if;
-    return case tg_op when 'DELETE' then old else new end;
 end
 $$;
-comment on function billd_internal.subscription_has_debts() is
+comment on function billd_internal.keep_with_debts(uuid) is
     'Refuses to delete or rename a subscription that was charged.';
+
+create or replace function billd_internal.subscription_deleted() returns trigger
+language plpgsql
+as $$
+begin
+    perform billd_internal.keep_with_debts(old.id);
+    return old;
+end
+$$;
+comment on function billd_internal.subscription_deleted() is 'Lets go of a subscription that was never charged.';
 create or replace trigger subscription_is_kept before delete on billd.subscription
-    for each row execute function billd_internal.subscription_has_debts();
-create or replace trigger subscription_keeps_its_id after update on billd.subscription
-    for each row when (old.id <> new.id)
-    execute function billd_internal.subscription_has_debts();
+    for each row execute function billd_internal.subscription_deleted();
 create or replace trigger subscriptions_are_kept before truncate on billd.subscription
     for each statement
     execute function billd_internal.refuse(

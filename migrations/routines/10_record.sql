@@ -1,9 +1,10 @@
--- What follows from an outcome and its decision, for the statement that records them.
+-- What follows from an outcome and its decision, for the statement that records them. Each is stable if what it calls is:
+-- PostgreSQL inlines a function only if it promises no more than its body.
 
 create or replace function billd_internal.ask_at(
     a billd.charge_attempt, state text, decision text, wait_seconds float8, lease_seconds float8, now timestamptz
 ) returns timestamptz
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
     select case
         when decision = 'send_again' and a.state = 'started' then a.ask_at
@@ -17,7 +18,7 @@ comment on function billd_internal.ask_at(billd.charge_attempt, text, text, floa
 create or replace function billd_internal.next_charge_at(
     decision text, next_due_at timestamptz, wait_seconds float8, catch_up_seconds float8, now timestamptz
 ) returns timestamptz
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
     select case decision
         when 'advance' then case

@@ -147,12 +147,14 @@ end
 $$;
 comment on function billd_internal.check_tax(billd.subscription) is 'Law: the parts of a price are within it.';
 
-create or replace function billd_internal.subscription_amount_and_tax() returns trigger
-language plpgsql
+create or replace function billd_internal.tax_follows_amount(
+    old billd.subscription, new billd.subscription, is_plain boolean
+) returns void
+language plpgsql volatile
 as $$
 declare
     s billd.subscription := new;
-    is_plain boolean := coalesce(current_setting('billd.writer', true), '') = '';
+    writer text;
     is_mixed boolean := old.tax_free <> 0 or old.vat_amount <> 0;
 begin
     if old.amount <> new.amount and (old.tax_free, old.vat_amount) is not distinct from (new.tax_free, new.vat_amount) then
@@ -169,27 +171,11 @@ begin
     end if;
     perform billd_internal.check_tax(s);
     if (s.tax_free, s.vat_amount) is distinct from (new.tax_free, new.vat_amount) then
-        perform set_config('billd.writer', 'plan', true);
+        writer := billd_internal.write_as('plan');
         update billd.subscription t set tax_free = s.tax_free, vat_amount = s.vat_amount where t.id = new.id;
-        if is_plain then
-            perform set_config('billd.writer', '', true);
-        end if;
+        perform billd_internal.write_as(writer);
     end if;
-    return null;
 end
 $$;
-comment on function billd_internal.subscription_amount_and_tax() is
+comment on function billd_internal.tax_follows_amount(billd.subscription, billd.subscription, boolean) is
     'The tax-free part follows the price where all of it is tax-free; where there is more than one way, a person says both. What billd changes itself scales.';
-create or replace trigger subscription_amount_and_tax after update on billd.subscription
-    for each row
-    when ((old.amount, old.tax_free, old.vat_amount) is distinct from (new.amount, new.tax_free, new.vat_amount))
-    execute function billd_internal.subscription_amount_and_tax();
-
-create or replace trigger subscription_only_grows after update on billd.subscription
-    for each row
-    when (new.fence < old.fence or new.row_version < old.row_version
-          or new.settled_until < old.settled_until and old.trial_until is not distinct from new.trial_until
-             and current_setting('billd.writer', true) is distinct from 'plan')
-    execute function billd_internal.refuse(
-        'fence, row_version and settled_until are never lowered',
-        'If this is part of a row that was read earlier: it has moved on, read it again.');

@@ -25,23 +25,20 @@ $$;
 comment on function billd_internal.note_history(billd.subscription, billd.subscription, text, text) is
     'Writes down what was changed, by whom and why: the columns that differ, and no others.';
 
-create or replace function billd_internal.subscription_edited() returns trigger
-language plpgsql
+create or replace function billd_internal.note_update(old billd.subscription, new billd.subscription) returns void
+language plpgsql volatile
 as $$
 begin
-    if billd_internal.agreement(old) <> billd_internal.agreement(new) then
+    -- A daemon of billd 0.1 plans by updates of its own, and doesn't say so.
+    if current_setting('application_name', true) is distinct from 'billd'
+        and billd_internal.agreement(old) <> billd_internal.agreement(new)
+    then
         perform billd_internal.note_history(old, new, 'update', null);
     end if;
-    return null;
 end
 $$;
-comment on function billd_internal.subscription_edited() is 'Writes plain updates of an agreement down.';
-create or replace trigger subscription_edited after update on billd.subscription
-    for each row
-    -- A daemon of billd 0.1 plans by updates of its own, and doesn't say so.
-    when (coalesce(current_setting('billd.writer', true), '') = ''
-          and current_setting('application_name', true) is distinct from 'billd')
-    execute function billd_internal.subscription_edited();
+comment on function billd_internal.note_update(billd.subscription, billd.subscription) is
+    'Writes a plain update of an agreement down.';
 
 create or replace trigger history_is_kept before update or delete on billd.history
     for each row

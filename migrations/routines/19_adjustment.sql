@@ -22,25 +22,20 @@ create or replace trigger planned_change_belongs_to_a_subscription after insert 
     for each row when (coalesce(current_setting('billd.writer', true), '') = '')
     execute function billd_internal.agreement_is_added_to();
 
-create or replace function billd_internal.currency_stays() returns trigger
-language plpgsql
+create or replace function billd_internal.need_nothing_open(s uuid) returns void
+language plpgsql stable
 as $$
 begin
-    if cardinality(billd_internal.open_adjustments(new.id)) > 0 or exists (
+    if cardinality(billd_internal.open_adjustments(s)) > 0 or exists (
         select from billd.billing_cycle c
-        where c.subscription_id = new.id and c.state in ('due', 'unresolved', 'uncollectible'))
+        where c.subscription_id = s and c.state in ('due', 'unresolved', 'uncollectible'))
     then
-        raise exception 'the currency can''t change while a debt, a credit or an item is open'
-            using errcode = 'check_violation', constraint = tg_name,
-                  hint = 'Cancel this agreement and make another one.';
+        perform billd_internal.refuse_change('the currency can''t change while a debt, a credit or an item is open',
+            'currency_stays_while_something_is_open', 'Cancel this agreement and make another one.');
     end if;
-    return null;
 end
 $$;
-comment on function billd_internal.currency_stays() is 'Sums in one currency mean nothing in another.';
-create or replace trigger currency_stays_while_something_is_open after update on billd.subscription
-    for each row when (old.currency <> new.currency)
-    execute function billd_internal.currency_stays();
+comment on function billd_internal.need_nothing_open(uuid) is 'Sums in one currency mean nothing in another.';
 
 create or replace function billd_internal.debt_gives_back() returns trigger
 language plpgsql

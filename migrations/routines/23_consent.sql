@@ -48,26 +48,21 @@ $$;
 comment on function billd_internal.change_waits(billd.subscription, billd.planned_change, timestamptz) is
     'Whether a planned rise waits for consent; the old price is charged until it is there.';
 
-create or replace function billd_internal.rise_needs_consent() returns trigger
-language plpgsql
+create or replace function billd_internal.need_consent(old billd.subscription, new billd.subscription) returns void
+language plpgsql stable
 as $$
 begin
-    if billd_internal.consent_is_enforced() and not billd_internal.has_consent(
-        new.id, 'increase', new.amount, greatest(new.settled_until, billd.now()))
+    if old.amount >= 100 and old.state <> 'cancelled' and billd_internal.consent_is_enforced()
+        and not billd_internal.has_consent(new.id, 'increase', new.amount, greatest(new.settled_until, billd.now()))
     then
-        raise exception 'a rise from % to % needs the payer''s consent', old.amount, new.amount
-            using errcode = 'check_violation', constraint = tg_name,
-                  hint = 'Plan it with billd.change_plan, and write the consent down with billd.record_consent.';
+        perform billd_internal.refuse_change(format('a rise from %s to %s needs the payer''s consent', old.amount, new.amount),
+            'rise_needs_consent',
+            'Plan it with billd.change_plan, and write the consent down with billd.record_consent.');
     end if;
-    return null;
 end
 $$;
-comment on function billd_internal.rise_needs_consent() is 'Refuses a plain rise of price while consent is enforced.';
-create or replace trigger rise_needs_consent after update on billd.subscription
-    for each row
-    when (coalesce(current_setting('billd.writer', true), '') = '' and new.amount > old.amount
-          and old.amount >= 100 and old.state <> 'cancelled')
-    execute function billd_internal.rise_needs_consent();
+comment on function billd_internal.need_consent(billd.subscription, billd.subscription) is
+    'Refuses a plain rise of price while consent is enforced.';
 
 create or replace function billd.record_consent(
     s uuid, kind text, new_amount bigint, effective_on date, given_at timestamptz, method text, evidence text default null

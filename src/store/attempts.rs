@@ -10,7 +10,7 @@ use sqlx::types::Uuid;
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
 use crate::store::answers::Columns;
 use crate::store::rows::AttemptRow;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, is_data_exception};
 
 /// Bounds of one claim.
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +145,23 @@ impl Store {
         catch_up: Duration,
         lease: Duration,
     ) -> Result<Vec<Recorded>, StoreError> {
+        match self.record_and_move(answers, catch_up, lease, true).await {
+            // A calendar that can't be read (a zone that this server knows no longer) keeps no payment from being
+            // written down. What follows from it is left to the re-plan.
+            Err(StoreError::Refused(error)) if answers.len() == 1 && is_data_exception(&error) => {
+                self.record_and_move(answers, catch_up, lease, false).await
+            }
+            result => result,
+        }
+    }
+
+    async fn record_and_move(
+        &self,
+        answers: &[impl Borrow<Answer>],
+        catch_up: Duration,
+        lease: Duration,
+        may_go_on: bool,
+    ) -> Result<Vec<Recorded>, StoreError> {
         let columns = Columns::of(answers.iter().map(Borrow::borrow));
         let statement = sqlx::query_file!(
             "src/store/record.sql",
@@ -168,6 +185,7 @@ impl Store {
             &columns.not_found,
             catch_up.as_secs_f64(),
             lease.as_secs_f64(),
+            may_go_on,
         )
         .fetch_all(&self.recording);
         let rows = self.within(statement).await?;

@@ -2,11 +2,15 @@
 -- $1 most rows · $2 lease in seconds · $3, $4 where the last claim ended, or null to look at all that is due
 with clock as materialized (
     select billd.now() as now, billd_internal.next_fence(0) as fence, set_config('billd.writer', 'claim_due', true),
-        billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge
+        billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge,
+        billd_internal.may_be_rewritten() as may_be_rewritten
 ),
 -- In the order of the index. A row that changed since this statement began is judged as it is when it is locked.
 due as materialized (
-    select s.*, billd_internal.gateway_fields(s) as gateway_fields
+    select s.id, s.period, s.customer_uid, s.name, s.amount as price, s.currency as price_currency,
+        s.tax_free as price_tax_free, s.vat_amount as price_vat_amount, s.card_quota as quota, s.next_charge_at,
+        s.due_at, s.until_at, s.settled_until, s.attempts, s.declines, s.adjusted, s.catch_up, s.fence,
+        billd_internal.gateway_fields(s) as gateway_fields
     from billd.subscription s
     where (select may_charge from clock)
       and s.state = 'active' and s.next_charge_at <= (select now from clock)
@@ -19,47 +23,49 @@ due as materialized (
 ),
 -- The debt that is asked for: that of a retry, or a new one; and the attempt of it that did not leave, which keeps
 -- its name while sum and card are the same. Who holds one of them keeps its subscription waiting, and no other.
-asked as materialized (
-    select d.*, debt.*, last.merchant_uid as unsent, last.not_sent, coalesce((last.amount, last.currency,
-            last.customer_uid) = (debt.debt_amount, debt.debt_currency, d.customer_uid), false) as is_again
+ready as materialized (
+    select d.*, debt.*, last.not_sent, name.*, greatest(d.fence + 1, k.fence) as claim_fence, k.now,
+        case debt.state when 'due' then true else debt.state = 'new' and d.attempts = 0 and not d.adjusted
+            and d.due_at >= d.settled_until and d.until_at > d.due_at
+            and (d.until_at > k.now or d.catch_up = 'all') end as may_begin
     from due d
+    cross join clock k
+    left join lateral (
+        select c.period from billd.billing_cycle c where c.subscription_id = d.id and c.period = d.period
+    ) known on true
     cross join lateral (
-        select c.state as debt_state, c.amount as debt_amount, c.currency as debt_currency,
-            c.tax_free as debt_tax_free, c.vat_amount as debt_vat_amount, c.card_quota as debt_card_quota
-        from (select c.* from billd.billing_cycle c where c.subscription_id = d.id and c.period = d.period
+        select c.state, c.amount, c.currency, c.tax_free, c.vat_amount, c.card_quota
+        from (select c.* from billd.billing_cycle c where c.subscription_id = d.id and c.period = known.period
               for no key update skip locked) c
         union all
-        select 'new', d.amount, d.currency, d.tax_free, d.vat_amount, d.card_quota where not exists (
-            select from billd.billing_cycle c where c.subscription_id = d.id and c.period = d.period)
+        select 'new', d.price, d.price_currency, d.price_tax_free, d.price_vat_amount, d.quota where known.period is null
     ) debt
     left join lateral (
         select u.* from billd_internal.unsent_attempt u
         where d.attempts > 0 and u.merchant_uid = billd.merchant_uid(d.id, d.period, d.attempts)
         limit 1
     ) last on true
+    cross join lateral (
+        select again.it as is_again, (d.attempts + (not again.it)::int)::smallint as attempt_no,
+            billd.merchant_uid(d.id, d.period, d.attempts + (not again.it)::int) as merchant_uid
+        from (select coalesce((last.amount, last.currency, last.customer_uid)
+            = (debt.amount, debt.currency, d.customer_uid), false)) again (it)
+    ) name
     where last.merchant_uid is null or exists (
         select from billd.charge_attempt a where a.merchant_uid = last.merchant_uid and a.state = 'not_sent'
         for no key update skip locked)
-),
-ready as materialized (
-    select a.*, k.now, greatest(a.fence + 1, k.fence) as claim_fence, (a.attempts + (not a.is_again)::int)::smallint
-            as attempt_no, billd.merchant_uid(a.id, a.period, a.attempts + (not a.is_again)::int) as merchant_uid,
-        case a.debt_state when 'due' then true else a.debt_state = 'new' and a.attempts = 0 and not a.adjusted
-            and a.due_at >= a.settled_until and a.until_at > a.due_at
-            and (a.until_at > k.now or a.catch_up = 'all') end as may_begin
-    from asked a, clock k
 ),
 debt as (
     insert into billd.billing_cycle
         (subscription_id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, until_at, opened_at)
     select id, period, amount, currency, tax_free, vat_amount, card_quota, due_at, until_at, now
-    from ready where may_begin and debt_state = 'new'
+    from ready where may_begin and state = 'new'
     returning subscription_id, amount, currency
 ),
 begun as (
     insert into billd.charge_attempt
         (merchant_uid, subscription_id, period, attempt_no, amount, currency, customer_uid, started_at, fence)
-    select merchant_uid, id, period, attempt_no, debt_amount, debt_currency, customer_uid, now, claim_fence
+    select merchant_uid, id, period, attempt_no, amount, currency, customer_uid, now, claim_fence
     from ready where may_begin and not is_again
     on conflict do nothing
     returning merchant_uid, amount, currency, customer_uid
@@ -67,7 +73,8 @@ begun as (
 begun_again as (
     update billd.charge_attempt a
     set state = 'started', started_at = r.now, finished_at = null, reason = null, message = null, fence = r.claim_fence
-    from ready r where r.may_begin and r.is_again and a.merchant_uid = r.merchant_uid
+    from (select merchant_uid, now, claim_fence from ready where may_begin and is_again) r
+    where a.merchant_uid = r.merchant_uid
     returning a.merchant_uid, a.amount, a.currency, a.customer_uid
 ),
 asking as (
@@ -78,25 +85,24 @@ noted as (
     update billd.subscription s
     set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun,
         row_version = s.row_version + 2
+    -- No more columns than these: PostgreSQL carries all of them along as one more row.
     from (
-        -- Sums as they were written: a trigger of somebody's may have made others of them. Then nothing is sent.
-        select *, merchant_uid in (select b.merchant_uid from asking b) as has_begun,
-            (merchant_uid, debt_amount, debt_currency, customer_uid) in (table asking) and (debt_state <> 'new'
-                or (id, debt_amount, debt_currency) in (table debt)) as is_as_written
-        from ready
+        select id, merchant_uid, claim_fence, merchant_uid in (select b.merchant_uid from asking b) as has_begun
+        from ready offset 0
     ) r
     where s.id = r.id
-    returning r.*
 )
 select
-    n.merchant_uid as "merchant_uid!", n.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
-    n.id as "subscription_id?", n.period as "period?: jiff_sqlx::Date", n.attempt_no as "attempt_no?",
-    n.claim_fence as "fence!", n.debt_amount as "amount!", n.debt_currency as "currency!",
-    n.customer_uid as "customer_uid?", n.name as "name!", n.debt_tax_free as tax_free,
-    n.debt_vat_amount as vat_amount, n.debt_card_quota as card_quota, n.gateway_fields as "gateway_fields!",
-    n.due_at as "due_at!: jiff_sqlx::Timestamp",
-    n.declines as "declines!", case when n.is_again then n.not_sent else 0::smallint end as "earlier_not_sent!",
-    n.is_as_written as "may_leave!", 0::smallint as "asks!", 0::smallint as "not_found!", 1::smallint as "sends!", false as "parked!",
-    false as "by_card!", 0::float8 as "age_seconds!", n.now as "now!: jiff_sqlx::Timestamp"
-from noted n
-where n.has_begun
+    r.merchant_uid as "merchant_uid!", r.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
+    r.id as "subscription_id?", r.period as "period?: jiff_sqlx::Date", r.attempt_no as "attempt_no?",
+    r.claim_fence as "fence!", r.amount as "amount!", r.currency as "currency!",
+    r.customer_uid as "customer_uid?", r.name as "name!", r.tax_free, r.vat_amount, r.card_quota,
+    r.gateway_fields as "gateway_fields!: Vec<Option<String>>", r.due_at as "due_at!: jiff_sqlx::Timestamp", r.declines as "declines!",
+    case when r.is_again then r.not_sent else 0::smallint end as "earlier_not_sent!",
+    -- Sums as they were written: a trigger of somebody's may have made others of them. Then nothing is sent.
+    not (select may_be_rewritten from clock) or (r.merchant_uid, r.amount, r.currency, r.customer_uid) in (table asking)
+        and (r.state <> 'new' or (r.id, r.amount, r.currency) in (table debt)) as "may_leave!",
+    0::smallint as "asks!", 0::smallint as "not_found!", 1::smallint as "sends!", false as "parked!",
+    false as "by_card!", 0::float8 as "age_seconds!", r.now as "now!: jiff_sqlx::Timestamp"
+from ready r
+where r.merchant_uid in (select b.merchant_uid from asking b)

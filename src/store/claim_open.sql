@@ -71,7 +71,7 @@ select
     a.fence as "fence!", a.amount as "amount!", a.currency as "currency!", a.customer_uid as "customer_uid?",
     coalesce(a.name, s.name) as "name!", coalesce(a.tax_free, c.tax_free) as tax_free,
     coalesce(a.vat_amount, c.vat_amount) as vat_amount, c.card_quota as "card_quota?",
-    case when s.id is null then '{}' else billd_internal.gateway_fields(s) end as "gateway_fields!",
+    billd_internal.gateway_fields(s) as "gateway_fields!: Vec<Option<String>>",
     coalesce(s.due_at, a.started_at) as "due_at!: jiff_sqlx::Timestamp",
     coalesce(s.declines, 0::smallint) as "declines!", a.not_sent as "earlier_not_sent!", a.asks as "asks!",
     a.not_found as "not_found!", a.sends as "sends!", a.parked_at is not null as "parked!", a.by_card as "by_card!",

@@ -136,6 +136,13 @@ fn speaks_of_the_row(code: &str) -> bool {
         .any(|class| code.starts_with(class))
 }
 
+/// Whether a value could not be computed with, and nothing else is wrong.
+fn is_data_exception(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    let code = error.and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("22"))
+}
+
 /// Errors of the client's own that speak of the statement; all others speak of the connection.
 fn is_our_own(error: &sqlx::Error) -> bool {
     matches!(

@@ -7,6 +7,7 @@
 -- not active any more, or has another card.
 --
 -- $1 … $18 one array per column, one element per answer · $19 catch-up pace in seconds · $20 lease in seconds
+-- $21 whether a plain row goes on by itself, or all are left to the re-plan
 with clock as materialized (
     select billd.now() as now, set_config('billd.writer', 'record', true), 'send_again' = any ($14::text[])
         and billd_internal.may_charge(make_interval(secs => $20::float8)) is not null as is_held
@@ -41,7 +42,8 @@ fact as (
       and case when x.state = 'paid' and a.state <> 'paid' then true
                else a.state in ('started', 'unknown') and a.fence = x.fence end
       and not (x.decision = 'send_again' and (k.is_held or not billd_internal.may_leave_again(a)))
-    returning x.*, a.attempt_no, a.state as state_now, a.fence = x.fence as holds_claim
+    returning x.merchant_uid, x.subscription_id, x.period, x.fence, x.state, x.reason, x.message, x.decision,
+        x.wait_seconds, x.took_rung, x.give_up_reason, a.attempt_no, a.state as state_now, a.fence = x.fence as holds_claim
 ),
 -- The claim moves the subscription on if nobody has written there under a later one, and if the subscription is still
 -- in the period that was charged. A plain row goes on where its period ends; any other is planned anew before anybody
@@ -57,11 +59,11 @@ move as (
                 else s.id in (select p.subscription_id from fact p where p.state_now = 'paid') end,
             case when g.goes_on then billd_internal.period_name(s.until_at, s.time_zone, s.period) else s.period end,
             case when g.goes_on then s.until_at else s.due_at end,
-            case when g.goes_on then billd_internal.period_end(s.anchor_at, s.billing_day, s.interval_unit,
+            case when g.goes_on then billd_internal.count_period(s.anchor_at, s.billing_day, s.interval_unit,
                 s.interval_count, s.time_zone, s.until_at) else s.until_at end,
             case when g.goes_on then 0 else f.attempt_no end,
             case when g.goes_on then 0 else s.declines + f.took_rung::int end
-            from (select billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)) g (goes_on)),
+            from (select $21::bool and billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)) g (goes_on)),
         settled_until = case when f.decision = 'advance' then greatest(s.settled_until, s.until_at)
             else s.settled_until end,
         paid_until = case when f.decision = 'advance' then greatest(s.paid_until, s.until_at) else s.paid_until end,
@@ -90,7 +92,7 @@ stray as (
     set recheck = true, row_version = s.row_version + 2,
         open_attempt = case when f.state_now = 'paid' then s.open_attempt end
     from fact f
-    where s.id = f.subscription_id and s.id not in (select m.id from move m)
+    where s.id = f.subscription_id and f.subscription_id not in (select m.id from move m)
       and (f.state_now = 'paid' or s.open_attempt = f.merchant_uid and f.state_now in ('declined', 'not_sent'))
 )
 select

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use sqlx::types::Uuid;
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
@@ -38,7 +37,7 @@ pub(super) struct AttemptRow {
     pub(super) tax_free: Option<i64>,
     pub(super) vat_amount: Option<i64>,
     pub(super) card_quota: Option<i16>,
-    pub(super) gateway_fields: String,
+    pub(super) gateway_fields: Vec<Option<String>>,
     pub(super) now: jiff_sqlx::Timestamp,
 }
 
@@ -127,7 +126,7 @@ impl AttemptRow {
                     tax_free: self.tax_free,
                     vat_amount: self.vat_amount,
                     card_quota: self.card_quota,
-                    ..terms(&self.gateway_fields)?
+                    ..terms(self.gateway_fields)?
                 },
             },
             key,
@@ -137,39 +136,36 @@ impl AttemptRow {
     }
 }
 
-/// What `billd_internal.gateway_fields` makes of a subscription's columns.
-#[derive(Default, Deserialize)]
-struct GatewayFields {
-    buyer_name: Option<String>,
-    buyer_email: Option<String>,
-    buyer_tel: Option<String>,
-    buyer_addr: Option<String>,
-    buyer_postcode: Option<String>,
-    custom_data: Option<String>,
-    notice_url: Option<String>,
-    channel_key: Option<String>,
-    product_type: Option<String>,
-    extra: Option<serde_json::Value>,
-}
-
-fn terms(gateway_fields: &str) -> Result<ChargeTerms, String> {
-    let fields: GatewayFields = serde_json::from_str(gateway_fields).map_err(text)?;
+/// Reads `billd_internal.gateway_fields`.
+fn terms(gateway_fields: Vec<Option<String>>) -> Result<ChargeTerms, String> {
+    let [
+        buyer_name,
+        buyer_email,
+        buyer_tel,
+        buyer_addr,
+        buyer_postcode,
+        custom_data,
+        notice_url,
+        channel_key,
+        product_type,
+        extra,
+    ] = gateway_fields
+        .try_into()
+        .map_err(|fields: Vec<_>| format!("{} fields for the gateway, and not 10", fields.len()))?;
     Ok(ChargeTerms {
         tax_free: None,
         vat_amount: None,
         card_quota: None,
-        buyer_name: fields.buyer_name,
-        buyer_email: fields.buyer_email,
-        buyer_tel: fields.buyer_tel,
-        buyer_addr: fields.buyer_addr,
-        buyer_postcode: fields.buyer_postcode,
-        custom_data: fields.custom_data,
-        notice_url: fields.notice_url,
-        channel_key: fields.channel_key,
-        product_type: fields.product_type,
-        extra: fields
-            .extra
-            .map_or_else(|| "{}".to_owned(), |extra| extra.to_string()),
+        buyer_name,
+        buyer_email,
+        buyer_tel,
+        buyer_addr,
+        buyer_postcode,
+        custom_data,
+        notice_url,
+        channel_key,
+        product_type,
+        extra: extra.unwrap_or_else(|| "{}".to_owned()),
     })
 }
 

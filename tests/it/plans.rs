@@ -179,7 +179,7 @@ async fn each_statement_of_a_charge_finds_its_rows_by_index_and_sorts_no_backlog
 
     let types =
         "text[], uuid[], date[], int8[], text[], text[], text[], text[], text[], int8[], text[],
-        text[], text[], text[], float8[], bool[], text[], int2[], float8, float8";
+        text[], text[], text[], float8[], bool[], text[], int2[], float8, float8, bool";
     let names = "select array_agg(merchant_uid) from (select merchant_uid from billd.charge_attempt limit 500) x";
     let ids = "select array_agg(subscription_id) from (select subscription_id from billd.charge_attempt limit 500) x";
     let values = format!(
@@ -187,7 +187,7 @@ async fn each_statement_of_a_charge_finds_its_rows_by_index_and_sorts_no_backlog
         book.text(names).await,
         book.text(ids).await,
         "null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-         3600, 90"
+         3600, 90, true"
     );
     let record = plan(&book, types, RECORD, &values).await;
     let indexes = [

@@ -120,3 +120,25 @@ async fn what_only_grows_is_never_lowered_whoever_writes() {
         assert!(refused.contains("never lowered"), "{change}: {refused}");
     }
 }
+
+/// Hazard: an upgrade takes a zone's name away. Whoever was charged under it has paid, and nobody writes it down.
+#[tokio::test]
+async fn a_payment_is_written_down_though_the_server_knows_its_zone_no_longer() {
+    let life = Life::paid("2026-03-10").await;
+    life.run(
+        "set session_replication_role = replica; update billd.subscription set time_zone = 'Mars/Olympus';
+         reset session_replication_role",
+    )
+    .await;
+    life.at("2026-04-10 10:01").await;
+    life.sweep().await;
+    assert_eq!(
+        life.paid_for().await,
+        "2026-03-10 2026-04-10 9900, 2026-04-10 2026-05-10 9900"
+    );
+    life.sweep().await;
+    let row =
+        "select concat_ws(' | ', state, next_charge_at, state_reason) from billd.subscription";
+    let said = life.house.book.text(row).await;
+    assert!(said.contains("the calendar can't be read"), "{said}");
+}
