@@ -134,15 +134,13 @@ as $$
 declare
     changed text[] := billd_internal.changed_columns(old, new);
     s billd.subscription := new;
-    -- A daemon of billd 0.1 plans by updates of its own, and doesn't say so.
-    is_of_0_1 boolean := current_setting('application_name', true) = 'billd';
     is_to_be_planned boolean := new.state <> 'cancelled' and (
         changed && '{anchor_at,interval_unit,interval_count,time_zone,billing_day,trial_until,ends_at,periods_left,
             catch_up,held}'
         or changed && '{state}' and new.state = 'active'
         or billd_internal.is_plain(old) <> billd_internal.is_plain(new));
 begin
-    if not is_of_0_1 then
+    if not billd_internal.writes_as_0_1() then
         perform billd_internal.judge_update(old, new, changed);
         if changed && '{state}' then
             perform billd_internal.judge_state(old, new, changed);

@@ -1,6 +1,15 @@
 -- For a daemon of billd 0.1 that runs on: it knows a period's day and start, and nothing of its end.
 -- migrations/contract takes this away.
 
+create or replace function billd_internal.writes_as_0_1() returns boolean
+language sql stable
+as $$
+    select current_setting('application_name', true) = 'billd'
+        and to_regprocedure('billd_internal.end_move_of_0_1()') is not null
+$$;
+comment on function billd_internal.writes_as_0_1() is
+    'Whether this session is a daemon of billd 0.1, which plans by plain updates of its own. Never once migrations/contract has been applied.';
+
 create or replace function billd_internal.end_move_of_0_1() returns trigger
 language plpgsql
 as $$

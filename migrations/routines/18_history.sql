@@ -29,10 +29,7 @@ create or replace function billd_internal.note_update(old billd.subscription, ne
 language plpgsql volatile
 as $$
 begin
-    -- A daemon of billd 0.1 plans by updates of its own, and doesn't say so.
-    if current_setting('application_name', true) is distinct from 'billd'
-        and billd_internal.agreement(old) <> billd_internal.agreement(new)
-    then
+    if not billd_internal.writes_as_0_1() and billd_internal.agreement(old) <> billd_internal.agreement(new) then
         perform billd_internal.note_history(old, new, 'update', null);
     end if;
 end

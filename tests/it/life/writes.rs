@@ -555,3 +555,13 @@ async fn the_parts_of_a_price_follow_it_where_there_is_one_right_way() {
         );
     }
 }
+
+/// Hazard: billd 0.1 calls its sessions `billd`, and so may anybody. Its updates are its own plan and can't be judged;
+/// once no daemon of it is left, that name opens nothing.
+#[tokio::test]
+async fn no_session_passes_for_a_daemon_of_billd_0_1_once_that_has_gone() {
+    let life = Life::paid("2026-03-10").await;
+    let careless = "set application_name = 'billd'; update billd.subscription set next_charge_at = billd.now()";
+    let error = life.house.book.try_run(careless).await.unwrap_err();
+    assert!(error.contains("lies before the next period"), "{error}");
+}

@@ -78,7 +78,7 @@ fn off_the_calendar<'a>(
         }
     }
     // What a person has made of time to come is free until it comes.
-    // So it is up to a planned change: billd writes no row for it.
+    // So it is up to a planned change: the row is written when that acts.
     let now_us = view.billd_us(write.entry.at_us);
     let is_free = covered.as_microsecond() > now_us
         || is_changed_first && new.due_at.as_microsecond() > now_us;
