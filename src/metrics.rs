@@ -80,6 +80,8 @@ pub struct Metrics {
     pub bad_rows: Counter,
     /// Whether charging is stopped because the gateway fails or refuses everything.
     pub circuit_open: Gauge,
+    /// Whether the book says that nothing may be charged: the switch, its home, its clock, a fail-over.
+    pub standstill: Gauge,
     /// Access tokens asked for.
     pub token_refreshes: Gauge<u64, AtomicU64>,
     /// Whether the database answered when the figures were taken.
@@ -129,6 +131,7 @@ impl Metrics {
             late_payments: Counter::default(),
             bad_rows: Counter::default(),
             circuit_open: Gauge::default(),
+            standstill: Gauge::default(),
             token_refreshes: Gauge::default(),
             database_up: Gauge::default(),
             webhooks: Family::default(),
@@ -157,6 +160,7 @@ impl Metrics {
             late_payments: "Payments reported after their cycle had moved on",
             bad_rows: "Rows that can't be worked with",
             circuit_open: "1 while charging is stopped",
+            standstill: "1 while the book says that nothing may be charged: switch, home, clock, fail-over",
             token_refreshes: "Access tokens asked for",
             database_up: "1 if the database answers",
             webhooks: "Webhooks that came in",

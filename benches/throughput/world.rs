@@ -199,6 +199,7 @@ impl Book {
             connections_max: 8,
             timeout: Duration::from_secs(30),
             pooler: Pooler::None,
+            account: Some("sandbox".to_owned()),
         })?;
         let sql = PgPoolOptions::new()
             .max_connections(2)

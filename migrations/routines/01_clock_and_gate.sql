@@ -16,32 +16,98 @@ $$;
 comment on function billd_internal.server_name() is
     'The cluster''s identifier and its timeline, which every promotion and every restore raises. The log''s own, and not the last checkpoint''s: that one is late.';
 
+create or replace view billd_internal.gate as
+select g.*, case
+        when g.is_elsewhere and not g.is_sandbox then 'elsewhere'
+        when not g.is_account then 'account'
+        when g.clock_shift <> '0' and not g.is_sandbox then 'clock'
+        when g.hold_until > billd.now() then 'fail-over hold'
+        when g.stopped_until > billd.now() then 'stopped'
+    end as reason
+from (
+    select c.*, h.*,
+        coalesce(c.home_cluster <> split_part(h.here, '/', 1) or c.home_database <> h.database, false) as is_elsewhere,
+        -- Who does not say it, in psql for instance, is told of all the rest.
+        coalesce(nullif(h.account, ''), c.home_account, '') = 'sandbox' as is_sandbox,
+        h.account = '' or coalesce(c.home_account, h.account) = h.account
+            or h.account = 'sandbox' and (c.home_cluster <> split_part(h.here, '/', 1) or c.home_database <> h.database)
+            as is_account
+    from billd.control c, (
+        select billd_internal.server_name() as here, coalesce(current_setting('billd.account', true), '') as account,
+            (select d.oid from pg_database d where d.datname = current_database()) as database
+        offset 0
+    ) h
+) g;
+comment on view billd_internal.gate is
+    'Whether money may be asked for from this place and session, and if not, why. elsewhere: not the book''s home, and the gateway no sandbox. account: another merchant account than the book''s; a sandbox stands in for it only in another place. clock: it is moved, and the gateway no sandbox. fail-over hold: what left from the server before may not have ended. stopped: switched off, which stands last: it alone leaves refunds alone. A daemon says its account in billd.account.';
+
+create or replace function billd_internal.note_server(lease interval) returns void
+language sql volatile
+as $$
+    update billd.control c
+    set server_name = n.here,
+        server_before = case when c.server_name <> n.here then c.server_name else c.server_before end,
+        lease = greatest(c.lease, note_server.lease),
+        hold_until = case
+            when c.server_name <> n.here then billd.now() + greatest(c.lease, note_server.lease)
+            else c.hold_until
+        end
+    from (select billd_internal.server_name() as here) n
+    where c.server_name <> n.here or c.lease < note_server.lease
+$$;
+comment on function billd_internal.note_server(interval) is
+    'Notes another server, which begins a fail-over hold, or a longer lease.';
+
 create or replace function billd_internal.may_charge(lease interval) returns text
 language plpgsql volatile
 as $$
 declare
-    here text := billd_internal.server_name();
-    known billd.control;
+    g billd_internal.gate;
 begin
-    select * into known from billd.control;
+    select * into g from billd_internal.gate;
     -- Not in ordinary times: no lock is taken and nothing is written.
-    if known.server_name <> here or known.lease < may_charge.lease then
-        update billd.control c
-        set server_name = here,
-            server_before = case when c.server_name <> here then c.server_name else c.server_before end,
-            lease = greatest(c.lease, may_charge.lease),
-            hold_until = case
-                when c.server_name <> here then billd.now() + greatest(c.lease, may_charge.lease)
-                else c.hold_until
-            end
-        where c.server_name <> here or c.lease < may_charge.lease;
-        select * into known from billd.control;
+    if g.server_name <> g.here or g.lease < may_charge.lease then
+        perform billd_internal.note_server(may_charge.lease);
+        select * into g from billd_internal.gate;
     end if;
-    return case when known.hold_until > billd.now() then 'fail-over hold' end;
+    if g.reason is null and (g.home_cluster is null or g.home_account is null and g.account <> '' and not g.is_elsewhere) then
+        perform billd_internal.settle_here(g.account);
+    end if;
+    return case when g.reason is null and g.account = '' and g.home_account is not null then 'account' else g.reason end;
 end
 $$;
 comment on function billd_internal.may_charge(interval) is
-    'Null if a request under a lease of this length may leave, else the reason why not: a fail-over hold, because what was under way on another server may not have ended. Asked by every statement after which a request may leave, within that statement: a connection may lead elsewhere from one to the next.';
+    'Null if a request for money under a lease of this length may leave, else the reason why not (billd_internal.gate). Asked by every statement after which a request may leave, within that statement: a connection may lead elsewhere from one to the next. The first one that may makes this place the book''s home.';
+
+create or replace function billd_internal.may_ask(lease interval) returns text
+language plpgsql volatile
+as $$
+declare
+    g billd_internal.gate;
+begin
+    select * into g from billd_internal.gate;
+    if g.server_name <> g.here or g.lease < may_ask.lease then
+        perform billd_internal.note_server(may_ask.lease);
+        select * into g from billd_internal.gate;
+    end if;
+    return case
+        when not g.is_account then 'account'
+        when g.hold_until > billd.now() then 'fail-over hold'
+    end;
+end
+$$;
+comment on function billd_internal.may_ask(interval) is
+    'Null if what is open may be taken over to be asked about, else the reason why not: after a fail-over it may be under way, and another merchant''s books say nothing of it. Neither the switch nor another place stands against it.';
+
+create or replace function billd_internal.settle_here(account text) returns void
+language sql volatile
+as $$
+    update billd.control c
+    set home_cluster = split_part(billd_internal.server_name(), '/', 1),
+        home_database = (select d.oid from pg_database d where d.datname = current_database()),
+        home_name = current_database(), home_account = nullif(settle_here.account, ''), home_since = billd.now()
+$$;
+comment on function billd_internal.settle_here(text) is 'Makes this place and this account the book''s home.';
 
 create or replace function billd_internal.next_fence(fence bigint) returns bigint
 language sql stable parallel safe

@@ -62,13 +62,17 @@ begin
     elsif s.ends_at <= from_at or s.periods_left = 0 then
         step := 'end';
         at := least(greatest(s.settled_until, s.ends_at), case when s.periods_left = 0 then s.settled_until end);
+    elsif whole_until <= now and s.catch_up <> 'all' and billd_internal.was_off_at(whole_until) then
+        step := 'period';
     elsif whole_until <= now and s.catch_up = 'hold' then
         step := 'hold';
     elsif whole_until <= now and s.catch_up <> 'all' then
         step := 'missed';
         first := from_at;
         skips := s.catch_up = 'none';
-        while whole_until <= now or skips and from_at <= now loop
+        while case when whole_until <= now then not billd_internal.was_off_at(whole_until)
+            else skips and from_at <= now and not billd_internal.was_off_at(from_at) end
+        loop
             from_at := whole_until;
             whole_until := billd_internal.period_end(
                 s.anchor_at, s.billing_day, s.interval_unit, s.interval_count, s.time_zone, from_at);

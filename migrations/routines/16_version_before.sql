@@ -38,6 +38,22 @@ create or replace trigger subscription_of_0_1_has_its_end after update on billd.
           and current_setting('billd.writer', true) is distinct from 'plan')
     execute function billd_internal.end_move_of_0_1();
 
+-- It knows neither its account nor a clock that is refused; the switch and the home it heeds.
+do $$
+begin
+    if to_regprocedure('billd.at_rest(interval)') is not null then
+        create or replace function billd.at_rest(lease interval) returns boolean
+        language plpgsql volatile
+        as $body$
+        begin
+            return coalesce(billd_internal.may_ask(at_rest.lease),
+                (select g.reason from billd_internal.gate g where g.reason in ('elsewhere', 'stopped'))) is not null;
+        end
+        $body$;
+    end if;
+end
+$$;
+
 create or replace procedure billd_internal.fill_time(batch int default 1000)
 language plpgsql
 as $$

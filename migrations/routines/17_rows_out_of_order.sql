@@ -107,6 +107,15 @@ from billd.consent_due c
 where (c.needs_consent or c.needs_notice and c.effective_on - 10 <= (billd.now() at time zone 'Asia/Seoul')::date)
   and (select k.consent from billd.control k) <> 'off'
 union all
+select 'charging_' || replace(c.reason, ' ', '_'), null, null, c.since, c.says, null, case c.reason
+           when 'stopped' then 'billd.start_charging(), once the reason is gone'
+           when 'elsewhere' then 'charge at home; or, if this is the home now: stop the place before, and billd adopt'
+           when 'account' then 'set the key of the book''s merchant account; or billd adopt'
+           when 'clock' then 'update billd.control set clock_shift = ''0'''
+           else 'nothing: it ends by itself' end
+from billd.charging c
+where not c.is_on
+union all
 select 'refund', null, r.merchant_uid, r.started_at, coalesce(r.reason, 'started'), r.message,
        case when r.parked_at is null then 'billd is looking at the payment; nothing to do yet'
             else 'look the payment up in the console; see OPERATIONS.md, parked refunds' end

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::app::exit::{Exit, Failure};
 use crate::app::gateway;
-use crate::app::services::{open_store, require_schema};
+use crate::app::services::{self, open_store, require_schema};
 use crate::causes::chain;
 use crate::cli::Output;
 use crate::gateway::Gateway;
 use crate::settings::{Needs, Settings, Source};
-use crate::store::Store;
+use crate::store::{Reason, Store};
 use crate::terminal;
 
 /// A difference that is worth a word: certificates and tokens begin to suffer. Billing does not; it
@@ -95,7 +95,7 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
         Ok(()) => {
             checks.push(Check::passed("schema", "current"));
             checks.push(clock(&store).await);
-            checks.extend(failover_hold(&store).await);
+            checks.extend(charging(&store).await);
             checks.extend(rows(&store).await);
             checks.extend(reservations(&store).await);
         }
@@ -113,25 +113,23 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
 async fn server(store: &Store) -> Result<Check, Failure> {
     let version = store.server_version().await?;
     store.require_own_servers().await?;
+    services::require_grants(store).await?;
     Ok(Check::passed("database", format!("PostgreSQL {version}")))
 }
 
 /// Only while there is something to say.
-async fn failover_hold(store: &Store) -> Option<Check> {
-    let hold = match store.failover_hold().await {
-        Ok(hold) => hold?,
-        Err(error) => {
-            let detail = chain(&error);
-            return Some(Check::failed("fail-over hold", Exit::Database, detail));
-        }
+async fn charging(store: &Store) -> Option<Check> {
+    let standstill = match store.standstill().await {
+        Ok(standstill) => standstill?,
+        Err(error) => return Some(Check::failed("charging", Exit::Database, chain(&error))),
     };
-    let detail = format!(
-        "the database server changed ({} → {}): nothing is begun for {} s",
-        hold.before,
-        hold.now,
-        hold.left.as_secs()
-    );
-    Some(Check::passed("fail-over hold", detail))
+    Some(match standstill.reason {
+        // It ends by itself.
+        Reason::FailoverHold => Check::passed("charging", standstill.says),
+        Reason::Stopped | Reason::NotAtHome => {
+            Check::failed("charging", Exit::NotDone, standstill.says)
+        }
+    })
 }
 
 /// Only while there is something to say.

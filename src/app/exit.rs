@@ -2,7 +2,7 @@
 
 use crate::gateway::{CallError, GatewayError};
 use crate::settings::SettingsError;
-use crate::store::StoreError;
+use crate::store::{Reason, StoreError};
 
 /// How a command ended, for whoever called it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,10 +84,13 @@ impl From<SettingsError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
-            StoreError::Unavailable(_)
-            | StoreError::Busy(_)
-            | StoreError::TooSlow(_)
-            | StoreError::OnHold(_) => Exit::Database,
+            StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::TooSlow(_) => {
+                Exit::Database
+            }
+            StoreError::OnHold(standstill) => match standstill.reason {
+                Reason::FailoverHold => Exit::Database,
+                Reason::Stopped | Reason::NotAtHome => Exit::NotDone,
+            },
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
             StoreError::Migration(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,

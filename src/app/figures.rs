@@ -26,6 +26,9 @@ pub(super) async fn keep(
         match store.backlog().await {
             Ok(backlog) => {
                 show(&metrics, &backlog);
+                if let Ok(standstill) = store.standstill().await {
+                    metrics.standstill.set(standstill.is_some().into());
+                }
                 if let Ok(open) = store.open_findings().await {
                     show_findings(&metrics, &open);
                 }

@@ -2,8 +2,14 @@
 
 use crate::app::exit::{Exit, Failure};
 use crate::gateway::Gateway;
-use crate::gateway::portone_v1::{Endpoint, PortOne};
+use crate::gateway::portone_v1::{self, Endpoint, PortOne};
 use crate::settings::Settings;
+
+/// The merchant account behind the settings' key, by a name that tells nothing of the key.
+pub(super) fn account(settings: &Settings) -> Option<String> {
+    let key = settings.gateway.imp_key.as_ref();
+    key.map(portone_v1::account)
+}
 
 /// A client of the gateway of the settings; nothing is sent yet.
 pub(super) fn connect(settings: &Settings) -> Result<impl Gateway + use<>, Failure> {

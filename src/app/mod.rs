@@ -27,6 +27,7 @@ mod signals;
 mod subscribe;
 mod subscription;
 mod sweep;
+mod switch;
 
 use crate::cli::{Cli, Command};
 use crate::settings::Source;
@@ -40,6 +41,9 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Run => run::run(&source).await,
         Command::Sweep(output) => sweep::sweep(&source, output).await,
         Command::Reconcile(output) => sweep::reconcile(&source, output).await,
+        Command::Stop(stop) => switch::stop(&source, stop).await,
+        Command::Start(start) => switch::start(&source, start).await,
+        Command::Adopt(adopt) => switch::adopt(&source, adopt).await,
         Command::Audit(options) => audit::audit(&source, options).await,
         Command::Migrate(output) => migrate::migrate(&source, output).await,
         Command::Check(output) => check::check(&source, output).await,

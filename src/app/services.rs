@@ -10,7 +10,7 @@ use crate::engine::{Doorbell, Engine, Limits};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::settings::{Needs, Settings, Source};
-use crate::store::{SchemaState, Store};
+use crate::store::{Connection, SchemaState, Store};
 
 /// Everything a command that charges or asks needs.
 pub(super) struct Services<G> {
@@ -24,6 +24,7 @@ pub(super) struct Services<G> {
 pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + use<>>, Failure> {
     let store = open_store(settings).await?;
     require_schema(&store).await?;
+    require_grants(&store).await?;
     let gateway = gateway::connect(settings)?;
     let metrics = Metrics::new();
     let doorbell = Arc::new(Doorbell::default());
@@ -45,7 +46,10 @@ pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + 
 
 /// Connects once for real, so that a wrong address or password is named as such.
 pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
-    let store = Store::new(&settings.connection()?)?;
+    let store = Store::new(&Connection {
+        account: gateway::account(settings),
+        ..settings.connection()?
+    })?;
     store.server_version().await?;
     Ok(store)
 }
@@ -74,6 +78,19 @@ pub(super) async fn require_schema(store: &Store) -> Result<(), Failure> {
         exit: Exit::Schema,
         error: anyhow::Error::msg(complaint),
     })
+}
+
+/// Whoever can't tell which server this is can't tell whether the book is at home.
+pub(super) async fn require_grants(store: &Store) -> Result<(), Failure> {
+    match store.missing_grant().await? {
+        None => Ok(()),
+        Some(grant) => Err(Failure {
+            exit: Exit::Database,
+            error: anyhow::anyhow!(
+                "a right is missing in the database; let a superuser run: {grant}"
+            ),
+        }),
+    }
 }
 
 /// Loads the settings for a command that charges or asks, and starts the log.

@@ -6,6 +6,7 @@ mod output;
 mod payment;
 mod refund;
 mod subscription;
+mod switch;
 mod values;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use output::Output;
 pub use payment::Payment;
 pub use refund::Refund;
 pub use subscription::{Of, Subscription, Verb};
+pub use switch::{Adopt, Start, Stop};
 
 /// Recurring billing for merchants who charge through PortOne V1: never twice, never lost.
 #[derive(Debug, Parser)]
@@ -86,6 +88,15 @@ Examples:
   billd reconcile
   billd reconcile --json | jq .unknown_left")]
     Reconcile(Output),
+    /// Switch charging off, for all daemons of the book: what is due waits
+    #[command(after_help = switch::STOP_HELP)]
+    Stop(Stop),
+    /// Switch charging on again
+    #[command(after_help = switch::START_HELP)]
+    Start(Start),
+    /// Say that this database and this merchant account are the book's home now
+    #[command(after_help = switch::ADOPT_HELP)]
+    Adopt(Adopt),
     /// Compare the gateway's books with ours; nothing is charged and nothing given back
     #[command(after_help = "\
 Each difference is one row of billd.finding and is told once; payments that we had counted as

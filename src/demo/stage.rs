@@ -181,6 +181,7 @@ async fn migrate(url: &str) -> anyhow::Result<()> {
     let store = Store::new(&Connection {
         url: SecretString::from(url),
         pooler: Pooler::None,
+        account: Some("sandbox".to_owned()),
         connections_max: 2,
         timeout: Duration::from_secs(30),
     })?;

@@ -98,7 +98,7 @@ impl<G: Gateway> Charging<G> {
                     unused = Some(reservation);
                     continue;
                 }
-                self.look_for_hold().await?;
+                self.look_for_standstill().await?;
                 break;
             }
             let count = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
@@ -133,6 +133,7 @@ impl<G: Gateway> Charging<G> {
         self.cursor.advance(after, claimed.reached);
         if !claimed.claims.is_empty() {
             let rows = u32::try_from(claimed.claims.len()).unwrap_or(u32::MAX);
+            context.liveness.charges(None);
             let metrics = &context.figures.metrics;
             metrics.claim_rows.observe(rows.into());
         }
@@ -245,10 +246,9 @@ impl<G: Gateway> Charging<G> {
     }
 
     /// A claim has found nothing: is that because it must not?
-    async fn look_for_hold(&self) -> Result<(), StoreError> {
-        if let Some(hold) = self.context.store.failover_hold().await? {
-            self.context.liveness.on_hold(&hold);
-        }
+    async fn look_for_standstill(&self) -> Result<(), StoreError> {
+        let standstill = self.context.store.standstill().await?;
+        self.context.liveness.charges(standstill);
         Ok(())
     }
 

@@ -8,21 +8,14 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::causes::chain;
-use crate::store::{FailoverHold, StoreError};
+use crate::store::{Reason, Standstill, StoreError};
 
 /// What was seen last of the database.
 #[derive(Debug)]
 pub(super) struct Liveness {
     database_answers: AtomicBool,
     last_look: Mutex<Instant>,
-    hold: Mutex<Option<Hold>>,
-}
-
-/// A fail-over hold that was said.
-#[derive(Debug)]
-struct Hold {
-    server: String,
-    until: Instant,
+    standstill: Mutex<Option<Standstill>>,
 }
 
 impl Default for Liveness {
@@ -30,7 +23,7 @@ impl Default for Liveness {
         Self {
             database_answers: AtomicBool::new(true),
             last_look: Mutex::new(Instant::now()),
-            hold: Mutex::default(),
+            standstill: Mutex::default(),
         }
     }
 }
@@ -57,26 +50,28 @@ impl Liveness {
         }
     }
 
-    /// The server has changed, so nothing is begun. Whether it is so is decided in the database, by each
-    /// claim itself; this says it once for each change.
-    pub(super) fn on_hold(&self, hold: &FailoverHold) {
-        let now = Instant::now();
-        let seen = lock(&self.hold).replace(Hold {
-            server: hold.now.clone(),
-            until: now.checked_add(hold.left).unwrap_or(now),
-        });
-        if seen.is_some_and(|seen| seen.server == hold.now) {
+    /// Whether the book charges at present. That is decided in the database, by each claim itself; this says
+    /// each change of it once.
+    pub(super) fn charges(&self, standstill: Option<Standstill>) {
+        let mut seen = lock(&self.standstill);
+        if *seen == standstill {
             return;
         }
-        warn!(
-            before = hold.before,
-            now = hold.now,
-            "the database server changed (cluster and timeline {} → {}): nothing is begun, taken over or sent \
-             again for {} s, until what was under way has ended",
-            hold.before,
-            hold.now,
-            hold.left.as_secs(),
-        );
+        let said = seen.as_ref().map(|seen| &seen.says);
+        match &standstill {
+            None => info!("charging goes on"),
+            Some(still) if said == Some(&still.says) => {}
+            Some(still) => match still.reason {
+                Reason::Stopped | Reason::FailoverHold => warn!("{still}"),
+                Reason::NotAtHome => error!("{still}"),
+            },
+        }
+        *seen = standstill;
+    }
+
+    /// Why the book does not charge, as it was last seen.
+    pub(super) fn standstill(&self) -> Option<String> {
+        lock(&self.standstill).as_ref().map(ToString::to_string)
     }
 
     /// What stands in the way of a daemon with this lease.
@@ -88,14 +83,6 @@ impl Liveness {
         let idle = lock(&self.last_look).elapsed();
         if idle > lease {
             reasons.push(format!("no look at what is due for {} s", idle.as_secs()));
-        }
-        let until = lock(&self.hold).as_ref().map(|hold| hold.until);
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        if let Some(left) = left.filter(|left| !left.is_zero()) {
-            let left = left.as_secs();
-            reasons.push(format!(
-                "the database server changed: nothing is begun for {left} s"
-            ));
         }
         reasons
     }

@@ -284,8 +284,10 @@ impl<G: Gateway> Engine<G> {
 
     /// Why nothing is charged, though the gateway and the database may answer; `None` if it is.
     pub fn charging_stopped(&self) -> Option<String> {
-        let reason = self.charging.stopped()?;
-        Some(format!("charging is stopped: {reason}"))
+        let breaker = self.charging.stopped();
+        breaker
+            .map(|reason| format!("charging is stopped: {reason}"))
+            .or_else(|| self.context.liveness.standstill())
     }
 
     /// Charges and questions under way.
@@ -392,7 +394,7 @@ impl<G: Gateway> Engine<G> {
                 continue;
             }
             context.settle_down().await;
-            if self.charging.stopped().is_some() || context.store.backlog().await?.due == 0 {
+            if self.charging_stopped().is_some() || context.store.backlog().await?.due == 0 {
                 break;
             }
             // A rate cap, another daemon's locks, or a row set aside for a second look.

@@ -224,6 +224,7 @@ impl Settings {
         Ok(Connection {
             url: present("database.url", self.database.url.as_ref())?,
             pooler: self.database.pooler,
+            account: None,
             connections_max: self.database.connections_max,
             timeout: self.database.timeout,
         })

@@ -27,7 +27,7 @@ ready as materialized (
     select d.*, debt.*, last.not_sent, name.*, greatest(d.fence + 1, k.fence) as claim_fence, k.now,
         case debt.state when 'due' then true else debt.state = 'new' and d.attempts = 0 and not d.adjusted
             and d.due_at >= d.settled_until and d.until_at > d.due_at
-            and (d.until_at > k.now or d.catch_up = 'all') end as may_begin
+            and (d.until_at > k.now or d.catch_up = 'all' or billd_internal.was_off_at(d.until_at)) end as may_begin
     from due d
     cross join clock k
     left join lateral (

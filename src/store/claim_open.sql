@@ -6,7 +6,7 @@
 -- $1 most rows · $2 lease in seconds
 with clock as materialized (
     select billd.now() as now, set_config('billd.writer', 'claim_open', true),
-        billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge
+        billd_internal.may_ask(make_interval(secs => $2::float8)) is null as may_ask
 ),
 -- Subscription, debt and attempt are locked together, and those of which somebody holds one are left
 -- for later: waiting for a row that a person has locked would hold up all the others. A one-off has neither.
@@ -20,7 +20,7 @@ open as materialized (
         select c.period from billd.billing_cycle c
         where c.subscription_id = s.id and c.period = a.period for no key update skip locked
     ) c on true
-    where (select may_charge from clock) and a.ask_at <= (select now from clock)
+    where (select may_ask from clock) and a.ask_at <= (select now from clock)
       and (a.subscription_id is null or c.period is not null)
     order by a.ask_at
     limit $1::int

@@ -61,7 +61,7 @@ impl Store {
         if self.within(is_held(&mut tx, lease)).await? {
             self.within(tx.commit()).await?;
             return Err(self
-                .not_begun("the rest after the server's change has just ended; try again")
+                .not_begun("what stood against it has just ended; try again")
                 .await);
         }
         let existing = self.within(existing(&mut tx, &first.customer_uid)).await?;
@@ -82,7 +82,7 @@ impl Store {
     }
 }
 
-/// Whether the server has changed, so that nothing may be begun yet.
+/// Whether the book does not charge at present.
 async fn is_held(tx: &mut Tx, lease: Duration) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- store::begin_first_payment, may it begin

@@ -11,7 +11,6 @@ mod audit;
 mod backlog;
 mod connectivity;
 mod earlier;
-mod failover_hold;
 mod first_payment;
 mod lookup_requests;
 mod one_off;
@@ -23,6 +22,7 @@ mod routines;
 mod rows;
 mod schema;
 mod session;
+mod standstill;
 mod subscription;
 
 use std::time::Duration;
@@ -33,7 +33,6 @@ pub use attempts::{ClaimLimits, Claimed, Position};
 pub use audit::{FindingRow, MissingPayment, OpenFindings, Run, Stage};
 pub use backlog::{Backlog, ServerClock};
 pub use earlier::Earlier;
-pub use failover_hold::FailoverHold;
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use one_off::OneOffBegun;
 pub use payment::KeyUse;
@@ -42,6 +41,7 @@ pub use recheck::Rechecked;
 pub use refund::{BookRefund, OpenRefund, RefundBegun, RefundKey, RefundRecord, RefundState};
 pub use schema::{Migrated, SchemaState};
 pub use session::Pooler;
+pub use standstill::{Reason, Standstill, Stop};
 pub use subscription::{ForecastRow, Named, VerbCall, VerbRefused};
 
 /// Why a statement did not succeed.
@@ -61,13 +61,9 @@ pub enum StoreError {
     /// The database refused what the statement says: repeating it can't help.
     #[error("the database refused the statement")]
     Refused(#[source] sqlx::Error),
-    /// The server has changed, and what was under way on the one before may not have ended: the same
-    /// call will succeed after this.
-    #[error(
-        "the database server has changed; nothing is begun for another {} s, until what was under way has ended",
-        .0.as_secs()
-    )]
-    OnHold(Duration),
+    /// The book doesn't charge at present: nothing was begun.
+    #[error("nothing was begun: {0}")]
+    OnHold(Standstill),
     /// A row breaks a promise that the schema makes.
     #[error("a row breaks a promise of the schema: {0}")]
     Corrupt(String),
@@ -176,6 +172,8 @@ pub struct Connection {
     pub url: secrecy::SecretString,
     /// What stands between here and there.
     pub pooler: Pooler,
+    /// The merchant account behind the gateway's key, which a session says to the book (law 16).
+    pub account: Option<String>,
     /// Most connections of this process.
     pub connections_max: u32,
     /// How long a statement, or waiting for a connection, may take.

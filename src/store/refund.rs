@@ -215,7 +215,7 @@ impl Store {
                  vat_amount, note, ask_at, fence)
             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
                 billd.now() + make_interval(secs => $11), billd_internal.next_fence(0)
-            where (select billd_internal.may_charge(make_interval(secs => $11))) is null
+            where (select nullif(billd_internal.may_charge(make_interval(secs => $11)), 'stopped')) is null
               and not exists (
                 select from billd.refund r
                 where r.imp_uid = $2 and r.key = $3 and r.state = 'refunded')
@@ -289,7 +289,7 @@ impl Store {
             with open as materialized (
                 select r.id, r.merchant_uid, r.state, r.reason
                 from billd.refund r
-                where (select billd_internal.may_charge(make_interval(secs => $2))) is null
+                where (select billd_internal.may_ask(make_interval(secs => $2))) is null
                   and r.state in ('started', 'unknown') and r.ask_at <= billd.now()
                 order by r.ask_at
                 limit $1::int

@@ -14,6 +14,7 @@ macro_rules! routines {
 /// All files, in the order in which they are applied.
 const ROUTINES: &str = routines![
     "01_clock_and_gate",
+    "01_switch_and_home",
     "02_names",
     "03_agreement",
     "04_debt",

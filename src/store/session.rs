@@ -47,14 +47,14 @@ impl Pooler {
 }
 
 /// The settings that every statement runs with.
-fn settings(connection: &Connection) -> [(&'static str, String); 8] {
+fn settings(connection: &Connection) -> Vec<(&'static str, String)> {
     // The server gives up before we do: a statement that we no longer wait for would hold its
     // locks and its connection. A row that somebody has locked is let go of sooner still.
     let millis = |part: u32| {
         let limit = connection.timeout.checked_div(part).unwrap_or_default();
         format!("{}ms", limit.as_millis().max(1))
     };
-    [
+    let settings = [
         // What is called committed must survive a crash, whatever is set for the role or the
         // database: an intent that is forgotten after the call was made would be sent again.
         ("synchronous_commit", "on".to_owned()),
@@ -71,7 +71,11 @@ fn settings(connection: &Connection) -> [(&'static str, String); 8] {
         ("statement_timeout", millis(2)),
         // A machine that stands still between two statements must not keep its rows to itself.
         ("idle_in_transaction_session_timeout", millis(1)),
-    ]
+    ];
+    // billd_internal.gate holds it against the book's own.
+    let account = connection.account.clone();
+    let account = account.map(|account| ("billd.account", account));
+    settings.into_iter().chain(account).collect()
 }
 
 /// How to open connections.
@@ -95,9 +99,11 @@ fn begin(connection: &Connection) -> Option<Arc<str>> {
     match connection.pooler {
         Pooler::None => None,
         Pooler::Transaction => {
-            let settings = settings(connection)
+            let settings: Vec<String> = settings(connection)
+                .into_iter()
                 .map(|(name, value)| format!("set local {name} = '{value}'"))
-                .join("; ");
+                .collect();
+            let settings = settings.join("; ");
             Some(format!("-- store::begin\nbegin; {settings}").into())
         }
     }

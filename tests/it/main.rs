@@ -34,6 +34,7 @@ mod rate;
 mod record;
 mod schema;
 mod support;
+mod switch;
 mod tail;
 mod upgrade;
 mod verbs_cli;

@@ -48,6 +48,7 @@ pub(crate) fn connection(url: &str) -> Connection {
     Connection {
         url: SecretString::from(url.to_owned()),
         pooler: Pooler::None,
+        account: Some("sandbox".to_owned()),
         connections_max: 8,
         timeout: Duration::from_secs(30),
     }

@@ -8,7 +8,7 @@ use billd::domain::claim::Recorded;
 use billd::domain::dunning::Decision;
 use billd::domain::ids::MerchantUid;
 use billd::gateway::Gateway;
-use billd::store::{ClaimLimits, StoreError};
+use billd::store::{ClaimLimits, Reason, StoreError};
 use billd_proof::arena::{Database, Lane, Standby};
 use portone_sandbox::{self as sandbox, Route, Running};
 use tokio_util::sync::CancellationToken;
@@ -141,21 +141,22 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     let (_lane, house) = pair.fail_over().await;
     let book = &house.book;
     assert!(
-        book.store.failover_hold().await.unwrap().is_none(),
+        book.store.standstill().await.unwrap().is_none(),
         "not met yet"
     );
 
     let before = Instant::now();
     let swept = house.engine.sweep(CancellationToken::new()).await.unwrap();
     assert_eq!((swept.counts.paid, swept.due_left), (0, 1));
-    let rest = book.store.failover_hold().await.unwrap().unwrap();
+    let rest = book.store.standstill().await.unwrap().unwrap();
+    assert_eq!(rest.reason, Reason::FailoverHold);
     assert!(
-        rest.before.ends_with("/1") && rest.now.ends_with("/2"),
+        rest.says.contains("/1 → ") && rest.says.contains("/2)"),
         "{rest:?}"
     );
     // The whole of the longest lease, less what has passed since it was met.
     let least = long.saturating_sub(before.elapsed());
-    assert!((least..=long).contains(&rest.left), "{rest:?}");
+    assert!((least..=long).contains(&rest.left.unwrap()), "{rest:?}");
     let reasons = house.engine.health().reasons;
     assert!(
         reasons

@@ -83,6 +83,7 @@ impl Book {
         let store = Store::new(&Connection {
             url: SecretString::from(url.clone()),
             pooler: Pooler::None,
+            account: Some("sandbox".to_owned()),
             connections_max: 2,
             timeout: Duration::from_secs(30),
         })

@@ -4,6 +4,7 @@
 //! charge, is renewed and reported; the engine sends again, in its turn. A crash or a lost answer
 //! leaves the attempt open in the database; asking is the engine's business.
 
+mod account;
 mod body;
 mod books;
 mod classify;
@@ -29,6 +30,7 @@ use crate::gateway::{
     Reservation, ReservationPage, Window,
 };
 
+pub use account::account;
 pub use client::{Endpoint, PortOne};
 
 impl Gateway for PortOne {
