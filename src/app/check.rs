@@ -126,7 +126,7 @@ async fn charging(store: &Store) -> Option<Check> {
     Some(match standstill.reason {
         // It ends by itself.
         Reason::FailoverHold => Check::passed("charging", standstill.says),
-        Reason::Stopped | Reason::NotAtHome => {
+        Reason::Stopped | Reason::NotAtHome | Reason::OtherAccount => {
             Check::failed("charging", Exit::NotDone, standstill.says)
         }
     })

@@ -89,7 +89,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::OnHold(standstill) => match standstill.reason {
                 Reason::FailoverHold => Exit::Database,
-                Reason::Stopped | Reason::NotAtHome => Exit::NotDone,
+                Reason::Stopped | Reason::NotAtHome | Reason::OtherAccount => Exit::NotDone,
             },
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
             StoreError::Migration(_) => Exit::Schema,

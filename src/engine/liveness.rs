@@ -63,7 +63,7 @@ impl Liveness {
             Some(still) if said == Some(&still.says) => {}
             Some(still) => match still.reason {
                 Reason::Stopped | Reason::FailoverHold => warn!("{still}"),
-                Reason::NotAtHome => error!("{still}"),
+                Reason::NotAtHome | Reason::OtherAccount => error!("{still}"),
             },
         }
         *seen = standstill;

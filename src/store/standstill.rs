@@ -27,8 +27,10 @@ pub enum Reason {
     Stopped,
     /// The server has changed, and what was under way may not have ended.
     FailoverHold,
-    /// The place, the merchant account or the clock is not one at which this book charges.
+    /// The place or the clock is not one at which this book charges.
     NotAtHome,
+    /// The gateway's key is of another merchant account than the book's, whose payments it does not know.
+    OtherAccount,
 }
 
 impl fmt::Display for Standstill {
@@ -91,6 +93,7 @@ impl Store {
             reason: match row.reason.as_str() {
                 "stopped" => Reason::Stopped,
                 "fail-over hold" => Reason::FailoverHold,
+                "account" => Reason::OtherAccount,
                 _ => Reason::NotAtHome,
             },
             says: row.says,
@@ -104,6 +107,14 @@ impl Store {
             Ok(Some(standstill)) => StoreError::OnHold(standstill),
             Ok(None) => StoreError::Corrupt(otherwise.to_owned()),
             Err(error) => error,
+        }
+    }
+
+    /// Refuses to compare the book with those of another merchant.
+    pub(super) async fn require_account(&self) -> Result<(), StoreError> {
+        match self.standstill().await? {
+            Some(still) if still.reason == Reason::OtherAccount => Err(StoreError::OnHold(still)),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -19,6 +19,7 @@ mod demo;
 mod docs;
 mod guide;
 mod guide_faults;
+mod home;
 mod journal;
 mod life;
 mod locks;

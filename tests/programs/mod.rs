@@ -56,6 +56,24 @@ pub(crate) const FAKETIME: Program = Program {
     },
 };
 
+/// Copies a database as text.
+pub(crate) const PG_DUMP: Program = Program {
+    package: "postgresql-client",
+    find: || {
+        // As new as any server that a test may have started.
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        let mut folders: Vec<PathBuf> = versions
+            .flatten()
+            .map(|entry| entry.path().join("bin"))
+            .collect();
+        folders.sort();
+        folders.reverse();
+        folders.extend(["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"].map(PathBuf::from));
+        let mut programs = folders.into_iter().map(|folder| folder.join("pg_dump"));
+        programs.find(|program| program.is_file())
+    },
+};
+
 /// Whether the test that goes by this name can't run here. If so, it is noted for the last lines.
 ///
 /// # Panics

@@ -22,8 +22,8 @@ pub fn account(imp_key: &SecretString) -> String {
         &hmac::Key::new(hmac::HMAC_SHA256, HASH_KEY),
         imp_key.as_bytes(),
     );
-    let bytes = hash.as_ref().iter().take(BYTES);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    let start = hash.as_ref().iter().take(BYTES);
+    start.fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ impl Store {
         to: Timestamp,
         by_cron: bool,
     ) -> Result<Option<Run>, StoreError> {
+        self.require_account().await?;
         let statement = sqlx::query_as!(
             RunRow,
             r#"-- store::begin_audit
@@ -139,6 +140,7 @@ impl Store {
     /// Takes over the newest run that was cut short. A daemon takes only another daemon's, and only
     /// one that has not moved for ten minutes; a person takes any.
     pub async fn take_audit(&self, by_cron: bool) -> Result<Option<Run>, StoreError> {
+        self.require_account().await?;
         let statement = sqlx::query_as!(
             RunRow,
             r#"-- store::take_audit
