@@ -51,7 +51,7 @@ create or replace function billd_internal.lift_hold(inout s billd.subscription)
 language plpgsql stable
 as $$
 begin
-    if s.held = 'catch_up' and s.catch_up <> 'hold' or s.held = 'sum' then
+    if s.held = 'catch_up' and s.catch_up <> 'hold' or s.held in ('sum', 'ceiling') then
         s.held := null;
     elsif s.held = 'consent' and (not billd_internal.consent_is_enforced() or billd_internal.may_follow_free_time(
         s, billd_internal.period_start(s.anchor_at, s.billing_day, s.interval_unit, s.time_zone,
@@ -65,6 +65,30 @@ end
 $$;
 comment on function billd_internal.lift_hold(billd.subscription) is
     'Lets go of what nothing holds back any more.';
+
+create or replace function billd_internal.sum_to_ask(s billd.subscription) returns bigint
+language sql stable
+as $$
+    select coalesce((
+        select c.amount from billd.billing_cycle c
+        where c.subscription_id = s.id and c.period = s.period and c.state in ('due', 'unresolved')), s.amount)
+$$;
+comment on function billd_internal.sum_to_ask(billd.subscription) is
+    'What a claim would ask for: the open debt, else the price.';
+
+create or replace function billd_internal.hold_above_ceiling(inout s billd.subscription)
+language plpgsql stable
+as $$
+begin
+    if s.state = 'active' and s.held is null and least(s.due_at, s.next_charge_at) <= billd.now()
+        and billd_internal.is_above_ceiling(billd_internal.sum_to_ask(s), s.currency)
+    then
+        s.held := 'ceiling';
+    end if;
+end
+$$;
+comment on function billd_internal.hold_above_ceiling(billd.subscription) is
+    'Holds what is due and more than may be asked for at once, so that a person looks at it and no other waits.';
 
 create or replace function billd_internal.resume_owing(inout s billd.subscription, inout debt billd.billing_cycle)
 language plpgsql volatile
@@ -213,6 +237,8 @@ begin
     s := derived.s;
     said := derived.said;
     is_broken := derived.is_broken;
+    s := billd_internal.hold_above_ceiling(s);
+    said := case when s.held = 'ceiling' then 'held, because its sum is above the ceiling' else said end;
     if s.held is not null then
         s.next_charge_at := null;
     end if;

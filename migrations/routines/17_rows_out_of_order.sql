@@ -89,6 +89,7 @@ cross join lateral billd_internal.why_out_of_order(m.id) r (why)
 union all
 select 'held', s.id, null, s.due_at, s.held, null, case s.held
            when 'catch_up' then 'set catch_up to what becomes of the periods that were missed'
+           when 'ceiling' then 'look at the sum: change it, or raise charge_max in billd.ceiling'
            when 'finding' then 'look at billd.finding, and set its state to explained'
            else 'decide, then billd.release' end
 from billd.subscription s
@@ -132,6 +133,7 @@ declare
     found_rows bigint;
 begin
     update billd.control c set catch_up_pace = pace where c.catch_up_pace <> pace;
+    delete from billd_internal.asked a where a.hour < billd.now() - interval '8 days';
     with wrong as materialized (
         select m.id from billd_internal.row_that_may_wait m
         where exists (select from billd_internal.why_out_of_order(m.id))

@@ -188,6 +188,9 @@ begin
     elsif s.held = 'finding' and billd_internal.is_paid_elsewhere(s) then
         perform billd_internal.refuse_change('a finding is open: it may be paid elsewhere', 'findings_are_explained',
             'Look at billd.finding, and set its state to explained; the hold ends with it.');
+    elsif s.held = 'ceiling' and billd_internal.is_above_ceiling(billd_internal.sum_to_ask(s), s.currency) then
+        perform billd_internal.refuse_change('its sum is above the ceiling', 'sum_is_below_the_ceiling',
+            'Raise charge_max in billd.ceiling, which plans it anew; or change the sum.');
     elsif s.held = 'consent' and (billd_internal.lift_hold(s)).held is not null then
         perform billd_internal.refuse_change('consent or notice is missing', 'consent_is_there', 'Call billd.record_consent.');
     end if;

@@ -91,6 +91,7 @@ impl From<StoreError> for Failure {
                 Reason::FailoverHold => Exit::Database,
                 Reason::Stopped | Reason::NotAtHome | Reason::OtherAccount => Exit::NotDone,
             },
+            StoreError::Ceiling(_) => Exit::NotDone,
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
             StoreError::Migration(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,

@@ -10,7 +10,7 @@
 //! | decide          | the same                         | the same                         |
 //! | record          | the outcome                      | nobody: it is done               |
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,11 +35,15 @@ use crate::store::{ClaimLimits, Position, StoreError};
 /// anybody notices. A claim of many costs little more than a claim of one.
 const CLAIM_DELAY: Duration = Duration::from_millis(25);
 
+/// How often what is due is held against what was charged the day before.
+const JUDGE_EVERY: Duration = Duration::from_mins(1);
+
 /// Everything that charging needs.
 pub(super) struct Charging<G> {
     context: Arc<Context<G>>,
     breaker: CircuitBreaker,
     cursor: Cursor,
+    judged_at: Mutex<Option<Instant>>,
     /// One permit per claimed charge, until its answer is in the recorder's hands.
     slots: Arc<Semaphore>,
     /// One permit per call.
@@ -53,6 +57,7 @@ impl<G: Gateway> Charging<G> {
             context,
             breaker: CircuitBreaker::default(),
             cursor: Cursor::default(),
+            judged_at: Mutex::default(),
             slots: Arc::new(Semaphore::new(limits.slots())),
             calls: Semaphore::new(limits.charges_max),
         }
@@ -68,6 +73,9 @@ impl<G: Gateway> Charging<G> {
     pub(super) async fn charge_due(self: &Arc<Self>) -> Result<u64, StoreError> {
         let context = &self.context;
         let mut claimed_in_all: u64 = 0;
+        // Less only where a ceiling is near.
+        let mut claim_max = u32::MAX;
+        self.judge_sweep().await?;
         // Of a claim that found nothing: the one behind it needs no others.
         let mut unused: Option<Reservation> = None;
         // As many as can be sent at once, never more: a leased attempt must not wait in line.
@@ -89,8 +97,20 @@ impl<G: Gateway> Charging<G> {
             crash_at("claim_next");
             let lease = Lease::start(context.limits.lease);
             let after = self.cursor.next();
-            let rows_max = reservation.count.min(rows_max);
-            let claimed = self.claim(after, rows_max).await?;
+            let rows_max = reservation.count.min(rows_max).min(claim_max);
+            let claimed = match self.claim(after, rows_max).await {
+                // Nothing was claimed; what is left below the ceiling is found by halves.
+                Err(StoreError::Ceiling(_)) if rows_max > 1 => {
+                    claim_max = rows_max.div_ceil(2).min(rows_max.saturating_sub(1));
+                    unused = Some(reservation);
+                    continue;
+                }
+                Err(StoreError::Ceiling(said)) => {
+                    self.stop_at_ceiling(&said).await?;
+                    break;
+                }
+                claimed => claimed?,
+            };
             crash_at("claim_committed");
             if claimed.is_empty() {
                 if after.is_some() {
@@ -138,6 +158,34 @@ impl<G: Gateway> Charging<G> {
             metrics.claim_rows.observe(rows.into());
         }
         Ok(claimed.claims)
+    }
+
+    /// Asks for a yes before far more is charged than on the day before: first of all, and then once a minute.
+    async fn judge_sweep(&self) -> Result<(), StoreError> {
+        let judged_at = *self
+            .judged_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if judged_at.is_some_and(|at| at.elapsed() < JUDGE_EVERY) {
+            return Ok(());
+        }
+        if let Some(said) = self.context.store.judge_sweep().await? {
+            self.stop_at_ceiling(&said).await?;
+        }
+        let now = Some(Instant::now());
+        *self
+            .judged_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = now;
+        Ok(())
+    }
+
+    /// Switches charging off, because a ceiling is reached or a person must say yes.
+    async fn stop_at_ceiling(&self, said: &str) -> Result<(), StoreError> {
+        if self.context.store.stop_at_ceiling(said).await? {
+            report::ceiling(said);
+        }
+        self.look_for_standstill().await
     }
 
     async fn work(

@@ -35,6 +35,13 @@ pub(super) fn sweep(claimed: u64, took: Duration, counts: Counts) {
     );
 }
 
+/// Charging was switched off, by billd itself.
+pub(super) fn ceiling(said: &str) {
+    error!(
+        "ceiling: {said}; charging is switched off and what is due waits; `billd start` goes on"
+    );
+}
+
 /// One line per charge.
 pub(super) fn charge(claim: &Claim, answer: &Answer, recorded: Option<Recorded>, took: Duration) {
     let (word, class) = words(answer.outcome.as_ref());

@@ -3,7 +3,9 @@
 with clock as materialized (
     select billd.now() as now, billd_internal.next_fence(0) as fence, set_config('billd.writer', 'claim_due', true),
         billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge,
-        billd_internal.may_be_rewritten() as may_be_rewritten
+        billd_internal.may_be_rewritten() as may_be_rewritten, c.least_ceiling,
+        c.has_ceilings or c.surge is not null as is_counted
+    from billd.control c
 ),
 -- In the order of the index. A row that changed since this statement began is judged as it is when it is locked.
 due as materialized (
@@ -25,7 +27,8 @@ due as materialized (
 -- its name while sum and card are the same. Who holds one of them keeps its subscription waiting, and no other.
 ready as materialized (
     select d.*, debt.*, last.not_sent, name.*, greatest(d.fence + 1, k.fence) as claim_fence, k.now,
-        case debt.state when 'due' then true else debt.state = 'new' and d.attempts = 0 and not d.adjusted
+        (debt.amount <= k.least_ceiling or not billd_internal.is_above_ceiling(debt.amount, debt.currency))
+            and case debt.state when 'due' then true else debt.state = 'new' and d.attempts = 0 and not d.adjusted
             and d.due_at >= d.settled_until and d.until_at > d.due_at
             and (d.until_at > k.now or d.catch_up = 'all' or billd_internal.was_off_at(d.until_at)) end as may_begin
     from due d
@@ -77,10 +80,15 @@ begun_again as (
     where a.merchant_uid = r.merchant_uid
     returning a.merchant_uid, a.amount, a.currency, a.customer_uid
 ),
+-- Raises if that would pass a ceiling: then nothing of this claim was done.
+counted as materialized (
+    select billd_internal.count_asked(b.currency, count(*), sum(b.amount)) as is_counted
+    from begun b where (select k.is_counted from clock k) group by b.currency
+),
 asking as (
     select * from begun union all select * from begun_again
 ),
--- What can't begin (its debt is closed, its name taken, its time settled) is planned anew, and not met again by every claim.
+-- What can't begin (its debt is closed, its name taken, its time settled, its sum above the ceiling) is planned anew, and not met again by every claim.
 noted as (
     update billd.subscription s
     set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun,
@@ -106,3 +114,4 @@ select
     false as "by_card!", 0::float8 as "age_seconds!", r.now as "now!: jiff_sqlx::Timestamp"
 from ready r
 where r.merchant_uid in (select b.merchant_uid from asking b)
+  and coalesce((select bool_and(c.is_counted) from counted c), true)

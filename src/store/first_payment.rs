@@ -192,7 +192,7 @@ async fn begin(
         select billd.merchant_uid(c.subscription_id, c.period, 1), c.subscription_id, c.period, 1,
             c.amount, c.currency, $2, billd.now() + make_interval(secs => $3), billd_internal.next_fence(0), true
         from cycle c
-        returning merchant_uid, fence",
+        returning merchant_uid, fence, billd_internal.count_one(currency, amount)",
         born.id,
         first.customer_uid.as_str(),
         lease.as_secs_f64(),

@@ -64,6 +64,9 @@ pub enum StoreError {
     /// The book doesn't charge at present: nothing was begun.
     #[error("nothing was begun: {0}")]
     OnHold(Standstill),
+    /// It would pass a ceiling: nothing was begun.
+    #[error("{0}")]
+    Ceiling(String),
     /// A row breaks a promise that the schema makes.
     #[error("a row breaks a promise of the schema: {0}")]
     Corrupt(String),
@@ -84,6 +87,7 @@ impl StoreError {
         match self {
             Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) | Self::OnHold(_) => true,
             Self::Refused(_)
+            | Self::Ceiling(_)
             | Self::Corrupt(_)
             | Self::Migration(_)
             | Self::Url(_)
@@ -97,6 +101,7 @@ impl StoreError {
             Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
             Self::Unavailable(_)
             | Self::OnHold(_)
+            | Self::Ceiling(_)
             | Self::Migration(_)
             | Self::Url(_)
             | Self::Pooler(_) => false,
@@ -112,6 +117,10 @@ impl From<sqlx::Error> for StoreError {
         let is_refused = match code.as_deref() {
             // The lock or the statement took too long.
             Some("55P03" | "57014") => return Self::Busy(error),
+            Some(CEILING) => {
+                let message = error.as_database_error().map(|it| it.message().to_owned());
+                return Self::Ceiling(message.unwrap_or_default());
+            }
             Some(code) => speaks_of_the_row(code),
             None => is_our_own(&error),
         };
@@ -122,6 +131,9 @@ impl From<sqlx::Error> for StoreError {
         }
     }
 }
+
+/// `billd_internal.count_asked` would pass a ceiling.
+const CEILING: &str = "BL001";
 
 /// SQLSTATE classes that speak of the rows: cardinality, data, constraints, views with check, and
 /// `raise` of a trigger. All others (a server that is read-only, a password that was changed, a

@@ -55,7 +55,8 @@ impl Store {
     ) -> Result<Option<Claim>, StoreError> {
         let currency = request.money.currency();
         let begun = sqlx::query_scalar!(
-            "-- store::begin_one_off
+            r#"-- store::begin_one_off
+            with begun as (
             insert into billd.charge_attempt
                 (merchant_uid, by_card, customer_uid, name, amount, currency, tax_free, vat_amount,
                  ask_at, fence)
@@ -63,7 +64,9 @@ impl Store {
                 billd_internal.next_fence(0)
             where (select billd_internal.may_charge(make_interval(secs => $9))) is null
             on conflict do nothing
-            returning fence",
+            returning fence, currency, amount
+            )
+            select b.fence as "fence!" from begun b where billd_internal.count_one(b.currency, b.amount)"#,
             request.merchant_uid.as_str(),
             request.instrument.call() == ChargeCall::Onetime,
             request.instrument.customer_uid().map(CustomerUid::as_str),

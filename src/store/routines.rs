@@ -15,6 +15,7 @@ macro_rules! routines {
 const ROUTINES: &str = routines![
     "01_clock_and_gate",
     "01_switch_and_home",
+    "01_ceilings",
     "02_names",
     "03_agreement",
     "04_debt",

@@ -154,6 +154,27 @@ impl Store {
         Ok(self.within(statement).await?.map(Stop::from))
     }
 
+    /// Why a person must say yes before anything of what is due is charged, if so.
+    pub async fn judge_sweep(&self) -> Result<Option<String>, StoreError> {
+        let statement = sqlx::query_scalar!(
+            "-- store::judge_sweep
+            select billd_internal.judge_sweep()"
+        )
+        .fetch_one(&self.pool);
+        self.within(statement).await
+    }
+
+    /// Switches charging off, because of what a claim was told. Returns whether it was on.
+    pub async fn stop_at_ceiling(&self, said: &str) -> Result<bool, StoreError> {
+        let statement = sqlx::query_scalar!(
+            r#"-- store::stop_at_ceiling
+            select billd_internal.stop_at_ceiling($1) as "was_on!""#,
+            said,
+        )
+        .fetch_one(&self.pool);
+        self.within(statement).await
+    }
+
     /// Makes this database and this merchant account the home of the book.
     pub async fn adopt(&self, by: Option<&str>) -> Result<(), StoreError> {
         let statement = sqlx::query!(

@@ -13,6 +13,7 @@ mod architecture;
 mod audit;
 mod bouncer;
 mod by_hand;
+mod ceilings;
 mod charge;
 mod crash;
 mod demo;
