@@ -11,6 +11,8 @@ alter table billd.control
     add column surge numeric,
     add column yes_at timestamptz not null default '-infinity',
     add column ceiling_round int not null default 0,
+    add column least_ceiling bigint not null default 1000000,
+    add column has_ceilings boolean not null default false,
     add constraint surge_is_more_than_1 check (surge > 1);
 comment on column billd.control.stopped_until is
     'Charging is switched off until then (billd.stop_charging); infinity: until a person starts it. In the past: it is on. billd.charging_stop says why.';
@@ -27,6 +29,9 @@ comment on column billd.control.surge is
 comment on column billd.control.yes_at is 'When a person last said that charging may go on; what has been asked for that day is not asked for again.';
 comment on column billd.control.ceiling_round is
     'Raised by each billd.start_charging: ceilings count what was begun since.';
+comment on column billd.control.least_ceiling is
+    'Of billd.ceiling, for claims: a sum up to this is above no charge_max, whatever its currency.';
+comment on column billd.control.has_ceilings is 'Of billd.ceiling, for claims: whether there is one of an hour or a day.';
 
 create table billd.charging_stop (
     id bigint generated always as identity constraint charging_stop_pkey primary key,

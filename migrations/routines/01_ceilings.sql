@@ -17,28 +17,6 @@ end
 $$;
 comment on function billd_internal.is_above_ceiling(bigint, text) is 'Whether a sum is more than may be asked for at once.';
 
-create or replace function billd_internal.least_ceiling() returns bigint
-language plpgsql stable parallel safe
-as $$
-begin
-    return (select coalesce(min(c.charge_max), 9223372036854775807) from billd.ceiling c);
-end
-$$;
-comment on function billd_internal.least_ceiling() is
-    'A sum up to this is above no ceiling, whatever its currency: a claim looks no further then.';
-
-create or replace function billd_internal.is_counted() returns boolean
-language plpgsql stable parallel safe
-as $$
-begin
-    return exists (
-            select from billd.ceiling c
-            where coalesce(c.hour_max, c.day_max, c.hour_charges_max, c.day_charges_max) is not null)
-        or exists (select from billd.control c where c.surge is not null);
-end
-$$;
-comment on function billd_internal.is_counted() is 'Whether anything asks how much has been begun.';
-
 create or replace function billd_internal.day_of(instant timestamptz) returns timestamptz
 language sql stable parallel safe
 as $$ select date_trunc('day', instant at time zone 'Asia/Seoul') at time zone 'Asia/Seoul' $$;
@@ -54,9 +32,7 @@ declare
     said text;
 begin
     -- Whoever counts under a ceiling does so alone, until its claim is committed; and sees what others have counted.
-    if exists (select from billd.ceiling c
-        where coalesce(c.hour_max, c.day_max, c.hour_charges_max, c.day_charges_max) is not null)
-    then
+    if (select c.has_ceilings from billd.control c) then
         perform from billd.ceiling c order by c.currency for no key update;
         most := billd_internal.ceiling_of(count_asked.currency);
         select case
@@ -103,7 +79,8 @@ begin
                 count_one.currency, (billd_internal.ceiling_of(count_one.currency)).charge_max),
             hint = 'See charge_max in billd.ceiling.';
     end if;
-    return not billd_internal.is_counted() or billd_internal.count_asked(count_one.currency, 1, count_one.amount);
+    return (select not c.has_ceilings and c.surge is null from billd.control c)
+        or billd_internal.count_asked(count_one.currency, 1, count_one.amount);
 end
 $$;
 comment on function billd_internal.count_one(text, bigint) is 'Counts a charge that a person asks for, or raises BL001.';
@@ -154,18 +131,25 @@ $$;
 comment on function billd_internal.judge_sweep() is
     'Why a person must say yes before anything of what is due is charged; null if nobody need to. Asked when a sweep begins.';
 
-create or replace function billd_internal.lift_ceilings() returns trigger
+create or replace function billd_internal.ceilings_have_changed() returns trigger
 language plpgsql
 as $$
 declare
     writer text := billd_internal.write_as('plan');
 begin
+    update billd.control k
+    set least_ceiling = coalesce(least, 9223372036854775807), has_ceilings = coalesce(has_others, false)
+    from (
+        select min(c.charge_max) as least,
+            bool_or(coalesce(c.hour_max, c.day_max, c.hour_charges_max, c.day_charges_max) is not null) as has_others
+        from billd.ceiling c
+    ) t;
     update billd.subscription s set recheck = true, row_version = s.row_version + 2 where s.held = 'ceiling';
     perform billd_internal.write_as(writer);
     return null;
 end
 $$;
-comment on function billd_internal.lift_ceilings() is
-    'Plans anew what is held by a ceiling, because ceilings have changed.';
+comment on function billd_internal.ceilings_have_changed() is
+    'Tells claims that ceilings have changed, and plans anew what is held by one.';
 create or replace trigger ceilings_have_changed after insert or update or delete on billd.ceiling
-    for each statement execute function billd_internal.lift_ceilings();
+    for each statement execute function billd_internal.ceilings_have_changed();
