@@ -43,6 +43,7 @@ const ROUTINES: &str = routines![
     "25_verb_time",
     "26_verb_sum",
     "27_manual",
+    "28_rights",
 ];
 
 /// Takes away what the version before called by name, and this one does not.

@@ -34,6 +34,7 @@ mod proof;
 mod proof_arena;
 mod rate;
 mod record;
+mod roles;
 mod schema;
 mod support;
 mod switch;
