@@ -115,6 +115,9 @@ begin
     if times is not null then
         select sum(a.charges) into before from billd_internal.asked a
         where a.hour < today group by billd_internal.day_of(a.hour) order by billd_internal.day_of(a.hour) desc limit 1;
+    end if;
+    -- On the first day that is counted there is nothing to hold it against.
+    if before is not null then
         select count(*) into due from (
             select from billd.subscription s
             where s.state = 'active' and s.next_charge_at <= now and s.open_attempt is null

@@ -121,6 +121,8 @@ as $$
     set home_cluster = split_part(billd_internal.server_name(), '/', 1),
         home_database = billd_internal.this_database(),
         home_name = current_database(), home_account = nullif(settle_here.account, ''), home_since = billd.now()
+    -- No claim waits for this: if somebody has the row, the next one will do it.
+    where c.only_row in (select k.only_row from billd.control k for no key update skip locked)
 $$;
 comment on function billd_internal.settle_here(text) is 'Makes this place and this account the book''s home.';
 

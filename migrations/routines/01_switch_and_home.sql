@@ -49,6 +49,7 @@ create or replace function billd.adopt(by text default session_user) returns voi
 language plpgsql volatile
 as $$
 begin
+    perform from billd.control for update;
     perform billd_internal.settle_here(coalesce(current_setting('billd.account', true), ''));
     update billd.control c set home_by = adopt.by;
 end

@@ -205,6 +205,7 @@ language plpgsql volatile
 as $$
 declare
     writer text := coalesce(current_setting('billd.writer', true), '');
+    held_before text;
     s billd.subscription;
     debt billd.billing_cycle;
     closed boolean;
@@ -220,6 +221,7 @@ begin
     s.open_attempt := null;
     s.settled_until := coalesce(s.settled_until, s.due_at);
     s.catch_up := coalesce(s.catch_up, 'all');
+    held_before := s.held;
     s := billd_internal.lift_hold(s);
     s := billd_internal.take_up(s);
     settled := billd_internal.settle(s);
@@ -238,7 +240,10 @@ begin
     said := derived.said;
     is_broken := derived.is_broken;
     s := billd_internal.hold_above_ceiling(s);
-    said := case when s.held = 'ceiling' then 'held, because its sum is above the ceiling' else said end;
+    if s.held = 'ceiling' then
+        said := 'its sum is above the ceiling';
+        is_broken := held_before is distinct from 'ceiling';
+    end if;
     if s.held is not null then
         s.next_charge_at := null;
     end if;

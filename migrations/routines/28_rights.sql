@@ -54,7 +54,8 @@ $$;
 comment on function billd.close_attempt(text, text) is
     'Your word that no money moved, nor ever will, under a number whose fate is unknown; note says how you know. What is owed is then asked for under the next number.';
 
--- What a plain update or a verb sets off is written by billd, whoever said it.
+-- What a plain update or a verb sets off is written by billd, whoever said it. Triggers of the merchant's own that this
+-- sets off find what lies in public.
 do $$
 declare
     f record;
@@ -69,7 +70,7 @@ begin
             or p.pronamespace = 'billd'::regnamespace and p.prokind = 'f' and p.provolatile = 'v' and p.prolang = (
                 select l.oid from pg_language l where l.lanname = 'plpgsql')
     loop
-        execute format('alter function %s security definer set search_path = pg_catalog, pg_temp', f.name);
+        execute format('alter function %s security definer set search_path = pg_catalog, public, pg_temp', f.name);
     end loop;
 end
 $$;

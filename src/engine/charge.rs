@@ -10,6 +10,7 @@
 //! | decide          | the same                         | the same                         |
 //! | record          | the outcome                      | nobody: it is done               |
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use crate::store::{ClaimLimits, Position, StoreError};
 /// anybody notices. A claim of many costs little more than a claim of one.
 const CLAIM_DELAY: Duration = Duration::from_millis(25);
 
-/// How often what is due is held against what was charged the day before.
+/// How often what is due is held against what was charged the day before, and ceilings are looked for.
 const JUDGE_EVERY: Duration = Duration::from_mins(1);
 
 /// Everything that charging needs.
@@ -44,6 +45,7 @@ pub(super) struct Charging<G> {
     breaker: CircuitBreaker,
     cursor: Cursor,
     judged_at: Mutex<Option<Instant>>,
+    is_counted: AtomicBool,
     /// One permit per claimed charge, until its answer is in the recorder's hands.
     slots: Arc<Semaphore>,
     /// One permit per call.
@@ -58,6 +60,7 @@ impl<G: Gateway> Charging<G> {
             breaker: CircuitBreaker::default(),
             cursor: Cursor::default(),
             judged_at: Mutex::default(),
+            is_counted: AtomicBool::default(),
             slots: Arc::new(Semaphore::new(limits.slots())),
             calls: Semaphore::new(limits.charges_max),
         }
@@ -148,7 +151,11 @@ impl<G: Gateway> Charging<G> {
             rows_max,
             lease: context.limits.lease,
         };
-        let claimed = context.store.claim_due_after(after, limits).await?;
+        let claimed = if self.is_counted.load(Ordering::Relaxed) {
+            context.store.claim_due_counted(after, limits).await?
+        } else {
+            context.store.claim_due_after(after, limits).await?
+        };
         context.liveness.database_answered();
         self.cursor.advance(after, claimed.reached);
         if !claimed.claims.is_empty() {
@@ -160,7 +167,8 @@ impl<G: Gateway> Charging<G> {
         Ok(claimed.claims)
     }
 
-    /// Asks for a yes before far more is charged than on the day before: first of all, and then once a minute.
+    /// Asks for a yes before far more is charged than on the day before, and whether there are ceilings: first of all,
+    /// and then once a minute.
     async fn judge_sweep(&self) -> Result<(), StoreError> {
         let judged_at = *self
             .judged_at
@@ -169,7 +177,9 @@ impl<G: Gateway> Charging<G> {
         if judged_at.is_some_and(|at| at.elapsed() < JUDGE_EVERY) {
             return Ok(());
         }
-        if let Some(said) = self.context.store.judge_sweep().await? {
+        let (said, is_counted) = self.context.store.judge_sweep().await?;
+        self.is_counted.store(is_counted, Ordering::Relaxed);
+        if let Some(said) = said {
             self.stop_at_ceiling(&said).await?;
         }
         let now = Some(Instant::now());

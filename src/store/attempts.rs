@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::types::Uuid;
+use sqlx::{Executor, Postgres};
 
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
 use crate::store::answers::Columns;
 use crate::store::rows::AttemptRow;
+use crate::store::session::Tx;
 use crate::store::{Store, StoreError, is_data_exception};
 
 /// Bounds of one claim.
@@ -73,25 +75,21 @@ impl Store {
         after: Option<Position>,
         limits: ClaimLimits,
     ) -> Result<Claimed, StoreError> {
-        let statement = sqlx::query_file_as!(
-            AttemptRow,
-            "src/store/claim_due.sql",
-            i32::try_from(limits.rows_max).unwrap_or(i32::MAX),
-            limits.lease.as_secs_f64(),
-            after.map(|after| jiff_sqlx::Timestamp::from(after.at)) as _,
-            after.map(|after| after.id),
-        );
-        let mut rows = self.within(statement.fetch_all(&self.pool)).await?;
-        rows.sort_by_key(|row| {
-            let at = row.next_charge_at.map(jiff_sqlx::Timestamp::to_jiff);
-            (at, row.subscription_id)
-        });
-        let reached = rows.last().and_then(Position::behind);
-        let claims = rows
-            .into_iter()
-            .map(AttemptRow::into_claim)
-            .collect::<Result<_, _>>()?;
-        Ok(Claimed { claims, reached })
+        let rows = self.within(claim_due(&self.pool, after, limits)).await?;
+        claimed(rows)
+    }
+
+    /// The same where there is a ceiling: what is begun is counted, and nothing is if that would pass one.
+    pub async fn claim_due_counted(
+        &self,
+        after: Option<Position>,
+        limits: ClaimLimits,
+    ) -> Result<Claimed, StoreError> {
+        let mut tx = self.within(self.pool.begin()).await?;
+        let rows = self.within(claim_due(&mut tx, after, limits)).await?;
+        self.within(count_asked(&mut tx, &rows)).await?;
+        self.within(tx.commit()).await?;
+        claimed(rows)
     }
 
     /// Gives attempts that were begun, and whose lease has ended without an outcome, to those who ask.
@@ -213,4 +211,54 @@ impl Store {
             .map(|answer| of(answer.borrow()).copied().unwrap_or(lost))
             .collect())
     }
+}
+
+/// Counts what a claim has begun, by currency; fails if that would pass a ceiling, and with it the claim. What is sent
+/// again under its name was counted before.
+async fn count_asked(tx: &mut Tx, rows: &[AttemptRow]) -> Result<(), sqlx::Error> {
+    let begun = rows.iter().filter(|row| row.earlier_not_sent == 0);
+    let (currencies, amounts): (Vec<String>, Vec<i64>) =
+        begun.map(|row| (row.currency.clone(), row.amount)).unzip();
+    sqlx::query!(
+        "-- store::count_asked
+        select billd_internal.count_asked(b.currency, count(*), sum(b.amount))
+        from unnest($1::text[], $2::bigint[]) b (currency, amount)
+        group by b.currency",
+        &currencies,
+        &amounts,
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map(drop)
+}
+
+async fn claim_due<'c>(
+    executor: impl Executor<'c, Database = Postgres>,
+    after: Option<Position>,
+    limits: ClaimLimits,
+) -> Result<Vec<AttemptRow>, sqlx::Error> {
+    sqlx::query_file_as!(
+        AttemptRow,
+        "src/store/claim_due.sql",
+        i32::try_from(limits.rows_max).unwrap_or(i32::MAX),
+        limits.lease.as_secs_f64(),
+        after.map(|after| jiff_sqlx::Timestamp::from(after.at)) as _,
+        after.map(|after| after.id),
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// In the order in which they fell due.
+fn claimed(mut rows: Vec<AttemptRow>) -> Result<Claimed, StoreError> {
+    rows.sort_by_key(|row| {
+        let at = row.next_charge_at.map(jiff_sqlx::Timestamp::to_jiff);
+        (at, row.subscription_id)
+    });
+    let reached = rows.last().and_then(Position::behind);
+    let claims = rows
+        .into_iter()
+        .map(AttemptRow::into_claim)
+        .collect::<Result<_, _>>()?;
+    Ok(Claimed { claims, reached })
 }

@@ -3,9 +3,8 @@
 with clock as materialized (
     select billd.now() as now, billd_internal.next_fence(0) as fence, set_config('billd.writer', 'claim_due', true),
         billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge,
-        billd_internal.may_be_rewritten() as may_be_rewritten, c.least_ceiling,
-        c.has_ceilings or c.surge is not null as is_counted
-    from billd.control c
+        billd_internal.may_be_rewritten() as may_be_rewritten,
+        (select least_ceiling from billd.control) as least_ceiling
 ),
 -- In the order of the index. A row that changed since this statement began is judged as it is when it is locked.
 due as materialized (
@@ -80,11 +79,6 @@ begun_again as (
     where a.merchant_uid = r.merchant_uid
     returning a.merchant_uid, a.amount, a.currency, a.customer_uid
 ),
--- Raises if that would pass a ceiling: then nothing of this claim was done.
-counted as materialized (
-    select billd_internal.count_asked(b.currency, count(*), sum(b.amount)) as is_counted
-    from begun b where (select k.is_counted from clock k) group by b.currency
-),
 asking as (
     select * from begun union all select * from begun_again
 ),
@@ -114,4 +108,3 @@ select
     false as "by_card!", 0::float8 as "age_seconds!", r.now as "now!: jiff_sqlx::Timestamp"
 from ready r
 where r.merchant_uid in (select b.merchant_uid from asking b)
-  and coalesce((select bool_and(c.is_counted) from counted c), true)

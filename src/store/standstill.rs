@@ -154,14 +154,17 @@ impl Store {
         Ok(self.within(statement).await?.map(Stop::from))
     }
 
-    /// Why a person must say yes before anything of what is due is charged, if so.
-    pub async fn judge_sweep(&self) -> Result<Option<String>, StoreError> {
-        let statement = sqlx::query_scalar!(
-            "-- store::judge_sweep
-            select billd_internal.judge_sweep()"
+    /// Why a person must say yes before anything of what is due is charged, if so; and whether claims are
+    /// to be counted.
+    pub async fn judge_sweep(&self) -> Result<(Option<String>, bool), StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::judge_sweep
+            select billd_internal.judge_sweep() as said, c.has_ceilings or c.surge is not null as "is_counted!"
+            from billd.control c"#
         )
         .fetch_one(&self.pool);
-        self.within(statement).await
+        let row = self.within(statement).await?;
+        Ok((row.said, row.is_counted))
     }
 
     /// Switches charging off, because of what a claim was told. Returns whether it was on.

@@ -42,7 +42,7 @@ fn copy(from: &str, to: &str) {
     let programs = (PG_DUMP.find)().unwrap();
     let folder = PathBuf::from(programs.parent().unwrap());
     let dump = Command::new(&programs)
-        .args(["--dbname", from])
+        .args(["--no-privileges", "--dbname", from])
         .stderr(Stdio::null())
         .output()
         .unwrap();

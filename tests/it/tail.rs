@@ -182,6 +182,9 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     assert_eq!(record(book, paid(&under_way)).await, Recorded::Moved);
 
     book.advance("16 seconds").await;
+    // Of the same cluster, so it is at home.
+    book.shows("select is_elsewhere from billd_internal.gate", false)
+        .await;
     assert_eq!(claim(book).await.len(), 1);
     assert_eq!(book.claim_open(9, LEASE).await.len(), 1);
     assert!(book.store.begin_one_off(&one_off, LEASE).await.is_ok());
