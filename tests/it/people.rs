@@ -272,6 +272,11 @@ async fn a_refusal_of_our_own_making_stops_charging_and_punishes_nobody() {
 #[tokio::test]
 async fn a_debt_that_fell_due_on_the_day_of_a_pause_is_charged_after_it() {
     let house = House::new().await;
+    // At noon in Seoul, so that an hour later it is the same day.
+    house
+        .book
+        .run("update billd.control set clock_shift = date_trunc('day', now()) + interval '27 hours' - now()")
+        .await;
     house.book.subscribe("cust_1").await;
     house.book.advance("1 hour").await;
     house
