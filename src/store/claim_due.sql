@@ -33,7 +33,7 @@ ready as materialized (
     from due d
     cross join clock k
     left join lateral (
-        select c.period from billd.billing_cycle c where c.subscription_id = d.id and c.period = d.period
+        select c.period from billd.billing_cycle c where c.subscription_id = d.id and c.period = d.period limit 1
     ) known on true
     cross join lateral (
         select c.state, c.amount, c.currency, c.tax_free, c.vat_amount, c.card_quota
