@@ -1,6 +1,5 @@
 //! `billd run`: the daemon.
 
-use std::io;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -71,7 +70,7 @@ async fn serve(
     services: &Services<impl Gateway>,
     settings: &Settings,
     stop: &CancellationToken,
-) -> Result<Option<JoinHandle<io::Result<()>>>, Failure> {
+) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(listen) = settings.http.listen else {
         return Ok(None);
     };

@@ -24,6 +24,7 @@ pub(super) struct Services<G> {
 pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + use<>>, Failure> {
     let store = open_store(settings).await?;
     require_schema(&store).await?;
+    store.hold_recording().await?;
     let gateway = gateway::connect(settings)?;
     let metrics = Metrics::new();
     let doorbell = Arc::new(Doorbell::default());

@@ -186,12 +186,17 @@ impl Store {
     /// Prepares connections, but makes none yet: a database that is down is met by the first call.
     pub fn new(connection: &Connection) -> Result<Self, StoreError> {
         let options = session::options(connection)?;
-        let pool = |most: u32| Pool::new(connection, options.clone(), most);
         Ok(Self {
-            pool: pool(connection.connections_max),
-            recording: pool(RECORDING_CONNECTIONS),
+            pool: Pool::new(connection, options.clone(), connection.connections_max),
+            recording: Pool::kept(connection, options, RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
+    }
+
+    /// Opens the connections that outcomes are written over. To be called before anything is charged: whatever
+    /// takes this process's files later, what happened is written down.
+    pub async fn hold_recording(&self) -> Result<(), StoreError> {
+        self.within(self.recording.fill()).await
     }
 
     /// Closes the connections.

@@ -17,6 +17,7 @@ mod charge;
 mod crash;
 mod demo;
 mod docs;
+mod floods;
 mod guide;
 mod guide_faults;
 mod journal;

@@ -446,7 +446,7 @@ async fn the_daemon_tells_how_it_is_and_never_what_is_secret() {
     assert_eq!(health(&[]).status.code(), Some(1), "no daemon, no health");
 }
 
-async fn http_get(address: SocketAddr, path: &str) -> String {
+pub(crate) async fn http_get(address: SocketAddr, path: &str) -> String {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || {
         use std::io::Write;
