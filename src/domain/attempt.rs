@@ -271,7 +271,9 @@ pub enum UnknownReason {
     Timeout,
     /// The connection broke after it had been made.
     ConnectionLost,
-    /// An HTTP status that proves nothing: 5xx, 429, 404 and the rest.
+    /// HTTP 429. That it was not read is likely, and nowhere promised.
+    TooManyRequests,
+    /// Any other HTTP status that proves nothing: 5xx, 404 and the rest.
     HttpStatus,
     /// HTTP 200, but not the JSON of the contract.
     Unreadable,
@@ -293,6 +295,7 @@ impl UnknownReason {
         match self {
             Self::Timeout => "timeout",
             Self::ConnectionLost => "connection_lost",
+            Self::TooManyRequests => "too_many_requests",
             Self::HttpStatus => "http_status",
             Self::Unreadable => "unreadable",
             Self::DuplicateMerchantUid => "duplicate_merchant_uid",

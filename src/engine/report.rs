@@ -14,6 +14,7 @@ use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recor
 use crate::domain::dunning::{Decision, GiveUpReason};
 use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::engine::circuit_breaker::Change;
+use crate::engine::throttle::Changed;
 use crate::gateway::GatewayError;
 use crate::metrics::Counts;
 use crate::store::{Rechecked, StoreError};
@@ -221,8 +222,8 @@ pub(super) fn rechecked(one: &Rechecked) {
 }
 
 /// No charge can be begun.
-pub(super) fn unready(change: Change, error: &GatewayError) {
-    if change != Change::None {
+pub(super) fn unready(change: &Change, error: &GatewayError) {
+    if *change != Change::None {
         warn!(
             error = chain(error),
             "the gateway is not ready for charges: {}",
@@ -232,7 +233,7 @@ pub(super) fn unready(change: Change, error: &GatewayError) {
 }
 
 /// Charging has stopped or goes on.
-pub(super) fn breaker(change: Change) {
+pub(super) fn breaker(change: &Change) {
     match change {
         Change::None => {}
         Change::Opened { reason, wait } => {
@@ -243,6 +244,21 @@ pub(super) fn breaker(change: Change) {
             );
         }
         Change::Closed => info!("charging goes on"),
+    }
+}
+
+/// Requests leave more slowly, or as fast as before.
+pub(super) fn throttle(changed: Option<Changed>) {
+    match changed {
+        None => {}
+        Some(Changed::Slower(spacing)) => warn!(
+            spacing_ms = millis(spacing),
+            "the gateway says that there are too many requests: they leave {} ms apart now",
+            millis(spacing)
+        ),
+        Some(Changed::Ended) => {
+            info!("requests leave as fast as before the gateway slowed them down");
+        }
     }
 }
 

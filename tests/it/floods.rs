@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use portone_sandbox::Latency;
+use portone_sandbox::{self as sandbox, Latency, Switches};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -92,4 +92,30 @@ async fn a_thousand_half_requests_stop_neither_probes_nor_charging_nor_recording
     drop(heads);
     approved(&gateway, 400);
     daemon.stops().await;
+}
+
+/// Hazard: a gateway that takes 50 charges a second is sent thousands. Two thirds come back as "too many",
+/// each of them is in doubt, and the circuit breaker stops what would have gone through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_says_too_many_is_asked_more_slowly_and_all_is_charged() {
+    let book = Book::new().await;
+    let options = sandbox::Options {
+        latency: Latency::Fixed(20),
+        switches: Switches {
+            again_per_second_limit: Some(50),
+            ..Switches::default()
+        },
+        ..sandbox::Options::default()
+    };
+    let gateway = sandbox::start(options).await.unwrap();
+    book.subscribe_many(600, "cust_").await;
+    let mut daemon = Daemon::start(&mut billd(&book.url, &gateway.base_url()));
+    until("all is paid", async || paid(&book).await == "600").await;
+    daemon.stops().await;
+    approved(&gateway, 600);
+    let said = daemon.said();
+    let doubts = said.matches(": unknown (too_many_requests)").count();
+    assert!((1..150).contains(&doubts), "{doubts}: {said}");
+    assert!(said.contains("too many requests: they leave"), "{said}");
+    assert!(!said.contains("charging is stopped"), "{said}");
 }

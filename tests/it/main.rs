@@ -34,6 +34,7 @@ mod proof_arena;
 mod rate;
 mod record;
 mod schema;
+mod starved;
 mod support;
 mod tail;
 mod upgrade;

@@ -234,6 +234,7 @@ pub fn decide(policy: &Policy, outcome: &ChargeOutcome, history: History) -> Dec
             },
             UnknownReason::Timeout
             | UnknownReason::ConnectionLost
+            | UnknownReason::TooManyRequests
             | UnknownReason::HttpStatus
             | UnknownReason::Unreadable
             | UnknownReason::UnclearDecline

@@ -19,10 +19,13 @@ pub(super) fn charge(status: u16, body: &[u8], expected: &Expected) -> ChargeOut
         200 => accepted(body, expected),
         // PortOne checks the access token before it reads the charge.
         401 => ChargeOutcome::NotSent(NotSent::Unauthorized),
-        _ => unknown(
-            UnknownReason::HttpStatus,
-            &format!("HTTP {status}: {}", excerpt(body)),
-        ),
+        _ => {
+            let reason = match status {
+                429 => UnknownReason::TooManyRequests,
+                _ => UnknownReason::HttpStatus,
+            };
+            unknown(reason, &format!("HTTP {status}: {}", excerpt(body)))
+        }
     }
 }
 

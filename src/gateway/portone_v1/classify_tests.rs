@@ -40,7 +40,7 @@ const CHARGES: &str = "
     unauthorized.json 401 unauthorized
     maintenance.html 401 unauthorized
     not_found.json 404 unknown http_status
-    too_many_requests.json 429 unknown http_status
+    too_many_requests.json 429 unknown too_many_requests
     internal_error.json 500 unknown http_status
     bad_gateway.html 502 unknown http_status
     maintenance.html 200 unknown unreadable

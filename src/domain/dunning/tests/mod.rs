@@ -11,9 +11,10 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-const REASONS: [UnknownReason; 9] = [
+const REASONS: [UnknownReason; 10] = [
     UnknownReason::Timeout,
     UnknownReason::ConnectionLost,
+    UnknownReason::TooManyRequests,
     UnknownReason::HttpStatus,
     UnknownReason::Unreadable,
     UnknownReason::DuplicateMerchantUid,
@@ -232,6 +233,7 @@ fn an_unknown_outcome_waits_for_reconciliation() {
             UnknownReason::DuplicateMerchantUid => Decision::Ask { wait: SECOND },
             UnknownReason::Timeout
             | UnknownReason::ConnectionLost
+            | UnknownReason::TooManyRequests
             | UnknownReason::HttpStatus
             | UnknownReason::Unreadable
             | UnknownReason::UnclearDecline
