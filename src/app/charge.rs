@@ -85,6 +85,7 @@ fn judge(request: &ChargeRequest, charged: OneOffCharged) -> Result<Charged, Fai
             let customer_uid = request.instrument.customer_uid();
             let mut charged = Charged::of(merchant_uid, request.money, customer_uid, &done.outcome);
             if !done.is_recorded && !matches!(done.outcome, ChargeOutcome::Unknown(_)) {
+                charged.recorded = false;
                 charged.warning = Some(format!(
                     "this could not be written down; billd will ask the gateway about {merchant_uid}"
                 ));

@@ -1,5 +1,6 @@
 //! How a command ends.
 
+use crate::causes::chain;
 use crate::gateway::{CallError, GatewayError};
 use crate::settings::SettingsError;
 use crate::store::StoreError;
@@ -58,6 +59,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// What happened and what lay behind it, in one line.
+    pub fn in_words(&self) -> String {
+        chain(&*self.error)
+    }
+
     pub(super) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit,
@@ -89,7 +95,7 @@ impl From<StoreError> for Failure {
             | StoreError::TooSlow(_)
             | StoreError::OnHold(_) => Exit::Database,
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
-            StoreError::Migration(_) => Exit::Schema,
+            StoreError::Migration(_) | StoreError::Denied(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,
         };
         Self::new(exit, error)

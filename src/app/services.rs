@@ -10,7 +10,7 @@ use crate::engine::{Doorbell, Engine, Limits};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::settings::{Needs, Settings, Source};
-use crate::store::{SchemaState, Store};
+use crate::store::{SchemaState, Store, StoreError};
 
 /// Everything a command that charges or asks needs.
 pub(super) struct Services<G> {
@@ -47,8 +47,15 @@ pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + 
 /// Connects once for real, so that a wrong address or password is named as such.
 pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     let store = Store::new(&settings.connection()?)?;
-    store.server_version().await?;
-    Ok(store)
+    match store.server_version().await {
+        Ok(_version) => Ok(store),
+        Err(StoreError::Unavailable(error)) => {
+            let what = format!("the database at {} is not available", store.place());
+            let error = anyhow::Error::new(error).context(what);
+            Err(Failure::new(Exit::Database, error))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) async fn require_schema(store: &Store) -> Result<(), Failure> {

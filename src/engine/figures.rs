@@ -30,6 +30,9 @@ impl Figures {
             self.metrics.count_outcome(word, class);
             self.tally.count(word);
         }
+        if recorded.is_none() {
+            self.tally.count_unrecorded();
+        }
         if let Some(Recorded::Stale { paid_written }) = recorded {
             self.metrics.stale_fences.inc();
             if paid_written {

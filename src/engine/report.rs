@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, UnknownReason};
 use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recorded};
+use crate::domain::decline::DeclineClass;
 use crate::domain::dunning::{Decision, GiveUpReason};
 use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::engine::circuit_breaker::Change;
@@ -154,6 +155,16 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>) {
             subscription.id = subscription(key),
             detail = doubt.detail,
             "mismatch: the gateway's answer is not for what {merchant_uid} asked for",
+        );
+    }
+    if let Some(ChargeOutcome::Declined(decline)) = &answer.outcome
+        && decline.class == DeclineClass::RowText
+    {
+        error!(
+            merchant_uid,
+            subscription.id = subscription(key),
+            "bad row: {merchant_uid} was refused for a text of its row: {}",
+            decline.message
         );
     }
     match recorded {

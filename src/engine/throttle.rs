@@ -154,8 +154,9 @@ mod tests {
                         let is_too_many = in_this_second >= limit;
                         throttle.sent();
                         throttle.answered(Instant::now(), is_too_many);
-                        (sent, in_this_second) = (sent + 1, in_this_second + 1);
-                        refused += u32::from(is_too_many);
+                        sent = u32::saturating_add(sent, 1);
+                        in_this_second = u32::saturating_add(in_this_second, 1);
+                        refused = u32::saturating_add(refused, is_too_many.into());
                     }
                 }
                 advance(AHEAD).await;

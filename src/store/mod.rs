@@ -51,6 +51,11 @@ pub enum StoreError {
     /// later, whatever it says.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The role that billd connects as lacks a right. It may be given, so an outcome waits for that.
+    #[error(
+        "the database user lacks a right that billd needs; `billd check` says what else is missing"
+    )]
+    Denied(#[source] sqlx::Error),
     /// A row is locked by somebody else for too long, or the server is too slow: the same call may
     /// succeed later, and a smaller one sooner.
     #[error("the database is busy")]
@@ -86,7 +91,11 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) | Self::OnHold(_) => true,
+            Self::Unavailable(_)
+            | Self::Denied(_)
+            | Self::Busy(_)
+            | Self::TooSlow(_)
+            | Self::OnHold(_) => true,
             Self::Refused(_)
             | Self::Corrupt(_)
             | Self::Migration(_)
@@ -100,6 +109,7 @@ impl StoreError {
         match self {
             Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
             Self::Unavailable(_)
+            | Self::Denied(_)
             | Self::OnHold(_)
             | Self::Migration(_)
             | Self::Url(_)
@@ -116,6 +126,7 @@ impl From<sqlx::Error> for StoreError {
         let is_refused = match code.as_deref() {
             // The lock or the statement took too long.
             Some("55P03" | "57014") => return Self::Busy(error),
+            Some("42501") => return Self::Denied(error),
             Some(code) => speaks_of_the_row(code),
             None => is_our_own(&error),
         };
@@ -191,6 +202,15 @@ impl Store {
             recording: Pool::kept(connection, options, RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
+    }
+
+    /// Where the database is looked for.
+    pub fn place(&self) -> String {
+        let options = self.pool.connect_options();
+        match options.get_socket() {
+            Some(folder) => format!("{}, port {}", folder.display(), options.get_port()),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        }
     }
 
     /// Opens the connections that outcomes are written over. To be called before anything is charged: whatever

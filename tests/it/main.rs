@@ -33,6 +33,7 @@ mod proof;
 mod proof_arena;
 mod rate;
 mod record;
+mod says;
 mod schema;
 mod starved;
 mod support;

@@ -320,6 +320,7 @@ fn decide_decline(policy: &Policy, class: DeclineClass, history: History) -> Dec
             }
             &policy.hard
         }
+        DeclineClass::RowText => return Decision::GiveUp(GiveUpReason::BadRow),
         DeclineClass::Config => return retry(history, policy.hold, false),
         DeclineClass::SoftTemp => {
             let index = usize::from(history.without_rung());

@@ -133,7 +133,7 @@ impl Record {
         Some(BookEntry {
             merchant_uid: bounded_message(&self.merchant_uid),
             payment: Payment {
-                imp_uid: ImpUid::parse(self.imp_uid).ok()?,
+                imp_uid: ImpUid::of_proved(&self.imp_uid)?,
                 pg_provider: given(&self.pg_provider),
                 pg_tid: given(&self.pg_tid),
                 receipt_url: given(&self.receipt_url),

@@ -70,7 +70,8 @@ fn refused(code: i64, message: &str) -> ChargeOutcome {
         | DeclineClass::HardAuth
         | DeclineClass::IssuerCall
         | DeclineClass::Config
-        | DeclineClass::Request => false,
+        | DeclineClass::Request
+        | DeclineClass::RowText => false,
     };
     if proves_nothing {
         return unclear_refusal(code, message);
@@ -213,7 +214,7 @@ fn difference(payment: &PaymentAnnotation, expected: &Expected) -> Option<String
 
 fn receipt(payment: &PaymentAnnotation, expected: &Expected) -> Option<Payment> {
     Some(Payment {
-        imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok()?,
+        imp_uid: ImpUid::of_proved(&payment.imp_uid)?,
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         pg_tid: payment.pg_tid.as_deref().map(bounded_message),
         receipt_url: payment.receipt_url.as_deref().map(bounded_message),
@@ -231,7 +232,7 @@ fn decline(payment: &PaymentAnnotation) -> Decline {
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         code: classified.code,
         message: bounded_message(&redacted(message)),
-        imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok(),
+        imp_uid: ImpUid::of_proved(&payment.imp_uid),
     }
 }
 
@@ -265,7 +266,8 @@ fn excerpt(body: &[u8]) -> String {
         Err(_) if body.trim_ascii_start().starts_with(b"<") => "a page of HTML".to_owned(),
         Err(_) => format!("{} bytes that are not the contract's JSON", body.len()),
     };
-    redacted(&text).chars().take(CHARACTERS_MAX).collect()
+    let text = bounded_message(&redacted(&text));
+    text.chars().take(CHARACTERS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ fn meaning(message: &str) -> RefusalMeaning {
         | DeclineClass::HardAuth
         | DeclineClass::IssuerCall
         | DeclineClass::Config
-        | DeclineClass::Request => RefusalMeaning::Unchanged,
+        | DeclineClass::Request
+        | DeclineClass::RowText => RefusalMeaning::Unchanged,
     }
 }
 

@@ -186,6 +186,12 @@ fn a_hard_decline_gives_up_at_once_unless_the_merchant_says_otherwise() {
 }
 
 #[test]
+fn a_refused_text_sets_the_row_aside_whatever_the_card() {
+    let set_aside = Decision::GiveUp(GiveUpReason::BadRow);
+    check(&declined(DeclineClass::RowText), history(1, 0), set_aside);
+}
+
+#[test]
 fn an_outage_takes_no_rung_and_its_last_wait_repeats() {
     let outcome = declined(DeclineClass::SoftTemp);
     check(&outcome, history(1, 0), stay(Duration::from_mins(30)));
