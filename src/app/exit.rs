@@ -13,6 +13,8 @@ pub enum Exit {
     Done = 0,
     /// Something unexpected failed.
     Failed = 1,
+    /// Options that contradict each other.
+    Usage = 2,
     /// Settings are missing or wrong.
     Settings = 3,
     /// The database can't be reached.
@@ -37,6 +39,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Usage => 2,
             Self::Settings => 3,
             Self::Database => 4,
             Self::Schema => 5,
@@ -116,6 +119,22 @@ impl From<CallError> for Failure {
         };
         Self::new(exit, error)
     }
+}
+
+/// Parts of a sum that is named beside them must fit into it.
+pub(super) fn parts_fit(
+    amount: i64,
+    tax_free: Option<i64>,
+    vat_amount: Option<i64>,
+) -> Result<(), Failure> {
+    let (tax_free, vat) = (tax_free.unwrap_or_default(), vat_amount.unwrap_or_default());
+    if tax_free.saturating_add(vat) <= amount {
+        return Ok(());
+    }
+    let complaint = format!(
+        "--tax-free {tax_free} and --vat-amount {vat} are parts of the sum, and together more than --amount {amount}"
+    );
+    Err(Failure::new(Exit::Usage, anyhow::Error::msg(complaint)))
 }
 
 /// Something stands against it.

@@ -63,7 +63,7 @@ fn body(request: &RefundRequest) -> Result<Vec<u8>, String> {
 }
 
 /// What an answer proves: only the payment itself, with the new balance, says that it is done.
-fn classify(answer: &Answer, request: &RefundRequest) -> RefundOutcome {
+pub(super) fn classify(answer: &Answer, request: &RefundRequest) -> RefundOutcome {
     let unknown = |reason, detail: &str| {
         RefundOutcome::Unknown(Unknown {
             reason,
