@@ -18,6 +18,7 @@ mod crash;
 mod demo;
 mod docs;
 mod floods;
+mod given_back;
 mod guide;
 mod guide_faults;
 mod journal;
