@@ -27,19 +27,20 @@ impl<G: Gateway> Auditor<G> {
     /// Looks at payments that hints name, a few at a time, until `stop`.
     pub async fn follow_hints(
         &self,
-        mut named: mpsc::Receiver<MerchantUid>,
+        mut hints: mpsc::Receiver<MerchantUid>,
         stop: CancellationToken,
     ) {
         let most = usize::try_from(QUESTIONS_MAX).unwrap_or(1);
         let mut batch = Vec::with_capacity(most);
         while let Some(1..) = stop
-            .run_until_cancelled(named.recv_many(&mut batch, most))
+            .run_until_cancelled(hints.recv_many(&mut batch, most))
             .await
         {
             let mut names: Vec<String> = batch.drain(..).map(|it| it.to_string()).collect();
             names.sort_unstable();
             names.dedup();
-            let looked = stop.run_until_cancelled(self.look_at_named(&names)).await;
+            let look = Box::pin(self.look_at_named(&names));
+            let looked = stop.run_until_cancelled(look).await;
             if let Some(Err(error)) = looked {
                 warn!(
                     error = chain(&error),
