@@ -132,6 +132,20 @@ fn said_of_decline(decline: &Decline) -> String {
     format!("{} {code}", decline.class.as_str())
 }
 
+/// Hazard: a buyer's name in another encoding makes a payment unreadable, and so one that never ends to be asked for.
+#[test]
+fn bytes_in_fields_that_nobody_reads_spoil_no_proof() {
+    for noise in [&b"\xb1\xe8"[..], b"\\ud800"] {
+        let mut body = br#"{"code": 0, "message": null, "response": {"buyer_name": ""#.to_vec();
+        body.extend_from_slice(noise);
+        let rest = String::from_utf8(fixture("again_paid.json")).unwrap();
+        let (_, rest) = rest.split_once("\"response\": {").unwrap();
+        let rest = rest.replace("\"buyer_name\"", "\"buyer_nick\"");
+        body.extend_from_slice(format!("\", {rest}").as_bytes());
+        assert_eq!(said_of_charge(200, &body), "paid");
+    }
+}
+
 /// Hazard: a byte in the receipt's number that no row takes, or one too many, and the payment is never recorded.
 #[test]
 fn a_proved_payment_is_one_whatever_its_receipts_number_holds() {
