@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     match runtime.block_on(execute(cli)) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
-            terminal::note(&format!("billd: {:#}", failure.error));
+            terminal::note(&format!("billd: {}", failure.in_words()));
             ExitCode::from(failure.exit.code())
         }
     }

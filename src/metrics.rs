@@ -200,6 +200,7 @@ pub struct Tally {
     declined: AtomicU64,
     not_sent: AtomicU64,
     unknown: AtomicU64,
+    unrecorded: AtomicU64,
 }
 
 /// A [`Tally`] read off.
@@ -213,6 +214,8 @@ pub struct Counts {
     pub not_sent: u64,
     /// Nobody can tell yet.
     pub unknown: u64,
+    /// Of all these, those that could not be written down. They are in the log, and asked about.
+    pub unrecorded: u64,
 }
 
 impl Tally {
@@ -227,6 +230,11 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts one outcome that could not be written down.
+    pub fn count_unrecorded(&self) {
+        self.unrecorded.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Reads the counts off and starts again at zero.
     pub fn take(&self) -> Counts {
         Counts {
@@ -234,6 +242,7 @@ impl Tally {
             declined: self.declined.swap(0, Ordering::Relaxed),
             not_sent: self.not_sent.swap(0, Ordering::Relaxed),
             unknown: self.unknown.swap(0, Ordering::Relaxed),
+            unrecorded: self.unrecorded.swap(0, Ordering::Relaxed),
         }
     }
 
@@ -244,6 +253,7 @@ impl Tally {
             declined: self.declined.load(Ordering::Relaxed),
             not_sent: self.not_sent.load(Ordering::Relaxed),
             unknown: self.unknown.load(Ordering::Relaxed),
+            unrecorded: self.unrecorded.load(Ordering::Relaxed),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! script that reads `billd … --json` must not find log lines in it. Whatever runs daemons collects
 //! both alike.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -66,7 +66,10 @@ where
 {
     let builder = fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        Format::Pretty => Box::new(builder.with_ansi(is_colored).compact().finish()),
+        Format::Pretty => {
+            let builder = builder.map_writer(OneLine);
+            Box::new(builder.with_ansi(is_colored).compact().finish())
+        }
         Format::Json => Box::new(
             builder
                 .with_ansi(false)
@@ -79,9 +82,49 @@ where
     }
 }
 
+/// Writes each event as one line, however many it holds: what a gateway or a database said must not look like
+/// a line of ours. JSON is so by itself.
+struct OneLine<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for OneLine<W> {
+    /// Takes a whole event, which is how they come.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.trim_end_matches('\n');
+        if line.contains(breaks_a_line) {
+            let escape = |c: char| match c {
+                c if breaks_a_line(c) => c.escape_default().to_string(),
+                c => c.to_string(),
+            };
+            let escaped: String = line.chars().map(escape).collect();
+            writeln!(self.0, "{escaped}")?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Colours are the formatter's own, which escapes those of others.
+fn breaks_a_line(c: char) -> bool {
+    (c.is_control() && c != '\u{1b}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -100,14 +143,18 @@ mod tests {
     }
 
     fn written(format: Format, filter: &str) -> String {
+        written_by(format, filter, || {
+            tracing::info!(merchant_uid = "abc1", duration_ms = 12, "charged abc1");
+            tracing::debug!("not at this level");
+        })
+    }
+
+    fn written_by(format: Format, filter: &str, write: impl FnOnce()) -> String {
         let paper = Paper::default();
         let writer = paper.clone();
         let filter = EnvFilter::builder().parse(filter).unwrap();
         let subscriber = subscriber(format, filter, false, move || writer.clone());
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(merchant_uid = "abc1", duration_ms = 12, "charged abc1");
-            tracing::debug!("not at this level");
-        });
+        tracing::subscriber::with_default(subscriber, write);
         let bytes = paper.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -124,6 +171,23 @@ mod tests {
         let at = line["timestamp"].as_str().unwrap();
         assert!(at.parse::<jiff::Timestamp>().is_ok(), "{at}");
         assert_eq!(at.len(), "2026-01-31T00:00:00.000000Z".len());
+    }
+
+    /// Hazard: a refusal with a line break in it puts a line of the sender's choice into the log.
+    #[test]
+    fn an_event_is_one_line_whatever_was_said() {
+        for format in Format::ALL {
+            let said = "no\n2026-01-31T00:00:00Z  INFO paid\r\u{2028}\0\u{1b}[31m";
+            let text = written_by(format, "info", || {
+                tracing::info!(said, "declined: {said}");
+            });
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(
+                !text.trim_end().contains(breaks_a_line) || format == Format::Json,
+                "{text:?}"
+            );
+            assert!(!text.contains('\u{1b}'), "{text:?}");
+        }
     }
 
     #[test]

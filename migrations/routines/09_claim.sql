@@ -39,6 +39,10 @@ begin
     select r.next_free_at into free from billd.rate_limit r for update;
     -- Read when the row is ours: whoever waited for it must not be given a slot that has passed.
     at := clock_timestamp();
+    -- Nobody reserves further ahead than its lease. Such a place is of a clock that was ahead, and counts as now.
+    if free > at + (select greatest(c.lease, interval '2 minutes') from billd.control c) then
+        free := at;
+    end if;
     wait_seconds := extract(epoch from greatest(free, at) - at);
     slots := greatest(0, least(most, 1 + floor((within - wait_seconds) / spacing)));
     if slots > 0 then

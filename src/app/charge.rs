@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::card_input::read_card;
 use crate::app::charge_request::request;
 use crate::app::charged::Charged;
+use crate::app::confirm::confirm;
 use crate::app::exit::{Exit, Failure, not_done};
 use crate::app::key_change::{key_before, warn_if_changed};
 use crate::app::services::{self, Services, settings_for_work};
@@ -51,6 +52,21 @@ async fn by_key(services: &Services<impl Gateway>, again: &Again) -> Result<Char
     let instrument = Instrument::BillingKey(again.customer_uid.clone());
     let mut request = request(&again.terms, instrument)?;
     request.terms.channel_key.clone_from(&again.channel_key);
+    if again.terms.merchant_uid.is_none()
+        && let Some(before) = services.store.repeated_one_off(&request).await?
+    {
+        return Err(not_done(format!(
+            "nothing was charged: {} for {:?} were charged to this card within a day, as {before}; to charge them \
+             once more, give it a --merchant-uid of its own",
+            request.money, request.name
+        )));
+    }
+    let card = again.customer_uid.as_str();
+    let question = format!(
+        "{} for {:?} will be charged to {card}.",
+        request.money, request.name
+    );
+    confirm(&question, again.yes)?;
     send(services, request).await
 }
 
@@ -85,6 +101,7 @@ fn judge(request: &ChargeRequest, charged: OneOffCharged) -> Result<Charged, Fai
             let customer_uid = request.instrument.customer_uid();
             let mut charged = Charged::of(merchant_uid, request.money, customer_uid, &done.outcome);
             if !done.is_recorded && !matches!(done.outcome, ChargeOutcome::Unknown(_)) {
+                charged.recorded = false;
                 charged.warning = Some(format!(
                     "this could not be written down; billd will ask the gateway about {merchant_uid}"
                 ));

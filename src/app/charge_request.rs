@@ -2,13 +2,14 @@
 
 use uuid::Uuid;
 
-use crate::app::exit::{Failure, not_done};
+use crate::app::exit::{Failure, not_done, parts_fit};
 use crate::cli::Terms;
 use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
 use crate::domain::ids::MerchantUid;
 use crate::domain::money::Money;
 
 pub(super) fn request(terms: &Terms, instrument: Instrument) -> Result<ChargeRequest, Failure> {
+    parts_fit(terms.amount, terms.tax_free, terms.vat_amount)?;
     Ok(ChargeRequest {
         merchant_uid: number(terms)?,
         instrument,

@@ -61,6 +61,8 @@ pub(super) struct Charged {
     pub(super) next_charge_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) warning: Option<String>,
+    /// Whether what became of it is written down.
+    pub(super) recorded: bool,
 }
 
 impl Charged {
@@ -86,6 +88,7 @@ impl Charged {
             subscription_state: None,
             next_charge_at: None,
             warning: None,
+            recorded: true,
         };
         match outcome {
             ChargeOutcome::Paid(payment) => {
@@ -135,11 +138,13 @@ impl Charged {
             subscription_state: None,
             next_charge_at: None,
             warning: None,
+            recorded: true,
         }
     }
 
     pub(super) fn exit(&self) -> Exit {
         match self.outcome {
+            _ if !self.recorded => Exit::WorkLeft,
             Outcome::Paid => Exit::Done,
             Outcome::Declined => Exit::Declined,
             Outcome::NotSent => Exit::Gateway,

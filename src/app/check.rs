@@ -80,17 +80,15 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
     let store = match open_store(settings).await {
         Ok(store) => store,
         Err(failure) => {
-            checks.push(Check::failed(
-                "database",
-                failure.exit,
-                format!("{:#}", failure.error),
-            ));
+            checks.push(Check::failed("database", failure.exit, failure.in_words()));
             return;
         }
     };
-    checks.push(server(&store).await.unwrap_or_else(|failure| {
-        Check::failed("database", failure.exit, format!("{:#}", failure.error))
-    }));
+    checks.push(
+        server(&store)
+            .await
+            .unwrap_or_else(|failure| Check::failed("database", failure.exit, failure.in_words())),
+    );
     match require_schema(&store).await {
         Ok(()) => {
             checks.push(Check::passed("schema", "current"));
@@ -100,11 +98,7 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
             checks.extend(reservations(&store).await);
         }
         Err(failure) => {
-            checks.push(Check::failed(
-                "schema",
-                failure.exit,
-                format!("{:#}", failure.error),
-            ));
+            checks.push(Check::failed("schema", failure.exit, failure.in_words()));
         }
     }
     store.close().await;
@@ -199,7 +193,7 @@ async fn access(settings: &Settings) -> Check {
     let gateway = match gateway::connect(settings) {
         Ok(gateway) => gateway,
         Err(failure) => {
-            let detail = format!("{:#}", failure.error);
+            let detail = failure.in_words();
             return Check::failed("gateway", failure.exit, detail);
         }
     };

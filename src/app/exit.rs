@@ -1,5 +1,6 @@
 //! How a command ends.
 
+use crate::causes::chain;
 use crate::gateway::{CallError, GatewayError};
 use crate::settings::SettingsError;
 use crate::store::{Reason, StoreError};
@@ -12,6 +13,8 @@ pub enum Exit {
     Done = 0,
     /// Something unexpected failed.
     Failed = 1,
+    /// Options that contradict each other.
+    Usage = 2,
     /// Settings are missing or wrong.
     Settings = 3,
     /// The database can't be reached.
@@ -36,6 +39,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Usage => 2,
             Self::Settings => 3,
             Self::Database => 4,
             Self::Schema => 5,
@@ -58,6 +62,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// What happened and what lay behind it, in one line.
+    pub fn in_words(&self) -> String {
+        chain(&*self.error)
+    }
+
     pub(super) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit,
@@ -93,7 +102,7 @@ impl From<StoreError> for Failure {
             },
             StoreError::Ceiling(_) => Exit::NotDone,
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,
-            StoreError::Migration(_) => Exit::Schema,
+            StoreError::Migration(_) | StoreError::Denied(_) => Exit::Schema,
             StoreError::Refused(_) | StoreError::Corrupt(_) => Exit::Failed,
         };
         Self::new(exit, error)
@@ -114,6 +123,22 @@ impl From<CallError> for Failure {
         };
         Self::new(exit, error)
     }
+}
+
+/// Parts of a sum that is named beside them must fit into it.
+pub(super) fn parts_fit(
+    amount: i64,
+    tax_free: Option<i64>,
+    vat_amount: Option<i64>,
+) -> Result<(), Failure> {
+    let (tax_free, vat) = (tax_free.unwrap_or_default(), vat_amount.unwrap_or_default());
+    if tax_free.saturating_add(vat) <= amount {
+        return Ok(());
+    }
+    let complaint = format!(
+        "--tax-free {tax_free} and --vat-amount {vat} are parts of the sum, and together more than --amount {amount}"
+    );
+    Err(Failure::new(Exit::Usage, anyhow::Error::msg(complaint)))
 }
 
 /// Something stands against it.

@@ -3,7 +3,8 @@
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::exit::{Exit, Failure, not_done};
+use crate::app::confirm::confirm;
+use crate::app::exit::{Exit, Failure, not_done, parts_fit};
 use crate::app::services::{self, Services, settings_for_work};
 use crate::cli::{Output, Refund};
 use crate::domain::ids::{ImpUid, MerchantUid, PaymentName};
@@ -39,6 +40,9 @@ struct Payment {
 
 pub(super) async fn refund(source: &Source, refund: Refund) -> Result<Exit, Failure> {
     let name = PaymentName::parse(&refund.payment).map_err(|error| not_done(error.to_string()))?;
+    if let Some(amount) = refund.amount {
+        parts_fit(amount, refund.tax_free, refund.vat_amount)?;
+    }
     let settings = settings_for_work(source)?;
     let services = services::open(&settings).await?;
     services.engine.gateway().prepare().await?;
@@ -90,6 +94,11 @@ async fn give_back(
             return Ok(Report { message, ..report });
         }
     };
+    let question = format!(
+        "{} {} of {merchant_uid} ({imp_uid}), of which {} are left, will be given back.",
+        request.amount, request.currency, request.checksum
+    );
+    confirm(&question, refund.yes)?;
     send(services, payment, refund, &key, &request).await
 }
 
@@ -195,16 +204,30 @@ fn complaint(fault: &RefundFault, name: &PaymentName, merchant_uid: &MerchantUid
             whole,
             amount,
         } => {
-            let option = match part {
-                TaxPart::TaxFree => "--tax-free",
-                TaxPart::VatAmount => "--vat-amount",
-            };
+            let option = option(*part);
             format!(
                 "the payment had a part of {whole} for {option}; say with {option} how much of \
                  {amount} it is"
             )
         }
+        RefundFault::PartNotLeft {
+            part,
+            given,
+            least,
+            most,
+        } => format!(
+            "nothing was given back: by what is left of each part of {merchant_uid}, {} can be {least} to {most}, \
+             not {given}",
+            option(*part)
+        ),
     })
+}
+
+fn option(part: TaxPart) -> &'static str {
+    match part {
+        TaxPart::TaxFree => "--tax-free",
+        TaxPart::VatAmount => "--vat-amount",
+    }
 }
 
 /// The same command once more: nothing is sent.

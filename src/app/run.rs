@@ -1,6 +1,5 @@
 //! `billd run`: the daemon.
 
-use std::io;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,7 +10,8 @@ use tracing::{info, warn};
 use crate::app::exit::{Exit, Failure};
 use crate::app::services::{self, Services, limits, settings_for_work};
 use crate::app::signals::stop_signals;
-use crate::app::{audit, figures};
+use crate::app::{audit, figures, gateway};
+use crate::auditor::Auditor;
 use crate::gateway::Gateway;
 use crate::http::Server;
 use crate::scheduler::Schedule;
@@ -71,7 +71,7 @@ async fn serve(
     services: &Services<impl Gateway>,
     settings: &Settings,
     stop: &CancellationToken,
-) -> Result<Option<JoinHandle<io::Result<()>>>, Failure> {
+) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(listen) = settings.http.listen else {
         return Ok(None);
     };
@@ -84,7 +84,7 @@ async fn serve(
         .addr()
         .context("couldn't read the address listened on")?;
     info!(%address, "serving /livez, /readyz, /metrics and /webhooks/portone on {address}");
-    let webhook = webhook(services, settings, stop);
+    let webhook = webhook(services, settings, stop)?;
     Ok(Some(tokio::spawn(server.serve(
         services.engine.clone(),
         Arc::clone(&services.metrics),
@@ -93,14 +93,18 @@ async fn serve(
     ))))
 }
 
-/// The route of the webhook, and in the background what passes its hints on.
+/// The route of the webhook, and in the background what follows its hints.
 fn webhook(
     services: &Services<impl Gateway>,
     settings: &Settings,
     stop: &CancellationToken,
-) -> axum::Router {
+) -> Result<axum::Router, Failure> {
     let sources = settings.http.webhook_sources.clone();
-    let (router, named) = webhook::router(sources, services.metrics.webhooks.clone());
+    let received = services.metrics.webhooks.clone();
+    let (router, named, given_back) = webhook::router(sources, received);
+    let auditor = Auditor::new(services.store.clone(), gateway::connect(settings)?, None);
+    let stopping = stop.clone();
+    tokio::spawn(async move { auditor.follow_hints(given_back, stopping).await });
     tokio::spawn(webhook::pass_on(
         named,
         services.store.clone(),
@@ -108,5 +112,5 @@ fn webhook(
         limits(settings).call,
         stop.clone(),
     ));
-    router
+    Ok(router)
 }

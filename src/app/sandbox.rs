@@ -14,12 +14,12 @@ pub(super) async fn sandbox(arguments: Arguments) -> Result<Exit, Failure> {
         .await
         .with_context(|| format!("couldn't start the sandbox on {listen}"))?;
     let port = running.addr().port();
-    terminal::line(&format!("the sandbox listens on {}", running.addr()));
+    terminal::line(&format!("# the sandbox listens on {}", running.addr()));
     terminal::line(&format!(
-        "  BILLD__GATEWAY__BASE_URL=http://127.0.0.1:{port}"
+        "export BILLD__GATEWAY__BASE_URL=http://127.0.0.1:{port}"
     ));
-    terminal::line(&format!("  BILLD__GATEWAY__IMP_KEY={IMP_KEY}"));
-    terminal::line(&format!("  BILLD__GATEWAY__IMP_SECRET={IMP_SECRET}"));
+    terminal::line(&format!("export BILLD__GATEWAY__IMP_KEY={IMP_KEY}"));
+    terminal::line(&format!("export BILLD__GATEWAY__IMP_SECRET={IMP_SECRET}"));
     stop.cancelled().await;
     running.stop().await;
     Ok(Exit::Done)

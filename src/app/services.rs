@@ -10,7 +10,7 @@ use crate::engine::{Doorbell, Engine, Limits};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::settings::{Needs, Settings, Source};
-use crate::store::{Connection, SchemaState, Store};
+use crate::store::{Connection, SchemaState, Store, StoreError};
 
 /// Everything a command that charges or asks needs.
 pub(super) struct Services<G> {
@@ -25,6 +25,7 @@ pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + 
     let store = open_store(settings).await?;
     require_schema(&store).await?;
     require_grants(&store).await?;
+    store.hold_recording().await?;
     let gateway = gateway::connect(settings)?;
     let metrics = Metrics::new();
     let doorbell = Arc::new(Doorbell::default());
@@ -50,8 +51,15 @@ pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
         account: gateway::account(settings),
         ..settings.connection()?
     })?;
-    store.server_version().await?;
-    Ok(store)
+    match store.server_version().await {
+        Ok(_version) => Ok(store),
+        Err(StoreError::Unavailable(error)) => {
+            let what = format!("the database at {} is not available", store.place());
+            let error = anyhow::Error::new(error).context(what);
+            Err(Failure::new(Exit::Database, error))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) async fn require_schema(store: &Store) -> Result<(), Failure> {

@@ -24,6 +24,7 @@ struct Report {
     declined: u64,
     not_sent: u64,
     unknown: u64,
+    unrecorded: u64,
     unknown_left: u64,
     due_left: u64,
     complete: bool,
@@ -64,12 +65,14 @@ async fn finish(
     let quiet = services.engine.drain(hurry).await;
     services.store.close().await;
     let swept = swept?;
-    let complete = quiet && swept.unknown_left == 0 && swept.due_left == 0;
+    let complete =
+        quiet && swept.unknown_left == 0 && swept.due_left == 0 && swept.counts.unrecorded == 0;
     let report = Report {
         paid: swept.counts.paid,
         declined: swept.counts.declined,
         not_sent: swept.counts.not_sent,
         unknown: swept.counts.unknown,
+        unrecorded: swept.counts.unrecorded,
         unknown_left: swept.unknown_left,
         due_left: swept.due_left,
         complete,
@@ -94,6 +97,13 @@ fn print(report: &Report, output: Output) -> Result<(), anyhow::Error> {
         report.unknown_left,
         report.due_left,
     ));
+    if report.unrecorded > 0 {
+        terminal::line(&format!(
+            "{} of them could not be written down: the log says which and why; they are asked about when their \
+             lease has ended",
+            report.unrecorded
+        ));
+    }
     if let Some(reason) = &report.charging_stopped {
         terminal::line(reason);
     }

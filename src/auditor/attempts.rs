@@ -17,7 +17,7 @@ use crate::gateway::{Expected, Gateway, GatewayError};
 use crate::store::{MissingPayment, Run, Stage};
 
 /// Payments per step, and so questions under way at once: few beside those of the engine.
-const QUESTIONS_MAX: u32 = 8;
+pub(super) const QUESTIONS_MAX: u32 = 8;
 
 type Asked = (MissingPayment, Result<Lookup, GatewayError>);
 
@@ -50,7 +50,7 @@ impl<G: Gateway> Auditor<G> {
         Ok(next)
     }
 
-    async fn ask_each(&self, unseen: Vec<MissingPayment>) -> Vec<Asked> {
+    pub(super) async fn ask_each(&self, unseen: Vec<MissingPayment>) -> Vec<Asked> {
         let mut questions = JoinSet::new();
         for one in unseen {
             let gateway = Arc::clone(&self.gateway);

@@ -6,6 +6,7 @@
 //! so a crash anywhere leaves a run that goes on at that page.
 
 mod attempts;
+mod given_back;
 mod notify;
 mod reservations;
 
@@ -84,8 +85,8 @@ impl<G: Gateway> Auditor<G> {
         }
     }
 
-    /// What a daemon does at its hour: ends what another daemon left, then compares the last days,
-    /// unless another daemon does.
+    /// What a daemon does at its hour: ends what another daemon left, then compares the last days and looks at what
+    /// was paid for periods that are about to end, unless another daemon does.
     pub async fn daily(&self, days: u16, stop: &CancellationToken) -> Result<(), AuditError> {
         while let Some(run) = self.store.take_audit(true).await? {
             match self.audit(run.clone(), stop, &|_run| {}).await {
@@ -99,6 +100,7 @@ impl<G: Gateway> Auditor<G> {
         let from = to.saturating_sub(back).unwrap_or(to);
         if let Some(run) = self.store.begin_audit(from, to, true).await? {
             self.audit(run, stop, &|_run| {}).await?;
+            self.look_before_renewals(days, stop).await?;
         }
         Ok(())
     }

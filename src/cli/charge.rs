@@ -15,11 +15,13 @@ The card is asked for on the terminal, without echo. Without a terminal it is re
 input, as a JSON object or as lines of key=value:
   card_number, expiry (YYYY-MM or MM/YY), birth (YYMMDD or business number), pwd_2digit, cvc
 It is never taken from arguments, files or the environment, and never stored or logged.
+`again` asks first, unless --yes says not to. The same sum for the same card and name within a day is
+refused: to charge it once more, give it a --merchant-uid of its own.
 
 Examples:
   billd charge onetime --amount 3000 --name 쿠폰
   billd charge onetime --amount 9900 --name 프리미엄 --customer-uid cust_1 --subscribe
-  billd charge again cust_1 --amount 3000 --name '추가 좌석' --merchant-uid seat20260331
+  billd charge again cust_1 --amount 3000 --name '추가 좌석' --merchant-uid seat20260331 --yes
   vault read -format=json card/1 | billd charge onetime --amount 3000 --name 쿠폰 --json";
 
 /// `billd charge …`
@@ -74,6 +76,9 @@ pub struct Again {
     /// Channel of a billing key that spans several
     #[arg(long, value_name = "KEY")]
     pub channel_key: Option<String>,
+    /// Don't ask; needed where there is no terminal
+    #[arg(long)]
+    pub yes: bool,
     /// What is charged.
     #[command(flatten)]
     pub terms: Terms,

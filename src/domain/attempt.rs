@@ -271,7 +271,9 @@ pub enum UnknownReason {
     Timeout,
     /// The connection broke after it had been made.
     ConnectionLost,
-    /// An HTTP status that proves nothing: 5xx, 429, 404 and the rest.
+    /// HTTP 429. That it was not read is likely, and nowhere promised.
+    TooManyRequests,
+    /// Any other HTTP status that proves nothing: 5xx, 404 and the rest.
     HttpStatus,
     /// HTTP 200, but not the JSON of the contract.
     Unreadable,
@@ -293,6 +295,7 @@ impl UnknownReason {
         match self {
             Self::Timeout => "timeout",
             Self::ConnectionLost => "connection_lost",
+            Self::TooManyRequests => "too_many_requests",
             Self::HttpStatus => "http_status",
             Self::Unreadable => "unreadable",
             Self::DuplicateMerchantUid => "duplicate_merchant_uid",
@@ -339,7 +342,8 @@ impl Lookup {
 pub const MESSAGE_CHARACTERS_MAX: usize = 500;
 
 /// Cuts a gateway's text at [`MESSAGE_CHARACTERS_MAX`] characters, and takes out the card's name where
-/// PortOne is known to quote it: a message goes into the log.
+/// PortOne is known to quote it: a message goes into the log. What can't be seen is left out: rows take no NUL, and
+/// a terminal obeys others.
 pub fn bounded_message(text: &str) -> String {
     let quoted = "customer_uid(";
     let text = match text.split_once(quoted) {
@@ -349,8 +353,12 @@ pub fn bounded_message(text: &str) -> String {
             format!("{before}{quoted}…){after}")
         }
     };
+    let seen = |c: char| match c {
+        '\n' | '\r' | '\t' => Some(' '),
+        c => Some(c).filter(|c| !c.is_control()),
+    };
     text.chars()
-        .filter(|c| *c != '\0')
+        .filter_map(seen)
         .take(MESSAGE_CHARACTERS_MAX)
         .collect()
 }
@@ -366,7 +374,7 @@ mod tests {
             "요청하신 customer_uid(…)로 등록된 정보를 찾을 수 없습니다."
         );
         assert_eq!(bounded_message("[1254]잔액부족"), "[1254]잔액부족");
-        assert_eq!(bounded_message("a\0b"), "ab");
+        assert_eq!(bounded_message("a\0b\u{1b}[2Jc\nd"), "ab[2Jc d");
         assert_eq!(
             bounded_message(&"가".repeat(9999)).chars().count(),
             MESSAGE_CHARACTERS_MAX

@@ -21,13 +21,15 @@ pub enum DeclineClass {
     Config,
     /// Our data: amount, instalments, a missing field.
     Request,
+    /// A text of our row, the product's name for instance: our fault, and no card's.
+    RowText,
     /// None of the rules knows it.
     Unspecified,
 }
 
 impl DeclineClass {
     /// Every class.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SoftFunds,
         Self::SoftTemp,
         Self::Unclear,
@@ -36,6 +38,7 @@ impl DeclineClass {
         Self::IssuerCall,
         Self::Config,
         Self::Request,
+        Self::RowText,
         Self::Unspecified,
     ];
 
@@ -50,6 +53,7 @@ impl DeclineClass {
             Self::IssuerCall => "issuer_call",
             Self::Config => "config",
             Self::Request => "request",
+            Self::RowText => "row_text",
             Self::Unspecified => "unspecified",
         }
     }

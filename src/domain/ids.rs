@@ -24,6 +24,24 @@ pub enum NameError {
         /// PortOne's limit.
         characters_max: usize,
     },
+    /// A control character.
+    #[error("{kind} has a character that can't be seen")]
+    Unseen {
+        /// Which name.
+        kind: &'static str,
+    },
+    /// Neither kind of number that a payment has.
+    #[error(
+        "{0:?} is no payment's number: give PortOne's, which begins with imp_, or the merchant_uid, 1 to 40 letters \
+         and digits"
+    )]
+    NoPayment(String),
+    /// A subscription's.
+    #[error(
+        "{0} is the id of a subscription; its payments have numbers of their own: \
+         select merchant_uid from billd.attempts_of('{0}')"
+    )]
+    OfSubscription(Uuid),
     /// A character that some gateway would refuse or cut off.
     #[error("{kind} has a character other than an ASCII letter or digit")]
     Alphabet {
@@ -183,9 +201,22 @@ impl ImpUid {
     /// PortOne's limit.
     pub const CHARACTERS_MAX: usize = 32;
 
-    /// Accepts 1 to 32 characters.
+    /// Accepts 1 to 32 characters that can be seen.
     pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
-        bounded(text.into(), "imp_uid", Self::CHARACTERS_MAX).map(Self)
+        let kind = "imp_uid";
+        let text = bounded(text.into(), kind, Self::CHARACTERS_MAX)?;
+        if text.chars().any(char::is_control) {
+            return Err(NameError::Unseen { kind });
+        }
+        Ok(Self(text))
+    }
+
+    /// The number of a payment that is proved in all else: what no row takes of it is left out, because that money
+    /// moved must be written down. `None` if nothing is left.
+    pub fn of_proved(text: &str) -> Option<Self> {
+        let seen = text.chars().filter(|c| !c.is_control());
+        let text: String = seen.take(Self::CHARACTERS_MAX).collect();
+        Self::parse(text).ok()
     }
 
     /// The number as PortOne gave it.
@@ -228,7 +259,12 @@ impl PaymentName {
         if text.starts_with("imp_") {
             ImpUid::parse(text).map(Self::Imp)
         } else {
-            MerchantUid::parse(text).map(Self::Merchant)
+            MerchantUid::parse(text)
+                .map(Self::Merchant)
+                .map_err(|_other| match Uuid::try_parse(text) {
+                    Ok(id) => NameError::OfSubscription(id),
+                    Err(_) => NameError::NoPayment(text.chars().take(80).collect()),
+                })
         }
     }
 }

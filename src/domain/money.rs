@@ -8,40 +8,62 @@ pub enum MoneyError {
     /// Nothing, less than nothing, or more than any charge may be.
     #[error("amount {0} is not between 1 and {max}", max = Money::AMOUNT_MAX)]
     Amount(i64),
-    /// Not three capital letters.
-    #[error("currency {0:?} is not three capital letters")]
+    /// No currency of ISO 4217, so nobody knows its minor unit.
+    #[error("{0:?} is no currency of ISO 4217, in three capital letters")]
     Currency(String),
 }
 
+/// The currencies of ISO 4217 by how many decimal digits their minor unit has. What a wrong one costs is a power of
+/// ten, so there is no default.
+const BY_DIGITS: [(u32, &str); 4] = [
+    (
+        0,
+        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    ),
+    (
+        2,
+        "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE \
+         CHF CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL \
+         HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR \
+         MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK \
+         SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD \
+         YER ZAR ZMW ZWG",
+    ),
+    (3, "BHD IQD JOD KWD LYD OMR TND"),
+    (4, "CLF UYW"),
+];
+
 /// A currency by its ISO 4217 code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Currency([u8; 3]);
+pub struct Currency {
+    code: [u8; 3],
+    minor_digits: u32,
+}
 
 impl Currency {
     /// The Korean won, which has no minor unit.
-    pub const KRW: Self = Self(*b"KRW");
+    pub const KRW: Self = Self {
+        code: *b"KRW",
+        minor_digits: 0,
+    };
 
-    /// Accepts three capital ASCII letters.
+    /// Accepts the code of a currency of ISO 4217.
     pub fn parse(text: &str) -> Result<Self, MoneyError> {
-        match <[u8; 3]>::try_from(text.as_bytes()) {
-            Ok(code) if code.iter().all(u8::is_ascii_uppercase) => Ok(Self(code)),
-            Ok(_) | Err(_) => Err(MoneyError::Currency(text.to_owned())),
-        }
+        let unknown = || MoneyError::Currency(text.to_owned());
+        let code = <[u8; 3]>::try_from(text.as_bytes()).map_err(|_length| unknown())?;
+        let listed = |(_, codes): &&(u32, &str)| codes.split(' ').any(|code| code == text);
+        let (minor_digits, _) = *BY_DIGITS.iter().find(listed).ok_or_else(unknown)?;
+        Ok(Self { code, minor_digits })
     }
 
     /// The three letters.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(&self.code).unwrap_or_default()
     }
 
-    /// How many decimal digits the minor unit has: 0 for KRW, JPY and VND, 2 otherwise.
-    ///
-    /// PortOne V1 charges in won; the few foreign currencies it takes are covered by this rule.
+    /// How many decimal digits the minor unit has.
     pub fn minor_digits(self) -> u32 {
-        match &self.0 {
-            b"KRW" | b"JPY" | b"VND" => 0,
-            _ => 2,
-        }
+        self.minor_digits
     }
 }
 
@@ -108,9 +130,19 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_is_three_capital_letters() {
+    fn a_currency_has_the_minor_unit_of_iso_4217_or_is_none() {
         assert_eq!(Currency::parse("KRW"), Ok(Currency::KRW));
-        for text in ["krw", "KR", "KRWW", "원화", ""] {
+        for (code, digits) in [
+            ("KRW", 0),
+            ("JPY", 0),
+            ("CLP", 0),
+            ("USD", 2),
+            ("KWD", 3),
+            ("CLF", 4),
+        ] {
+            assert_eq!(Currency::parse(code).unwrap().minor_digits(), digits);
+        }
+        for text in ["krw", "KR", "KRWW", "원화", "", "   ", "W J", "XYZ", "KWR"] {
             assert!(Currency::parse(text).is_err(), "{text}");
         }
     }

@@ -65,6 +65,19 @@ pub struct BookPayment {
     pub tax_free: Option<i64>,
     /// The value-added tax of the amount, if it is given.
     pub vat_amount: Option<i64>,
+    /// What our refunds have given back, in sum and in parts.
+    pub given_back: GivenBack,
+}
+
+/// What our own refunds of a payment have given back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct GivenBack {
+    /// In all.
+    pub amount: i64,
+    /// Of it, tax-free.
+    pub tax_free: i64,
+    /// Value-added tax within it.
+    pub vat_amount: i64,
 }
 
 impl BookPayment {

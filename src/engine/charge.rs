@@ -21,7 +21,7 @@ use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim, Recorded};
 use crate::domain::dunning::{Decision, GiveUpReason};
-use crate::engine::circuit_breaker::{Change, CircuitBreaker};
+use crate::engine::circuit_breaker::{Allowed, Change, CircuitBreaker};
 use crate::engine::context::Context;
 use crate::engine::cursor::Cursor;
 use crate::engine::lease::Lease;
@@ -30,7 +30,7 @@ use crate::engine::rate_limiter::{Reservation, Slot};
 use crate::engine::report;
 use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
-use crate::store::{ClaimLimits, Position, StoreError};
+use crate::store::{ClaimLimits, Claimed, Position, StoreError};
 
 /// How long the next claim is put off so that it covers more rows: about as long as it takes itself, and less than
 /// anybody notices. A claim of many costs little more than a claim of one.
@@ -67,7 +67,7 @@ impl<G: Gateway> Charging<G> {
     }
 
     /// Why nothing is charged, though the gateway and the database may answer.
-    pub(super) fn stopped(&self) -> Option<&'static str> {
+    pub(super) fn stopped(&self) -> Option<String> {
         self.breaker.reason()
     }
 
@@ -84,10 +84,12 @@ impl<G: Gateway> Charging<G> {
         // As many as can be sent at once, never more: a leased attempt must not wait in line.
         while let Some(mut slots) = self.free_slots().await {
             let most = u32::try_from(slots.num_permits()).unwrap_or(1);
-            let rows_max = self.breaker.allows(most);
-            if rows_max == 0 || !self.is_ready().await {
+            let allowed = self.breaker.allows();
+            if allowed == Allowed::Nothing || !self.is_ready().await {
                 break;
             }
+            let is_probe = matches!(allowed, Allowed::Probe(_));
+            let rows_max = if is_probe { 1 } else { most };
             let reserved = match unused.take() {
                 Some(reservation) => Some(reservation),
                 None => context.rate_limiter.reserve(rows_max).await?,
@@ -99,9 +101,8 @@ impl<G: Gateway> Charging<G> {
             // 1. Claim and begin: the intents are on disk before any money can move.
             crash_at("claim_next");
             let lease = Lease::start(context.limits.lease);
-            let after = self.cursor.next();
             let rows_max = reservation.count.min(rows_max).min(claim_max);
-            let claimed = match self.claim(after, rows_max).await {
+            let (claimed, is_all) = match self.claim(allowed, rows_max).await {
                 // Nothing was claimed; what is left below the ceiling is found by halves.
                 Err(StoreError::Ceiling(_)) if rows_max > 1 => {
                     claim_max = rows_max.div_ceil(2).min(rows_max.saturating_sub(1));
@@ -116,7 +117,7 @@ impl<G: Gateway> Charging<G> {
             };
             crash_at("claim_committed");
             if claimed.is_empty() {
-                if after.is_some() {
+                if !is_all {
                     // Nothing is due ahead; only a look at everything can say that nothing is due.
                     unused = Some(reservation);
                     continue;
@@ -131,7 +132,7 @@ impl<G: Gateway> Charging<G> {
                 let work = Arc::clone(self).work(claim, lease, reservation.take(), permit);
                 context.tasks.spawn(work);
             }
-            if count < rows_max {
+            if count < rows_max && !is_probe {
                 // That was all. What falls due from now on is claimed together.
                 drop(slots);
                 sleep(CLAIM_DELAY).await;
@@ -140,31 +141,54 @@ impl<G: Gateway> Charging<G> {
         Ok(claimed_in_all)
     }
 
-    /// One claim; goes on behind `after`, or looks at everything.
+    /// One claim; goes on where the last one ended, or looks at everything. Whether it did that, too.
     async fn claim(
         &self,
-        after: Option<Position>,
+        allowed: Allowed,
         rows_max: u32,
-    ) -> Result<Vec<Result<Claim, BadRow>>, StoreError> {
+    ) -> Result<(Vec<Result<Claim, BadRow>>, bool), StoreError> {
         let context = &self.context;
         let limits = ClaimLimits {
             rows_max,
             lease: context.limits.lease,
         };
-        let claimed = if self.is_counted.load(Ordering::Relaxed) {
-            context.store.claim_due_counted(after, limits).await?
-        } else {
-            context.store.claim_due_after(after, limits).await?
+        let store = &context.store;
+        let (claimed, is_all) = match allowed {
+            Allowed::Nothing => return Ok((Vec::new(), true)),
+            Allowed::Probe(channel) => match store.newest_due(channel.as_deref()).await? {
+                // Where claims have come to is another matter.
+                Some(probe) => (self.claim_from(Some(probe), limits, &[]).await?, false),
+                None => return Ok((Vec::new(), false)),
+            },
+            Allowed::AllBut(stopped) => {
+                let after = self.cursor.next();
+                let claimed = self.claim_from(after, limits, &stopped).await?;
+                self.cursor.advance(after, claimed.reached);
+                (claimed, after.is_none())
+            }
         };
         context.liveness.database_answered();
-        self.cursor.advance(after, claimed.reached);
         if !claimed.claims.is_empty() {
             let rows = u32::try_from(claimed.claims.len()).unwrap_or(u32::MAX);
             context.liveness.charges(None);
             let metrics = &context.figures.metrics;
             metrics.claim_rows.observe(rows.into());
         }
-        Ok(claimed.claims)
+        Ok((claimed.claims, is_all))
+    }
+
+    async fn claim_from(
+        &self,
+        after: Option<Position>,
+        limits: ClaimLimits,
+        passed_by: &[String],
+    ) -> Result<Claimed, StoreError> {
+        let store = &self.context.store;
+        if self.is_counted.load(Ordering::Relaxed) {
+            store.claim_due_counted(after, limits, passed_by).await
+        } else {
+            store.claim_due_after(after, limits, passed_by).await
+        }
     }
 
     /// Asks for a yes before far more is charged than on the day before, and whether there are ceilings: first of all,
@@ -237,7 +261,8 @@ impl<G: Gateway> Charging<G> {
         };
         crash_at("answer_read");
         drop(call);
-        self.note_breaker(self.breaker.note(&outcome));
+        let channel = claim.request.terms.channel_key.as_deref();
+        self.note_breaker(&self.breaker.note(&outcome, channel));
 
         // 3. Decide: pure.
         let policy = &context.policy;
@@ -340,15 +365,18 @@ impl<G: Gateway> Charging<G> {
         let prepared = self.context.gateway.prepare().await;
         let change = self.breaker.ready(prepared.is_ok());
         if let Err(error) = &prepared {
-            report::unready(change, error);
+            report::unready(&change, error);
         }
-        self.note_breaker(change);
+        self.note_breaker(&change);
         prepared.is_ok()
     }
 
-    fn note_breaker(&self, change: Change) {
-        self.context.figures.breaker(change);
-        report::breaker(change);
+    fn note_breaker(&self, change: &Change) {
+        if *change != Change::None {
+            let is_open = i64::from(self.stopped().is_some());
+            self.context.figures.metrics.circuit_open.set(is_open);
+            report::breaker(change);
+        }
     }
 }
 
@@ -370,7 +398,10 @@ pub(super) async fn send<G: Gateway>(
     let call = async || {
         let started = Instant::now();
         let _in_flight = context.figures.in_flight();
+        context.rate_limiter.sent();
         let outcome = context.gateway.charge(request).await;
+        let changed = context.rate_limiter.answered(started, &outcome);
+        report::throttle(changed);
         (outcome, started.elapsed())
     };
     let sent = call().await;

@@ -1,11 +1,16 @@
-//! Stops charging while the gateway fails or refuses everything for a reason of our own making.
+//! Stops charging where the gateway fails or refuses everything for a reason of our own making.
 //!
 //! A gateway that is down, a revoked key, a suspended contract: going on would burn attempts and
 //! punish customers for it. Three such outcomes in a row, with no other between them, stop the
 //! claims; after a wait that doubles each time, one attempt at a time probes. A single row that is
 //! refused for a setting of its own stops nobody else.
+//!
+//! What shows before a request is read is the gateway's, and stops all. What an answer says, or that there is
+//! none, is its channel's: a bad channel holds up none of the others. And what is due first may be the very
+//! rows that fail, so a probe is the newest.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,6 +24,8 @@ const FAULTS_MIN: u32 = 3;
 const NOT_READY: &str = "the gateway gives no access token";
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_mins(5);
+/// Channels that are told apart. A merchant has a few; what is more counts as the gateway's.
+const CHANNELS_MAX: usize = 1_000;
 
 /// The circuit breaker of one process.
 #[derive(Debug, Default)]
@@ -28,6 +35,13 @@ pub(super) struct CircuitBreaker {
 
 #[derive(Debug, Default)]
 struct State {
+    gateway: Circuit,
+    /// Those with a fault, by key. A row that names no channel has the empty one.
+    channels: HashMap<String, Circuit>,
+}
+
+#[derive(Debug, Default)]
+struct Circuit {
     faults: u32,
     open: Option<Opened>,
 }
@@ -40,89 +54,135 @@ struct Opened {
     probing: bool,
 }
 
+/// What may be claimed now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// Whatever is due, but through these channels.
+    AllBut(Vec<String>),
+    /// The newest that is due, through this channel if one is named.
+    Probe(Option<String>),
+    /// Nothing.
+    Nothing,
+}
+
 /// What an outcome did to the breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing worth a line in the log.
     None,
     /// Charging has just stopped, or goes on being stopped after a probe.
     Opened {
-        /// Why.
-        reason: &'static str,
+        /// What is stopped, and why.
+        reason: String,
         /// Until the next probe.
         wait: Duration,
     },
-    /// Charging goes on.
+    /// What was stopped goes on.
     Closed,
 }
 
 impl CircuitBreaker {
-    /// How many attempts may be claimed now, of those wanted. While charging is stopped that is
-    /// one per wait.
-    pub(super) fn allows(&self, wanted: u32) -> u32 {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = &mut state.open else {
-            return wanted;
-        };
+    /// What may be claimed now. A probe is given out once per wait.
+    pub(super) fn allows(&self) -> Allowed {
+        let mut state = self.lock();
         let now = Instant::now();
-        if now < open.probe_at {
-            return 0;
+        if state.gateway.open.is_some() {
+            return if state.gateway.probes(now) {
+                Allowed::Probe(None)
+            } else {
+                Allowed::Nothing
+            };
         }
-        open.probe_at = now.checked_add(open.wait).unwrap_or(now);
-        open.probing = true;
-        wanted.min(1)
+        for (channel, circuit) in &mut state.channels {
+            if circuit.probes(now) {
+                return Allowed::Probe(Some(channel.clone()));
+            }
+        }
+        let stopped = state.channels.iter().filter(|(_, it)| it.open.is_some());
+        Allowed::AllBut(stopped.map(|(channel, _)| channel.clone()).collect())
     }
 
-    /// Why charging is stopped, if it is.
-    pub(super) fn reason(&self) -> Option<&'static str> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.open.as_ref().map(|open| open.reason)
+    /// What is stopped and why, if anything is.
+    pub(super) fn reason(&self) -> Option<String> {
+        let state = self.lock();
+        let of = |circuit: &Circuit, name: &str| {
+            let open = circuit.open.as_ref()?;
+            Some(stopped(name, open.reason))
+        };
+        of(&state.gateway, "").or_else(|| state.channels.iter().find_map(|(name, it)| of(it, name)))
     }
 
-    /// Takes note of the outcome of a charge.
-    pub(super) fn note(&self, outcome: &ChargeOutcome) -> Change {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = match verdict(outcome) {
-            Verdict::Silent => return Change::None,
+    /// Takes note of the outcome of a charge through a channel.
+    pub(super) fn note(&self, outcome: &ChargeOutcome, channel: Option<&str>) -> Change {
+        let mut state = self.lock();
+        let channel = channel.unwrap_or_default();
+        match verdict(outcome) {
+            Verdict::Silent => Change::None,
             Verdict::Works => {
-                state.faults = 0;
-                let was_open = state.open.take().is_some();
-                return if was_open {
+                let gateway = std::mem::take(&mut state.gateway);
+                let of_channel = state.channels.remove(channel);
+                let was_open = gateway.open.or(of_channel.and_then(|it| it.open)).is_some();
+                if was_open {
                     Change::Closed
                 } else {
                     Change::None
-                };
+                }
             }
-            Verdict::Fault(reason) => reason,
-        };
-        state.faults = state.faults.saturating_add(1);
-        if state.open.is_none() && state.faults < FAULTS_MIN {
-            return Change::None;
+            Verdict::Gateways(reason) => state.gateway.fault(reason, ""),
+            Verdict::Channels(reason) => {
+                let is_known = state.channels.contains_key(channel);
+                if !is_known && state.channels.len() >= CHANNELS_MAX {
+                    return state.gateway.fault(reason, "");
+                }
+                let circuit = state.channels.entry(channel.to_owned()).or_default();
+                circuit.fault(reason, channel)
+            }
         }
-        state.open(reason)
     }
 
     /// Takes note whether a charge could be begun at all. A gateway that was not ready and now is
     /// needs no probe.
     pub(super) fn ready(&self, is_ready: bool) -> Change {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let gateway = &mut self.lock().gateway;
         if !is_ready {
             // A reason that needs a probe to go away is not replaced by one that does not.
-            let reason = state.open.as_ref().map_or(NOT_READY, |open| open.reason);
-            return state.open(reason);
+            let reason = gateway.open.as_ref().map_or(NOT_READY, |open| open.reason);
+            return gateway.open(reason, "");
         }
-        match &state.open {
+        match &gateway.open {
             Some(open) if open.reason == NOT_READY => {
-                state.open = None;
+                gateway.open = None;
                 Change::Closed
             }
             Some(_) | None => Change::None,
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl State {
-    fn open(&mut self, reason: &'static str) -> Change {
+impl Circuit {
+    /// Whether a probe may be sent now; if so, the next one only after another wait.
+    fn probes(&mut self, now: Instant) -> bool {
+        let Some(open) = self.open.as_mut().filter(|open| open.probe_at <= now) else {
+            return false;
+        };
+        open.probe_at = now.checked_add(open.wait).unwrap_or(now);
+        open.probing = true;
+        true
+    }
+
+    fn fault(&mut self, reason: &'static str, channel: &str) -> Change {
+        self.faults = self.faults.saturating_add(1);
+        if self.open.is_none() && self.faults < FAULTS_MIN {
+            return Change::None;
+        }
+        self.open(reason, channel)
+    }
+
+    fn open(&mut self, reason: &'static str, channel: &str) -> Change {
         let wait = match &self.open {
             None => WAIT_FIRST,
             // The rest of what was under way when charging stopped says nothing new.
@@ -130,34 +190,45 @@ impl State {
             Some(open) => open.wait.saturating_mul(2).min(WAIT_MAX),
         };
         let now = Instant::now();
-        let probe_at = now.checked_add(wait).unwrap_or(now);
         self.open = Some(Opened {
             reason,
             wait,
-            probe_at,
+            probe_at: now.checked_add(wait).unwrap_or(now),
             probing: false,
         });
-        Change::Opened { reason, wait }
+        Change::Opened {
+            reason: stopped(channel, reason),
+            wait,
+        }
+    }
+}
+
+fn stopped(channel: &str, reason: &str) -> String {
+    if channel.is_empty() {
+        reason.to_owned()
+    } else {
+        format!("through channel {channel}, {reason}")
     }
 }
 
 /// What an outcome says of the gateway and of us, rather than of one customer.
 enum Verdict {
     Works,
-    Fault(&'static str),
+    Gateways(&'static str),
+    Channels(&'static str),
     Silent,
 }
 
 fn verdict(outcome: &ChargeOutcome) -> Verdict {
     match outcome {
         ChargeOutcome::Declined(decline) if decline.class == DeclineClass::Config => {
-            Verdict::Fault("the gateway refuses charges for a reason of our own making")
+            Verdict::Channels("the gateway refuses charges for a reason of our own making")
         }
         ChargeOutcome::Paid(_) | ChargeOutcome::Declined(_) => Verdict::Works,
         ChargeOutcome::NotSent(why) => match why {
-            NotSent::NoConnection(_) => Verdict::Fault("no connection to the gateway"),
-            NotSent::NoToken(_) => Verdict::Fault(NOT_READY),
-            NotSent::Unauthorized => Verdict::Fault("the gateway refuses our access token"),
+            NotSent::NoConnection(_) => Verdict::Gateways("no connection to the gateway"),
+            NotSent::NoToken(_) => Verdict::Gateways(NOT_READY),
+            NotSent::Unauthorized => Verdict::Gateways("the gateway refuses our access token"),
             NotSent::LeaseTooShort
             | NotSent::NoSlot(_)
             | NotSent::PaidBefore(_)
@@ -165,16 +236,17 @@ fn verdict(outcome: &ChargeOutcome) -> Verdict {
             | NotSent::Unbuildable(_) => Verdict::Silent,
         },
         ChargeOutcome::Unknown(doubt) => match doubt.reason {
-            UnknownReason::Timeout => Verdict::Fault("the gateway does not answer in time"),
-            UnknownReason::ConnectionLost => Verdict::Fault("the gateway drops connections"),
+            UnknownReason::Timeout => Verdict::Channels("the gateway does not answer in time"),
+            UnknownReason::ConnectionLost => Verdict::Channels("the gateway drops connections"),
             UnknownReason::HttpStatus | UnknownReason::Unreadable => {
-                Verdict::Fault("the gateway answers outside its contract")
+                Verdict::Channels("the gateway answers outside its contract")
             }
             UnknownReason::DuplicateMerchantUid
             | UnknownReason::Mismatch
             | UnknownReason::UnclearDecline
             | UnknownReason::NotFinal => Verdict::Works,
-            UnknownReason::Abandoned => Verdict::Silent,
+            // What is too much is less when requests leave more slowly.
+            UnknownReason::TooManyRequests | UnknownReason::Abandoned => Verdict::Silent,
         },
     }
 }
@@ -209,28 +281,51 @@ mod tests {
         })
     }
 
+    fn all() -> Allowed {
+        Allowed::AllBut(Vec::new())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn three_faults_in_a_row_stop_charging_and_a_success_lets_it_go_on() {
         let breaker = CircuitBreaker::default();
-        assert_eq!(breaker.note(&down()), Change::None);
-        assert_eq!(breaker.note(&down()), Change::None);
-        assert_eq!(breaker.allows(500), 500);
-        assert!(matches!(breaker.note(&down()), Change::Opened { .. }));
-        assert_eq!(breaker.allows(500), 0);
+        assert_eq!(breaker.note(&down(), None), Change::None);
+        assert_eq!(breaker.note(&down(), None), Change::None);
+        assert_eq!(breaker.allows(), all());
+        let change = breaker.note(&down(), None);
+        assert!(matches!(change, Change::Opened { .. }));
+        assert_eq!(breaker.allows(), Allowed::Nothing);
         tokio::time::advance(WAIT_FIRST).await;
-        assert_eq!(breaker.allows(500), 1, "one attempt probes");
-        assert_eq!(breaker.note(&paid()), Change::Closed);
-        assert_eq!(breaker.allows(500), 500);
+        assert_eq!(breaker.allows(), Allowed::Probe(None));
+        assert_eq!(breaker.allows(), Allowed::Nothing);
+        assert_eq!(breaker.note(&paid(), Some("other")), Change::Closed);
+        assert_eq!(breaker.allows(), all());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_row_that_is_refused_for_a_setting_of_its_own_stops_nobody_else() {
         let breaker = CircuitBreaker::default();
         for _ in 0..100 {
-            assert_eq!(breaker.note(&config()), Change::None);
-            assert_eq!(breaker.note(&paid()), Change::None);
+            assert_eq!(breaker.note(&config(), None), Change::None);
+            assert_eq!(breaker.note(&paid(), None), Change::None);
         }
-        assert_eq!(breaker.allows(500), 500);
+        assert_eq!(breaker.allows(), all());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_channel_stops_no_other_and_is_probed_by_itself() {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..3 {
+            breaker.note(&config(), Some("bad"));
+            assert_eq!(breaker.note(&paid(), Some("good")), Change::None);
+        }
+        let reason = breaker.reason().unwrap();
+        assert!(reason.starts_with("through channel bad, "), "{reason}");
+        assert_eq!(breaker.allows(), Allowed::AllBut(vec!["bad".to_owned()]));
+        tokio::time::advance(WAIT_FIRST).await;
+        let probe = Allowed::Probe(Some("bad".to_owned()));
+        assert_eq!(breaker.allows(), probe);
+        assert_eq!(breaker.note(&paid(), Some("bad")), Change::Closed);
+        assert_eq!((breaker.allows(), breaker.reason()), (all(), None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,9 +333,9 @@ mod tests {
         let breaker = CircuitBreaker::default();
         let mut waits = Vec::new();
         for _ in 0..14 {
-            if let Change::Opened { wait, .. } = breaker.note(&down()) {
+            if let Change::Opened { wait, .. } = breaker.note(&down(), None) {
                 tokio::time::advance(wait).await;
-                assert_eq!(breaker.allows(500), 1);
+                assert_eq!(breaker.allows(), Allowed::Probe(None));
                 waits.push(wait);
             }
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::domain::claim::{Answer, Claim, Recorded};
 use crate::domain::purpose::Purpose;
-use crate::engine::circuit_breaker::Change;
 use crate::engine::report;
 use crate::metrics::{Metrics, Tally};
 
@@ -31,6 +30,9 @@ impl Figures {
             self.metrics.count_outcome(word, class);
             self.tally.count(word);
         }
+        if recorded.is_none() {
+            self.tally.count_unrecorded();
+        }
         if let Some(Recorded::Stale { paid_written }) = recorded {
             self.metrics.stale_fences.inc();
             if paid_written {
@@ -51,19 +53,6 @@ impl Figures {
     /// A call to the gateway.
     pub(super) fn call(&self, name: &'static str, took: Duration) {
         self.metrics.time_call(name, took);
-    }
-
-    /// Charging has stopped or goes on.
-    pub(super) fn breaker(&self, change: Change) {
-        match change {
-            Change::None => {}
-            Change::Opened { .. } => {
-                self.metrics.circuit_open.set(1);
-            }
-            Change::Closed => {
-                self.metrics.circuit_open.set(0);
-            }
-        }
     }
 
     /// Counts a call under way, until the guard is dropped.

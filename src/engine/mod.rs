@@ -20,6 +20,7 @@ mod reconcile;
 mod recorder;
 mod refund;
 mod report;
+mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,8 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 const RECORDING_STALLED: Duration = Duration::from_secs(3);
 /// A sweep ends after so many looks in a row that found something due but could claim nothing.
 const IDLE_LOOKS_MAX: u32 = 50;
+/// A sweep that finds charging stopped looks so often before it ends: until the first probe, not the second.
+const LOOKS_FOR_A_PROBE: u32 = 15;
 /// How long the last answers may take into a database that is slow or away, before they go to the
 /// log instead.
 const FLUSH_MAX: Duration = Duration::from_secs(15);
@@ -394,7 +397,9 @@ impl<G: Gateway> Engine<G> {
                 continue;
             }
             context.settle_down().await;
-            if self.charging_stopped().is_some() || context.store.backlog().await?.due == 0 {
+            let probed = self.charging.stopped().is_some() && idle_looks >= LOOKS_FOR_A_PROBE;
+            let stands_still = context.liveness.standstill().is_some();
+            if probed || stands_still || context.store.backlog().await?.due == 0 {
                 break;
             }
             // A rate cap, another daemon's locks, or a row set aside for a second look.

@@ -1,14 +1,17 @@
 //! Under a rate cap a request leaves in its slot, reserved in the one row of all daemons, or reserves another.
+//! A gateway that says "too many" is a cap, too: this process's own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::causes::chain;
-use crate::domain::attempt::NotSent;
+use crate::domain::attempt::{ChargeOutcome, NotSent, UnknownReason};
 use crate::domain::rate_limit::{LATE_MAX, spacing};
 use crate::engine::lease::Lease;
+use crate::engine::throttle::{Changed, Throttle};
 use crate::store::{Store, StoreError};
 
 /// How far ahead a claim reserves: as long as it takes until the next claim, so that one daemon can't
@@ -49,6 +52,7 @@ impl Reservation {
 pub(super) struct RateLimiter {
     store: Store,
     rate_per_second: u32,
+    throttle: Arc<Throttle>,
 }
 
 impl RateLimiter {
@@ -57,7 +61,20 @@ impl RateLimiter {
         Self {
             store,
             rate_per_second,
+            throttle: Arc::default(),
         }
+    }
+
+    /// A request leaves now.
+    pub(super) fn sent(&self) {
+        self.throttle.sent();
+    }
+
+    /// What an answer to a request that left then says of the pace.
+    pub(super) fn answered(&self, sent_at: Instant, outcome: &ChargeOutcome) -> Option<Changed> {
+        let is_too_many = matches!(outcome, ChargeOutcome::Unknown(doubt)
+            if doubt.reason == UnknownReason::TooManyRequests);
+        self.throttle.answered(sent_at, is_too_many)
     }
 
     /// Slots for a claim of up to `most`. `None` if none is free soon; the claim then waits.
@@ -77,11 +94,17 @@ impl RateLimiter {
         most: u32,
         within: Duration,
     ) -> Result<Option<Reservation>, StoreError> {
+        let Some((most, own)) = self.throttle.reserve(most, within) else {
+            return Ok(None);
+        };
         if self.rate_per_second == 0 {
+            let (next, spacing) = own.map_or((Slot::Now, Duration::ZERO), |(first, spacing)| {
+                (Slot::At(first), spacing)
+            });
             return Ok(Some(Reservation {
                 count: most,
-                next: Slot::Now,
-                spacing: Duration::ZERO,
+                next,
+                spacing,
             }));
         }
         let slots = self

@@ -11,9 +11,11 @@ use tracing::{debug, error, info, warn};
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, UnknownReason};
 use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recorded};
+use crate::domain::decline::DeclineClass;
 use crate::domain::dunning::{Decision, GiveUpReason};
 use crate::domain::ids::{ImpUid, SubscriptionId};
 use crate::engine::circuit_breaker::Change;
+use crate::engine::throttle::Changed;
 use crate::gateway::GatewayError;
 use crate::metrics::Counts;
 use crate::store::{Rechecked, StoreError};
@@ -162,6 +164,16 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>) {
             "mismatch: the gateway's answer is not for what {merchant_uid} asked for",
         );
     }
+    if let Some(ChargeOutcome::Declined(decline)) = &answer.outcome
+        && decline.class == DeclineClass::RowText
+    {
+        error!(
+            merchant_uid,
+            subscription.id = subscription(key),
+            "bad row: {merchant_uid} was refused for a text of its row: {}",
+            decline.message
+        );
+    }
     match recorded {
         Some(Recorded::Moved | Recorded::Already) | None => {}
         Some(Recorded::Stale {
@@ -228,8 +240,8 @@ pub(super) fn rechecked(one: &Rechecked) {
 }
 
 /// No charge can be begun.
-pub(super) fn unready(change: Change, error: &GatewayError) {
-    if change != Change::None {
+pub(super) fn unready(change: &Change, error: &GatewayError) {
+    if *change != Change::None {
         warn!(
             error = chain(error),
             "the gateway is not ready for charges: {}",
@@ -239,7 +251,7 @@ pub(super) fn unready(change: Change, error: &GatewayError) {
 }
 
 /// Charging has stopped or goes on.
-pub(super) fn breaker(change: Change) {
+pub(super) fn breaker(change: &Change) {
     match change {
         Change::None => {}
         Change::Opened { reason, wait } => {
@@ -250,6 +262,21 @@ pub(super) fn breaker(change: Change) {
             );
         }
         Change::Closed => info!("charging goes on"),
+    }
+}
+
+/// Requests leave more slowly, or as fast as before.
+pub(super) fn throttle(changed: Option<Changed>) {
+    match changed {
+        None => {}
+        Some(Changed::Slower(spacing)) => warn!(
+            spacing_ms = millis(spacing),
+            "the gateway says that there are too many requests: they leave {} ms apart now",
+            millis(spacing)
+        ),
+        Some(Changed::Ended) => {
+            info!("requests leave as fast as before the gateway slowed them down");
+        }
     }
 }
 

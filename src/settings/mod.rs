@@ -4,6 +4,7 @@
 //! [`Source`] for the layers above it. Nothing else in this program reads files of settings or the
 //! environment. Faults are told all at once: an operator mends a configuration in one go.
 
+mod database_address;
 mod fault;
 mod layers;
 mod reader;

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::domain::dunning::{Ladder, NotFoundPolicy};
+use crate::settings::database_address;
 use crate::settings::fault::{Fault, nearest, shown};
 use crate::settings::layers::{Values, is_from_environment};
 use crate::settings::table;
@@ -290,18 +291,14 @@ impl Reader {
 
     /// The database's URL, as far as it can be judged without connecting.
     pub(super) fn database_url(&mut self, key: &str, is_needed: bool) -> Option<SecretString> {
-        use secrecy::ExposeSecret;
         let secret = self.secret(key, is_needed)?;
-        let is_postgres = Url::parse(secret.expose_secret())
-            .is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"));
-        if !is_postgres {
-            self.fault(
-                key,
-                "is not an address such as postgres://user:password@host/database; a special \
-                 character in the password must be percent-encoded",
-            );
+        match database_address::judged(&secret) {
+            Ok(address) => Some(address),
+            Err(problem) => {
+                self.fault(key, problem);
+                None
+            }
         }
-        Some(secret)
     }
 
     pub(super) fn fault(&mut self, key: &str, problem: impl Into<String>) {

@@ -65,17 +65,21 @@ impl Position {
 impl Store {
     /// Looks at everything: see [`Store::claim_due_after`].
     pub async fn claim_due(&self, limits: ClaimLimits) -> Result<Claimed, StoreError> {
-        self.claim_due_after(None, limits).await
+        self.claim_due_after(None, limits, &[]).await
     }
 
     /// Claims what is due and begins an attempt for each: the intents are durable when this returns.
-    /// Goes on where an earlier claim ended, if told where that was.
+    /// Goes on where an earlier claim ended, if told where that was. Passes these channels by; the empty one is
+    /// that of rows that name none.
     pub async fn claim_due_after(
         &self,
         after: Option<Position>,
         limits: ClaimLimits,
+        passed_by: &[String],
     ) -> Result<Claimed, StoreError> {
-        let rows = self.within(claim_due(&self.pool, after, limits)).await?;
+        let rows = self
+            .within(claim_due(&self.pool, after, limits, passed_by))
+            .await?;
         claimed(rows)
     }
 
@@ -84,12 +88,36 @@ impl Store {
         &self,
         after: Option<Position>,
         limits: ClaimLimits,
+        passed_by: &[String],
     ) -> Result<Claimed, StoreError> {
         let mut tx = self.within(self.pool.begin()).await?;
-        let rows = self.within(claim_due(&mut tx, after, limits)).await?;
+        let rows = self
+            .within(claim_due(&mut tx, after, limits, passed_by))
+            .await?;
         self.within(count_asked(&mut tx, &rows)).await?;
         self.within(tx.commit()).await?;
         claimed(rows)
+    }
+
+    /// Right before the newest row that is due, through this channel if one is named. `None` if nothing is.
+    pub async fn newest_due(&self, channel: Option<&str>) -> Result<Option<Position>, StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::newest_due
+            select s.next_charge_at as "at!: jiff_sqlx::Timestamp", s.id
+            from billd.subscription s
+            where s.state = 'active' and s.next_charge_at <= billd.now()
+              and s.open_attempt is null and not s.recheck and s.attempts < 99
+              and ($1::text is null or coalesce(s.channel_key, '') = $1)
+            order by s.next_charge_at desc, s.id desc
+            limit 1"#,
+            channel,
+        )
+        .fetch_optional(&self.pool);
+        let newest = self.within(statement).await?;
+        Ok(newest.map(|row| Position {
+            at: row.at.to_jiff(),
+            id: Uuid::from_u128(row.id.as_u128().saturating_sub(1)),
+        }))
     }
 
     /// Gives attempts that were begun, and whose lease has ended without an outcome, to those who ask.
@@ -236,6 +264,7 @@ async fn claim_due<'c>(
     executor: impl Executor<'c, Database = Postgres>,
     after: Option<Position>,
     limits: ClaimLimits,
+    passed_by: &[String],
 ) -> Result<Vec<AttemptRow>, sqlx::Error> {
     sqlx::query_file_as!(
         AttemptRow,
@@ -244,6 +273,7 @@ async fn claim_due<'c>(
         limits.lease.as_secs_f64(),
         after.map(|after| jiff_sqlx::Timestamp::from(after.at)) as _,
         after.map(|after| after.id),
+        (!passed_by.is_empty()).then_some(passed_by) as _,
     )
     .fetch_all(executor)
     .await

@@ -1,5 +1,6 @@
 -- store::claim_due: locks what is due, writes the attempts down and notes them on their rows, in one commit.
 -- $1 most rows · $2 lease in seconds · $3, $4 where the last claim ended, or null to look at all that is due
+-- $5 channels that are passed by; null if none is, which costs nothing
 with clock as materialized (
     select billd.now() as now, billd_internal.next_fence(0) as fence, set_config('billd.writer', 'claim_due', true),
         billd_internal.may_charge(make_interval(secs => $2::float8)) is null as may_charge,
@@ -18,6 +19,7 @@ due as materialized (
       and (s.next_charge_at, s.id) > (
           coalesce($3::timestamptz, '-infinity'), coalesce($4::uuid, '00000000-0000-0000-0000-000000000000'))
       and s.open_attempt is null and not s.recheck and s.attempts < 99
+      and ($5::text[] is null or coalesce(s.channel_key, '') <> all ($5))
     order by s.next_charge_at, s.id
     limit $1::int
     for no key update skip locked

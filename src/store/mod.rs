@@ -51,6 +51,11 @@ pub enum StoreError {
     /// later, whatever it says.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The role that billd connects as lacks a right. It may be given, so an outcome waits for that.
+    #[error(
+        "the database user lacks a right that billd needs; `billd check` says what else is missing"
+    )]
+    Denied(#[source] sqlx::Error),
     /// A row is locked by somebody else for too long, or the server is too slow: the same call may
     /// succeed later, and a smaller one sooner.
     #[error("the database is busy")]
@@ -85,7 +90,11 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Busy(_) | Self::TooSlow(_) | Self::OnHold(_) => true,
+            Self::Unavailable(_)
+            | Self::Denied(_)
+            | Self::Busy(_)
+            | Self::TooSlow(_)
+            | Self::OnHold(_) => true,
             Self::Refused(_)
             | Self::Ceiling(_)
             | Self::Corrupt(_)
@@ -100,6 +109,7 @@ impl StoreError {
         match self {
             Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
             Self::Unavailable(_)
+            | Self::Denied(_)
             | Self::OnHold(_)
             | Self::Ceiling(_)
             | Self::Migration(_)
@@ -121,6 +131,7 @@ impl From<sqlx::Error> for StoreError {
                 let message = error.as_database_error().map(|it| it.message().to_owned());
                 return Self::Ceiling(message.unwrap_or_default());
             }
+            Some("42501") => return Self::Denied(error),
             Some(code) => speaks_of_the_row(code),
             None => is_our_own(&error),
         };
@@ -196,12 +207,26 @@ impl Store {
     /// Prepares connections, but makes none yet: a database that is down is met by the first call.
     pub fn new(connection: &Connection) -> Result<Self, StoreError> {
         let options = session::options(connection)?;
-        let pool = |most: u32| Pool::new(connection, options.clone(), most);
         Ok(Self {
-            pool: pool(connection.connections_max),
-            recording: pool(RECORDING_CONNECTIONS),
+            pool: Pool::new(connection, options.clone(), connection.connections_max),
+            recording: Pool::kept(connection, options, RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
+    }
+
+    /// Where the database is looked for.
+    pub fn place(&self) -> String {
+        let options = self.pool.connect_options();
+        match options.get_socket() {
+            Some(folder) => format!("{}, port {}", folder.display(), options.get_port()),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        }
+    }
+
+    /// Opens the connections that outcomes are written over. To be called before anything is charged: whatever
+    /// takes this process's files later, what happened is written down.
+    pub async fn hold_recording(&self) -> Result<(), StoreError> {
+        self.within(self.recording.fill()).await
     }
 
     /// Closes the connections.

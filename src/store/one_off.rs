@@ -48,6 +48,30 @@ impl Store {
             .await)
     }
 
+    /// The number of a charge like this one that was made within a day under a number of ours, if there is one.
+    pub async fn repeated_one_off(
+        &self,
+        request: &ChargeRequest,
+    ) -> Result<Option<MerchantUid>, StoreError> {
+        let currency = request.money.currency();
+        let before = sqlx::query_scalar!(
+            "-- store::repeated_one_off
+            select a.merchant_uid from billd.charge_attempt a
+            where a.merchant_uid >= 'hand' and a.merchant_uid < 'hane' and a.subscription_id is null
+              and (a.customer_uid, a.amount, a.currency, a.name) = ($1, $2, $3, $4)
+              and a.state = 'paid' and a.finished_at > billd.now() - interval '1 day'
+            order by a.finished_at desc
+            limit 1",
+            request.instrument.customer_uid().map(CustomerUid::as_str),
+            request.money.amount(),
+            currency.as_str(),
+            request.name,
+        )
+        .fetch_optional(&self.pool);
+        let before = self.within(before).await?;
+        before.map(|before| merchant_uid(&before)).transpose()
+    }
+
     async fn insert_one_off(
         &self,
         request: &ChargeRequest,

@@ -5,7 +5,7 @@ use sqlx::types::Uuid;
 use crate::domain::attempt::AttemptState;
 use crate::domain::ids::{CustomerUid, ImpUid, MerchantUid, SubscriptionId};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::{BookPayment, PaymentKind};
+use crate::domain::payment::{BookPayment, GivenBack, PaymentKind};
 use crate::domain::state::SubscriptionState;
 use crate::store::rows::corrupt;
 use crate::store::{Store, StoreError};
@@ -33,9 +33,16 @@ impl Store {
                         when a.by_card then 'onetime' else 'again' end as "kind!",
                 a.state, a.amount, a.currency, a.customer_uid, a.subscription_id,
                 a.period as "period: jiff_sqlx::Date", a.imp_uid, a.reason, a.code, a.message, a.cancelled_amount,
-                coalesce(a.tax_free, c.tax_free) as tax_free, coalesce(a.vat_amount, c.vat_amount) as vat_amount
+                coalesce(a.tax_free, c.tax_free) as tax_free, coalesce(a.vat_amount, c.vat_amount) as vat_amount,
+                back.amount as "back!", back.tax_free as "back_tax_free!", back.vat_amount as "back_vat_amount!"
             from billd.charge_attempt a
             left join billd.billing_cycle c on c.subscription_id = a.subscription_id and c.period = a.period
+            cross join lateral (
+                select coalesce(sum(r.amount), 0)::bigint as amount, coalesce(sum(r.tax_free), 0)::bigint as tax_free,
+                    coalesce(sum(r.vat_amount), 0)::bigint as vat_amount
+                from billd.refund r
+                where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid and r.state = 'refunded'
+            ) back
             where a.merchant_uid = $1"#,
             merchant_uid.as_str(),
         )
@@ -59,6 +66,11 @@ impl Store {
                 cancelled_amount: row.cancelled_amount,
                 tax_free: row.tax_free,
                 vat_amount: row.vat_amount,
+                given_back: GivenBack {
+                    amount: row.back,
+                    tax_free: row.back_tax_free,
+                    vat_amount: row.back_vat_amount,
+                },
             })
         })
         .transpose()

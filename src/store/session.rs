@@ -134,6 +134,27 @@ impl Pool {
         }
     }
 
+    /// As [`Pool::new`], but once [`Pool::fill`] has opened the connections, they are kept.
+    pub(super) fn kept(connection: &Connection, options: PgConnectOptions, count: u32) -> Self {
+        let connections = PgPoolOptions::new()
+            .max_connections(count)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(connection.timeout)
+            .connect_lazy_with(options);
+        Self {
+            connections,
+            begin: begin(connection),
+        }
+    }
+
+    /// Opens all connections.
+    pub(super) async fn fill(&self) -> Result<(), Error> {
+        let count = self.connections.options().get_max_connections();
+        let open = (0..count).map(|_| self.connections.acquire());
+        future::try_join_all(open).await.map(drop)
+    }
+
     /// Begins a transaction of several statements.
     pub(super) async fn begin(&self) -> Result<Tx, Error> {
         let transaction = match &self.begin {

@@ -2,7 +2,8 @@
 //!
 //! V1's webhooks are unsigned, sent once and in no order, so nothing in one is believed, its status
 //! least of all. It can do one thing: make billd ask the gateway now about an attempt whose fate is
-//! unknown anyway. Losing one costs nothing but time, for such attempts are asked about in any case;
+//! unknown anyway, or, if it says `cancelled`, about one that is paid. Losing one costs nothing but time, for such
+//! attempts are asked about in any case;
 //! so what is too much, or makes no sense, is answered with 200 and dropped. An error would only
 //! make PortOne send it again.
 
@@ -50,22 +51,31 @@ pub type Named = mpsc::Receiver<MerchantUid>;
 
 struct Intake {
     queue: mpsc::Sender<MerchantUid>,
+    cancelled: mpsc::Sender<MerchantUid>,
     sources: Sources,
     reading: Semaphore,
     received: Family<WebhookLabels, Counter>,
 }
 
-/// The only thing that is read from a webhook.
+/// All that is read from a webhook.
 #[derive(Deserialize)]
 struct Webhook {
     merchant_uid: String,
+    #[serde(default)]
+    status: serde_json::Value,
 }
 
-/// The route, and what comes in by it. Each webhook is counted in `received` with what became of it.
-pub fn router(sources: Sources, received: Family<WebhookLabels, Counter>) -> (Router, Named) {
+/// The route, and what comes in by it: all names, and those that are said to be cancelled. Each webhook is counted in
+/// `received` with what became of it.
+pub fn router(
+    sources: Sources,
+    received: Family<WebhookLabels, Counter>,
+) -> (Router, Named, Named) {
     let (queue, waiting) = mpsc::channel(WAITING_MAX);
+    let (cancelled, given_back) = mpsc::channel(WAITING_MAX);
     let intake = Intake {
         queue,
+        cancelled,
         sources,
         reading: Semaphore::new(READING_MAX),
         received,
@@ -73,7 +83,7 @@ pub fn router(sources: Sources, received: Family<WebhookLabels, Counter>) -> (Ro
     let router = Router::new()
         .route("/webhooks/portone", post(take))
         .with_state(Arc::new(intake));
-    (router, waiting)
+    (router, waiting, given_back)
 }
 
 async fn take(
@@ -102,9 +112,13 @@ impl Intake {
             Ok(Err(_longer_or_cut)) => return (StatusCode::PAYLOAD_TOO_LARGE, "refused"),
             Err(_elapsed) => return (StatusCode::REQUEST_TIMEOUT, "refused"),
         };
-        let Some(merchant_uid) = named(&body) else {
+        let Some((merchant_uid, is_cancelled)) = named(&body) else {
             return (StatusCode::OK, "ignored");
         };
+        if is_cancelled {
+            // What finds no room is seen before the next period is asked for.
+            self.cancelled.try_send(merchant_uid.clone()).ok();
+        }
         match self.queue.try_send(merchant_uid) {
             Ok(()) => (StatusCode::OK, "taken"),
             Err(_full_or_closed) => (StatusCode::OK, "dropped"),
@@ -112,16 +126,23 @@ impl Intake {
     }
 }
 
-/// Which payment a webhook speaks of, in JSON or as a form.
-fn named(body: &[u8]) -> Option<MerchantUid> {
-    let text = if body.trim_ascii_start().starts_with(b"{") {
-        serde_json::from_slice::<Webhook>(body).ok()?.merchant_uid
+/// Which payment a webhook speaks of, in JSON or as a form, and whether it calls it cancelled.
+fn named(body: &[u8]) -> Option<(MerchantUid, bool)> {
+    let (name, is_cancelled) = if body.trim_ascii_start().starts_with(b"{") {
+        let webhook: Webhook = serde_json::from_slice(body).ok()?;
+        (webhook.merchant_uid, webhook.status == "cancelled")
     } else {
-        url::form_urlencoded::parse(body)
-            .find(|(name, _)| name == "merchant_uid")
-            .map(|(_, value)| value.into_owned())?
+        let field = |wanted: &str| {
+            let mut fields = url::form_urlencoded::parse(body);
+            fields.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
+        };
+        let status = field("status");
+        (
+            field("merchant_uid")?,
+            status.as_deref() == Some("cancelled"),
+        )
     };
-    MerchantUid::parse(text).ok()
+    Some((MerchantUid::parse(name).ok()?, is_cancelled))
 }
 
 /// Makes the attempts that webhooks named due to be asked about, a batch at a time, until `stop`.
@@ -166,7 +187,10 @@ mod tests {
 
     fn check(body: &str, expected: Option<&str>) {
         let found = named(body.as_bytes());
-        assert_eq!(found.as_ref().map(MerchantUid::as_str), expected, "{body}");
+        let name = found.as_ref().map(|(name, _)| name.as_str());
+        assert_eq!(name, expected, "{body}");
+        let is_cancelled = found.is_some_and(|(_, is_cancelled)| is_cancelled);
+        assert_eq!(is_cancelled, body.contains("cancelled"), "{body}");
     }
 
     #[test]
@@ -177,6 +201,9 @@ mod tests {
             "imp_uid=imp_1&merchant_uid=order1&status=paid",
             Some("order1"),
         );
+        let cancelled = r#"{"merchant_uid":"order1","status":"cancelled"}"#;
+        check(cancelled, Some("order1"));
+        check("status=cancelled&merchant_uid=order1", Some("order1"));
         check(
             r#" {"merchant_uid":"order1","status":[1,{"x":null}]}"#,
             Some("order1"),

@@ -247,7 +247,7 @@ async fn whoever_holds_the_ceilings_holds_up_claims_and_loses_nothing() {
         rows_max: 10,
         lease: crate::words::LEASE,
     };
-    let waited = it.store.claim_due_counted(None, limit).await;
+    let waited = it.store.claim_due_counted(None, limit, &[]).await;
     assert!(matches!(waited, Err(StoreError::Busy(_))));
     person.rollback().await.unwrap();
     assert_eq!(sweep(&it).await, 2);

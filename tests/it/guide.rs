@@ -27,9 +27,13 @@ impl Shop {
         }
     }
 
+    /// A command, as a script gives it: it says yes where it would be asked.
     pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = billd(&self.book.url, &self.gateway.base_url());
         command.args(arguments.split(' '));
+        if arguments.starts_with("refund ") || arguments.starts_with("charge again ") {
+            command.arg("--yes");
+        }
         command
     }
 
@@ -425,4 +429,72 @@ async fn reserve(gateway: &Running, customer_uid: &str) {
         .unwrap();
     let answer: Value = answer.json().await.unwrap();
     assert_eq!(answer.get("code"), Some(&json!(0)), "{answer}");
+}
+
+/// Hazard: a slip at the prompt moves money, or a key pressed twice moves it twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_by_hand_asks_first_and_refuses_an_accidental_repeat() {
+    let shop = Shop::new().await;
+    let charge = "charge again cust_1 --amount 5000 --name seat";
+    let refund = "refund order1 --amount 1000";
+    shop.json(0, "", &format!("{charge} --merchant-uid order1"));
+    for command in [charge, refund] {
+        let mut without_yes = billd(&shop.book.url, &shop.gateway.base_url());
+        let (code, output) = ended(without_yes.args(command.split(' ')), "");
+        let said = stderr(&output);
+        assert!(
+            code == 9 && said.contains("add --yes if you mean it"),
+            "{code}: {said}"
+        );
+    }
+    let moved = "select concat_ws(' ', count(*), (select count(*) from billd.refund)) from billd.charge_attempt";
+    shop.book.shows(moved, "1 0").await;
+
+    shop.json(0, "", charge);
+    let (code, output) = shop.run(charge);
+    let said = stderr(&output);
+    assert!(
+        code == 9 && said.contains("within a day, as hand"),
+        "{code}: {said}"
+    );
+    shop.json(0, "", &format!("{charge} --merchant-uid order2"));
+    shop.json(0, "", "charge again cust_1 --amount 5000 --name other");
+    shop.book.advance("25 hours").await;
+    shop.json(0, "", charge);
+    assert_eq!(shop.gateway.summary().approvals, 5);
+}
+
+/// Hazard: 6,000 of 5,500 tax-free are given back in parts, and the tax office is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_a_refund_are_held_to_what_is_left_of_them() {
+    let shop = Shop::new().await;
+    shop.json(
+        0,
+        "",
+        "charge again cust_1 --amount 11000 --tax-free 5500 --name x --merchant-uid order1",
+    );
+    shop.json(0, "", "refund order1 --amount 3000 --tax-free 3000");
+    let second = "refund order1 --key second --amount 3000 --tax-free";
+    let (code, output) = shop.run(&format!("{second} 3000"));
+    assert!(
+        code == 9 && stderr(&output).contains("--tax-free can be 0 to 2500"),
+        "{}",
+        stderr(&output)
+    );
+    shop.json(0, "", &format!("{second} 2500"));
+    shop.json(0, "", "refund order1");
+    let back =
+        "select string_agg(amount || ' ' || tax_free, ', ' order by started_at) from billd.refund";
+    shop.book.shows(back, "3000 3000, 3000 2500, 5000 0").await;
+    for command in [
+        "refund order1 --amount 3000 --tax-free 3001",
+        "charge again cust_1 --amount 3000 --tax-free 3000 --vat-amount 1 --name x",
+    ] {
+        let (code, output) = shop.run(command);
+        assert!(
+            code == 2 && stderr(&output).contains("are parts of the sum"),
+            "{}",
+            stderr(&output)
+        );
+    }
 }

@@ -172,8 +172,12 @@ async fn each_statement_of_a_charge_finds_its_rows_by_index_and_sorts_no_backlog
     let book = Book::new().await;
     book.run(MANY).await;
 
-    let types = "int, float8, timestamptz, uuid";
-    for after in ["null, null", "now() - interval '1 hour', gen_random_uuid()"] {
+    let types = "int, float8, timestamptz, uuid, text[]";
+    for after in [
+        "null, null, null",
+        "null, null, '{stopped}'",
+        "now() - interval '1 hour', gen_random_uuid(), null",
+    ] {
         let plan = plan(&book, types, CLAIM, &format!("500, 90, {after}")).await;
         let indexes = [
             "Index Scan using subscription_due",
@@ -234,7 +238,10 @@ async fn a_claim_that_goes_on_misses_nothing_of_one_midnight_and_a_full_look_fin
     let limits = |rows_max| ClaimLimits { rows_max, lease };
     let first = book.store.claim_due(limits(4)).await.unwrap();
     assert_eq!(first.claims.len(), 4);
-    let second = book.store.claim_due_after(first.reached, limits(3)).await;
+    let second = book
+        .store
+        .claim_due_after(first.reached, limits(3), &[])
+        .await;
     let second = second.unwrap();
     assert_eq!(second.claims.len(), 3);
     assert!(second.reached > first.reached);
@@ -243,7 +250,10 @@ async fn a_claim_that_goes_on_misses_nothing_of_one_midnight_and_a_full_look_fin
          values ('put_off_before', 'n', 9900, billd.now() - interval '1 day')",
     )
     .await;
-    let third = book.store.claim_due_after(second.reached, limits(10)).await;
+    let third = book
+        .store
+        .claim_due_after(second.reached, limits(10), &[])
+        .await;
     assert_eq!(third.unwrap().claims.len(), 3);
     let full = book.store.claim_due(limits(10)).await.unwrap();
     assert_eq!(full.claims.len(), 1);
@@ -266,7 +276,7 @@ async fn a_claim_never_goes_on_so_close_to_the_present_that_a_late_commit_is_mis
     let first = book.store.claim_due(limits).await.unwrap();
     assert_eq!(first.claims.len(), 2);
     late.commit().await.unwrap();
-    let second = book.store.claim_due_after(first.reached, limits).await;
+    let second = book.store.claim_due_after(first.reached, limits, &[]).await;
     assert_eq!(second.unwrap().claims.len(), 1);
 }
 

@@ -76,6 +76,15 @@ async fn what_met_an_expired_token_takes_another_slot_under_the_cap() {
     assert_under_the_cap(&it);
 }
 
+/// Hazard: the server's clock was two hours ahead while a slot was reserved, and nothing leaves for two hours.
+#[tokio::test]
+async fn a_slot_of_a_clock_that_was_far_ahead_counts_as_now() {
+    let it = given().limits(capped()).due_many(5).await;
+    it.run("update billd.rate_limit set next_free_at = clock_timestamp() + interval '2 hours'")
+        .await;
+    assert_eq!(it.sweep().await.counts.paid, 5);
+}
+
 #[tokio::test]
 async fn slots_are_reserved_one_behind_the_other_whoever_asks() {
     let book = Book::new().await;

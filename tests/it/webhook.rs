@@ -33,7 +33,7 @@ impl Inlet {
         let url = format!("http://{}/webhooks/portone", server.addr().unwrap());
         let sources = Sources::parse(sources).unwrap();
         let metrics = Metrics::new();
-        let (router, named) = webhook::router(sources, metrics.webhooks.clone());
+        let (router, named, _given_back) = webhook::router(sources, metrics.webhooks.clone());
         let (store, doorbell) = (house.store.clone(), Arc::new(Doorbell::default()));
         tokio::spawn(webhook::pass_on(
             named,

@@ -171,7 +171,7 @@ pub(super) async fn claim(store: &Store, cursor: &Cursor) -> anyhow::Result<Vec<
         let after = cursor.next();
         let Claimed {
             claims, reached, ..
-        } = store.claim_due_after(after, limits).await?;
+        } = store.claim_due_after(after, limits, &[]).await?;
         cursor.advance(after, reached);
         if claims.is_empty() && after.is_some() {
             continue;

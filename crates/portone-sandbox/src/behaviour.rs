@@ -86,6 +86,10 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     ),
     decline("decline-request", "[1213][실시간빌링실패|금액 오류]"),
     decline(
+        "decline-name",
+        "[129998][실시간빌링실패|상품명에 사용 불가 문자가 있습니다]",
+    ),
+    decline(
         "decline-timeout",
         "[1210][실시간빌링실패|카드사 거래 TIMEOUT]",
     ),

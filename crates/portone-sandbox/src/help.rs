@@ -26,6 +26,7 @@ BEHAVIOUR BY customer_uid
   decline-config            [1208] merchant not registered
   decline-merchant-limit    [12GL] merchant's monthly limit
   decline-request           [1213] wrong amount
+  decline-name              [129998] a character that a product's name may not have
   decline-timeout           [1210] issuer timed out: proves nothing
   decline-duplicate         [550619] order number used before: proves nothing
   decline-other             [129999] other error

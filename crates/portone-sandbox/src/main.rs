@@ -45,10 +45,10 @@ async fn serve(arguments: Arguments) -> io::Result<()> {
     let address = running.addr();
     writeln!(
         stdout(),
-        "the sandbox listens on {address}\n  \
-         base URL    http://127.0.0.1:{port}\n  \
-         imp_key     {IMP_KEY}\n  \
-         imp_secret  {IMP_SECRET}",
+        "# the sandbox listens on {address}\n\
+         BASE_URL=http://127.0.0.1:{port}\n\
+         IMP_KEY={IMP_KEY}\n\
+         IMP_SECRET={IMP_SECRET}",
         port = address.port(),
     )
     .ok();

@@ -85,7 +85,9 @@ impl Scene {
     pub(super) async fn charge_once(&self, one_off: &OneOff) -> anyhow::Result<()> {
         let mut arguments = vec!["charge".to_owned()];
         match &one_off.customer_uid {
-            Some(customer_uid) => arguments.extend(["again".to_owned(), customer_uid.clone()]),
+            Some(customer_uid) => {
+                arguments.extend(["again".to_owned(), customer_uid.clone(), "--yes".to_owned()]);
+            }
             None => arguments.push("onetime".to_owned()),
         }
         let amount = one_off.amount.to_string();
@@ -107,7 +109,7 @@ impl Scene {
         let Some(paid) = self.something_paid(refund).await else {
             return Ok(());
         };
-        let mut arguments = vec!["refund".to_owned(), paid.merchant_uid];
+        let mut arguments = vec!["refund".to_owned(), paid.merchant_uid, "--yes".to_owned()];
         if let Some(percent) = refund.percent {
             let part = paid.amount.saturating_mul(percent.into()).div_euclid(100);
             arguments.extend(["--amount".to_owned(), part.max(1).to_string()]);

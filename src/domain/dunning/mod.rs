@@ -234,6 +234,7 @@ pub fn decide(policy: &Policy, outcome: &ChargeOutcome, history: History) -> Dec
             },
             UnknownReason::Timeout
             | UnknownReason::ConnectionLost
+            | UnknownReason::TooManyRequests
             | UnknownReason::HttpStatus
             | UnknownReason::Unreadable
             | UnknownReason::UnclearDecline
@@ -319,6 +320,7 @@ fn decide_decline(policy: &Policy, class: DeclineClass, history: History) -> Dec
             }
             &policy.hard
         }
+        DeclineClass::RowText => return Decision::GiveUp(GiveUpReason::BadRow),
         DeclineClass::Config => return retry(history, policy.hold, false),
         DeclineClass::SoftTemp => {
             let index = usize::from(history.without_rung());

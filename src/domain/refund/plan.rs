@@ -85,6 +85,18 @@ pub enum RefundFault {
         /// The currency of both.
         currency: Currency,
     },
+    /// More or less of a part than is left of it, or than leaves no more of the rest.
+    #[error("between {least} and {most} of it can be that part, not {given}")]
+    PartNotLeft {
+        /// Which.
+        part: TaxPart,
+        /// What was wanted.
+        given: i64,
+        /// At least this much: the rest of the payment has no more to give.
+        least: i64,
+        /// At most this much.
+        most: i64,
+    },
     /// The payment had such a part, so the refund must say how much of it is one.
     #[error("the payment had a part of {whole}")]
     PartMissing {
@@ -148,16 +160,14 @@ pub fn plan_refund(
             currency: payment.money.currency(),
         });
     }
-    let part = |part, given: Option<i64>, whole: Option<i64>| match (given, whole) {
-        (Some(given), _) => Ok(Some(given)),
-        (None, Some(whole)) if amount == paid => Ok(Some(whole)),
-        (None, Some(whole)) if whole > 0 => Err(RefundFault::PartMissing {
-            part,
-            whole,
-            amount,
-        }),
-        (None, Some(_) | None) => Ok(None),
+    let parts = Parts {
+        payment,
+        amount,
+        // Of what somebody else gave back nobody knows the parts.
+        is_rest: amount == balance && found.cancelled_amount == payment.given_back.amount,
     };
+    let tax_free = parts.tax_free(wish.tax_free)?;
+    let vat_amount = parts.vat_amount(wish.vat_amount, tax_free)?;
     Ok(RefundPlan::Send(RefundRequest {
         merchant_uid: merchant_uid.clone(),
         imp_uid: imp_uid.clone(),
@@ -165,10 +175,76 @@ pub fn plan_refund(
         checksum: balance,
         payment_amount: paid,
         currency: payment.money.currency(),
-        tax_free: part(TaxPart::TaxFree, wish.tax_free, payment.tax_free)?,
-        vat_amount: part(TaxPart::VatAmount, wish.vat_amount, payment.vat_amount)?,
+        tax_free,
+        vat_amount,
         note: wish.note,
     }))
+}
+
+/// How much of a refund may be each part: no more than the payment had, less what our refunds gave back of it.
+struct Parts<'a> {
+    payment: &'a BookPayment,
+    amount: i64,
+    /// Whether it is all that is left, and the parts of all that went before are known.
+    is_rest: bool,
+}
+
+impl Parts<'_> {
+    fn tax_free(&self, given: Option<i64>) -> Result<Option<i64>, RefundFault> {
+        let back = self.payment.given_back;
+        let whole = self.payment.tax_free.unwrap_or_default();
+        let left = whole.saturating_sub(back.tax_free).max(0);
+        let taxable = self.payment.money.amount().saturating_sub(whole);
+        let taxable_back = back.amount.saturating_sub(back.tax_free);
+        let taxable_left = taxable.saturating_sub(taxable_back).max(0);
+        let least = self.amount.saturating_sub(taxable_left).max(0);
+        let whole = self.payment.tax_free;
+        self.part(TaxPart::TaxFree, given, whole, left, least, self.amount)
+    }
+
+    fn vat_amount(
+        &self,
+        given: Option<i64>,
+        tax_free: Option<i64>,
+    ) -> Result<Option<i64>, RefundFault> {
+        let room = self.amount.saturating_sub(tax_free.unwrap_or_default());
+        let whole = self.payment.vat_amount;
+        // What was never named was computed by the gateway, so nobody knows what is left of it.
+        let left = whole.map_or(room, |whole| {
+            whole
+                .saturating_sub(self.payment.given_back.vat_amount)
+                .max(0)
+        });
+        self.part(TaxPart::VatAmount, given, whole, left, 0, room)
+    }
+
+    fn part(
+        &self,
+        part: TaxPart,
+        given: Option<i64>,
+        whole: Option<i64>,
+        left: i64,
+        least: i64,
+        room: i64,
+    ) -> Result<Option<i64>, RefundFault> {
+        let most = left.min(room);
+        match (given, whole) {
+            (Some(given), _) if least.min(most) <= given && given <= most => Ok(Some(given)),
+            (Some(given), _) => Err(RefundFault::PartNotLeft {
+                part,
+                given,
+                least: least.min(most),
+                most,
+            }),
+            (None, Some(_)) if self.is_rest || left == 0 => Ok(Some(left)),
+            (None, Some(whole)) if whole > 0 => Err(RefundFault::PartMissing {
+                part,
+                whole,
+                amount: self.amount,
+            }),
+            (None, Some(_) | None) => Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +252,7 @@ mod tests {
     use super::*;
     use crate::domain::attempt::Payment;
     use crate::domain::money::Money;
-    use crate::domain::payment::PaymentKind;
+    use crate::domain::payment::{GivenBack, PaymentKind};
 
     fn imp_uid(text: &str) -> ImpUid {
         ImpUid::parse(text).unwrap()
@@ -198,6 +274,7 @@ mod tests {
             cancelled_amount: 1_000,
             tax_free: None,
             vat_amount: None,
+            given_back: GivenBack::default(),
         }
     }
 
@@ -206,6 +283,18 @@ mod tests {
         shown: i64,
         amount: Option<i64>,
     ) -> Result<RefundPlan, RefundFault> {
+        let wish = RefundWish {
+            amount,
+            ..RefundWish::default()
+        };
+        plan(payment, shown, wish)
+    }
+
+    fn plan(
+        payment: &BookPayment,
+        shown: i64,
+        wish: RefundWish,
+    ) -> Result<RefundPlan, RefundFault> {
         let found = Lookup::Paid(Payment {
             imp_uid: imp_uid("imp_1"),
             pg_provider: None,
@@ -213,10 +302,6 @@ mod tests {
             receipt_url: None,
             cancelled_amount: shown,
         });
-        let wish = RefundWish {
-            amount,
-            ..RefundWish::default()
-        };
         let name = MerchantUid::parse("a1").unwrap();
         plan_refund(&name, &imp_uid("imp_1"), payment, &found, wish)
     }
@@ -268,6 +353,47 @@ mod tests {
             amount: 900,
         };
         assert_eq!(planned(&mixed, 0, Some(900)), Err(missing));
+    }
+
+    /// Hazard: 5,500 of 11,000 are tax-free, and in parts more than that is given back as tax-free, or as taxable.
+    #[test]
+    fn each_part_is_held_to_what_is_left_of_it() {
+        let mut mixed = payment();
+        mixed.money = Money::new(11_000, Currency::KRW).unwrap();
+        mixed.tax_free = Some(5_500);
+        let planned = |amount: Option<i64>, tax_free: Option<i64>, back: (i64, i64)| {
+            let mut mixed = mixed.clone();
+            mixed.cancelled_amount = back.0;
+            mixed.given_back = GivenBack {
+                amount: back.0,
+                tax_free: back.1,
+                vat_amount: 0,
+            };
+            let wish = RefundWish {
+                amount,
+                tax_free,
+                ..RefundWish::default()
+            };
+            match plan(&mixed, back.0, wish) {
+                Ok(RefundPlan::Send(request)) => Ok(request.tax_free),
+                Ok(RefundPlan::NothingLeft) => Ok(None),
+                Err(RefundFault::PartNotLeft { least, most, .. }) => Err((least, most)),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(planned(Some(3_000), Some(3_000), (0, 0)), Ok(Some(3_000)));
+        assert_eq!(
+            planned(Some(3_000), Some(3_000), (3_000, 3_000)),
+            Err((0, 2_500))
+        );
+        assert_eq!(
+            planned(Some(3_000), Some(2_500), (3_000, 3_000)),
+            Ok(Some(2_500))
+        );
+        assert_eq!(planned(Some(3_000), Some(0), (3_000, 0)), Err((500, 3_000)));
+        assert_eq!(planned(None, None, (6_000, 3_500)), Ok(Some(2_000)));
+        assert_eq!(planned(Some(3_000), None, (5_500, 5_500)), Ok(Some(0)));
+        assert_eq!(planned(Some(3_000), Some(3_001), (0, 0)), Err((0, 3_000)));
     }
 
     #[test]

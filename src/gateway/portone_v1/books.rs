@@ -11,7 +11,7 @@ use crate::domain::attempt::{Payment, bounded_message};
 use crate::domain::audit::{BookEntry, BookStatus};
 use crate::domain::ids::ImpUid;
 use crate::domain::money::Currency;
-use crate::gateway::portone_v1::client::PortOne;
+use crate::gateway::portone_v1::client::{Answer, PortOne};
 use crate::gateway::portone_v1::pages::{
     is_none, number_or_none, response, text_or_none, too_large,
 };
@@ -68,16 +68,21 @@ impl PortOne {
         if is_none(&answer, page) {
             return Ok(Some(BookPage::default()));
         }
-        let list: List = response(&answer)?;
-        let records = list.records.len();
-        let entries: Vec<_> = list.records.into_iter().filter_map(Record::entry).collect();
-        Ok(Some(BookPage {
-            unreadable: records.saturating_sub(entries.len()),
-            entries,
-            total: list.total,
-            has_next: list.next != 0 && records > 0,
-        }))
+        book_page(&answer).map(Some)
     }
+}
+
+/// Reads a page that holds something.
+pub(super) fn book_page(answer: &Answer) -> Result<BookPage, GatewayError> {
+    let list: List = response(answer)?;
+    let records = list.records.len();
+    let entries: Vec<_> = list.records.into_iter().filter_map(Record::entry).collect();
+    Ok(BookPage {
+        unreadable: records.saturating_sub(entries.len()),
+        entries,
+        total: list.total,
+        has_next: list.next != 0 && records > 0,
+    })
 }
 
 /// A page of payments. Only what the auditor compares is kept.
@@ -133,7 +138,7 @@ impl Record {
         Some(BookEntry {
             merchant_uid: bounded_message(&self.merchant_uid),
             payment: Payment {
-                imp_uid: ImpUid::parse(self.imp_uid).ok()?,
+                imp_uid: ImpUid::of_proved(&self.imp_uid)?,
                 pg_provider: given(&self.pg_provider),
                 pg_tid: given(&self.pg_tid),
                 receipt_url: given(&self.receipt_url),

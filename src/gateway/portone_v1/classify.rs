@@ -19,10 +19,13 @@ pub(super) fn charge(status: u16, body: &[u8], expected: &Expected) -> ChargeOut
         200 => accepted(body, expected),
         // PortOne checks the access token before it reads the charge.
         401 => ChargeOutcome::NotSent(NotSent::Unauthorized),
-        _ => unknown(
-            UnknownReason::HttpStatus,
-            &format!("HTTP {status}: {}", excerpt(body)),
-        ),
+        _ => {
+            let reason = match status {
+                429 => UnknownReason::TooManyRequests,
+                _ => UnknownReason::HttpStatus,
+            };
+            unknown(reason, &format!("HTTP {status}: {}", excerpt(body)))
+        }
     }
 }
 
@@ -67,7 +70,8 @@ fn refused(code: i64, message: &str) -> ChargeOutcome {
         | DeclineClass::HardAuth
         | DeclineClass::IssuerCall
         | DeclineClass::Config
-        | DeclineClass::Request => false,
+        | DeclineClass::Request
+        | DeclineClass::RowText => false,
     };
     if proves_nothing {
         return unclear_refusal(code, message);
@@ -210,7 +214,7 @@ fn difference(payment: &PaymentAnnotation, expected: &Expected) -> Option<String
 
 fn receipt(payment: &PaymentAnnotation, expected: &Expected) -> Option<Payment> {
     Some(Payment {
-        imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok()?,
+        imp_uid: ImpUid::of_proved(&payment.imp_uid)?,
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         pg_tid: payment.pg_tid.as_deref().map(bounded_message),
         receipt_url: payment.receipt_url.as_deref().map(bounded_message),
@@ -228,7 +232,7 @@ fn decline(payment: &PaymentAnnotation) -> Decline {
         pg_provider: payment.pg_provider.as_deref().map(bounded_message),
         code: classified.code,
         message: bounded_message(&redacted(message)),
-        imp_uid: ImpUid::parse(payment.imp_uid.as_str()).ok(),
+        imp_uid: ImpUid::of_proved(&payment.imp_uid),
     }
 }
 
@@ -262,7 +266,8 @@ fn excerpt(body: &[u8]) -> String {
         Err(_) if body.trim_ascii_start().starts_with(b"<") => "a page of HTML".to_owned(),
         Err(_) => format!("{} bytes that are not the contract's JSON", body.len()),
     };
-    redacted(&text).chars().take(CHARACTERS_MAX).collect()
+    let text = bounded_message(&redacted(&text));
+    text.chars().take(CHARACTERS_MAX).collect()
 }
 
 #[cfg(test)]

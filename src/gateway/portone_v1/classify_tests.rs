@@ -40,7 +40,7 @@ const CHARGES: &str = "
     unauthorized.json 401 unauthorized
     maintenance.html 401 unauthorized
     not_found.json 404 unknown http_status
-    too_many_requests.json 429 unknown http_status
+    too_many_requests.json 429 unknown too_many_requests
     internal_error.json 500 unknown http_status
     bad_gateway.html 502 unknown http_status
     maintenance.html 200 unknown unreadable
@@ -130,6 +130,33 @@ fn said_of_look_up(status: u16, body: &[u8]) -> String {
 fn said_of_decline(decline: &Decline) -> String {
     let code = decline.code.as_deref().unwrap_or("-");
     format!("{} {code}", decline.class.as_str())
+}
+
+/// Hazard: a buyer's name in another encoding makes a payment unreadable, and so one that never ends to be asked for.
+#[test]
+fn bytes_in_fields_that_nobody_reads_spoil_no_proof() {
+    for noise in [&b"\xb1\xe8"[..], b"\\ud800"] {
+        let mut body = br#"{"code": 0, "message": null, "response": {"buyer_name": ""#.to_vec();
+        body.extend_from_slice(noise);
+        let rest = String::from_utf8(fixture("again_paid.json")).unwrap();
+        let (_, rest) = rest.split_once("\"response\": {").unwrap();
+        let rest = rest.replace("\"buyer_name\"", "\"buyer_nick\"");
+        body.extend_from_slice(format!("\", {rest}").as_bytes());
+        assert_eq!(said_of_charge(200, &body), "paid");
+    }
+}
+
+/// Hazard: a byte in the receipt's number that no row takes, or one too many, and the payment is never recorded.
+#[test]
+fn a_proved_payment_is_one_whatever_its_receipts_number_holds() {
+    let long = "9".repeat(40);
+    for (number, kept) in [("imp_\0 1\n", "imp_ 1"), (long.as_str(), &long[..32])] {
+        let paid = paid_but(|payment| payment["imp_uid"] = json!(number));
+        let ChargeOutcome::Paid(receipt) = charge(200, &paid, &expected()) else {
+            panic!("not paid under {number:?}");
+        };
+        assert_eq!(receipt.imp_uid.as_str(), kept);
+    }
 }
 
 /// The paid answer after an edit of its payment.

@@ -103,7 +103,7 @@ fn path(customer_uid: &CustomerUid) -> [&str; 3] {
 
 /// As [`found`], for the look-up of one key: there code 1 with HTTP 200 says the same. Elsewhere it
 /// is a refusal like any other.
-fn found_one(answer: &Answer) -> Result<Option<BillingKey>, CallError> {
+pub(super) fn found_one(answer: &Answer) -> Result<Option<BillingKey>, CallError> {
     match found(answer) {
         Err(CallError::Refused { code: 1, .. }) if answer.0 == 200 => Ok(None),
         found => found.map(|key| key.map(|Key(key)| key)),

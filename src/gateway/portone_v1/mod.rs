@@ -10,6 +10,8 @@ mod books;
 mod classify;
 mod client;
 mod decline;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keys;
 mod onetime;
 mod pages;

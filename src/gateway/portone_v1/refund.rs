@@ -63,7 +63,7 @@ fn body(request: &RefundRequest) -> Result<Vec<u8>, String> {
 }
 
 /// What an answer proves: only the payment itself, with the new balance, says that it is done.
-fn classify(answer: &Answer, request: &RefundRequest) -> RefundOutcome {
+pub(super) fn classify(answer: &Answer, request: &RefundRequest) -> RefundOutcome {
     let unknown = |reason, detail: &str| {
         RefundOutcome::Unknown(Unknown {
             reason,
@@ -127,7 +127,8 @@ fn meaning(message: &str) -> RefusalMeaning {
         | DeclineClass::HardAuth
         | DeclineClass::IssuerCall
         | DeclineClass::Config
-        | DeclineClass::Request => RefusalMeaning::Unchanged,
+        | DeclineClass::Request
+        | DeclineClass::RowText => RefusalMeaning::Unchanged,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Number;
 use crate::domain::attempt::bounded_message;
 use crate::domain::ids::CustomerUid;
 use crate::domain::money::Currency;
-use crate::gateway::portone_v1::client::{PortOne, found};
+use crate::gateway::portone_v1::client::{Answer, PortOne, found};
 use crate::gateway::portone_v1::pages::{
     is_none, number_or_none, response, text_or_none, too_large,
 };
@@ -37,14 +37,7 @@ impl PortOne {
         if is_none(&answer, page) {
             return Ok(ReservationPage::default());
         }
-        let list: ScheduledList = response(&answer)?;
-        let next = list.next();
-        let reservations = list.reservations();
-        Ok(ReservationPage {
-            // A bare list says neither how many there are nor whether more follow.
-            has_next: next != 0 || reservations.len() >= PAGE_RECORDS_MAX,
-            reservations,
-        })
+        reservation_page(&answer)
     }
 
     /// Reads the reservations of one billing key that still wait.
@@ -62,6 +55,18 @@ impl PortOne {
         let found: Option<ScheduledList> = found(&self.send(&call).await?)?;
         Ok(found.map(ScheduledList::reservations).unwrap_or_default())
     }
+}
+
+/// Reads a page that holds something.
+pub(super) fn reservation_page(answer: &Answer) -> Result<ReservationPage, GatewayError> {
+    let list: ScheduledList = response(answer)?;
+    let next = list.next();
+    let reservations = list.reservations();
+    Ok(ReservationPage {
+        // A bare list says neither how many there are nor whether more follow.
+        has_next: next != 0 || reservations.len() >= PAGE_RECORDS_MAX,
+        reservations,
+    })
 }
 
 #[derive(Deserialize)]

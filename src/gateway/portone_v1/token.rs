@@ -129,26 +129,7 @@ impl Tokens {
         let body = read_up_to(answer, ANSWER_BYTES_MAX)
             .await
             .map_err(unreachable)?;
-        let outside: Outside = serde_json::from_slice(&body).map_err(|_not_json| {
-            GatewayError::Unreadable(format!("HTTP {status} to a request for a token"))
-        })?;
-        if status == 401 || (status == 200 && outside.code != 0) {
-            return Err(GatewayError::Refused(outside.message.unwrap_or_default()));
-        }
-        let response = serde_json::from_slice::<Envelope<TokenResponse>>(&body)
-            .ok()
-            .filter(|_| status == 200)
-            .and_then(|envelope| envelope.response)
-            .ok_or_else(|| {
-                GatewayError::Unreadable(format!("HTTP {status} to a request for a token"))
-            })?;
-        let life = response.expired_at.saturating_sub(response.now);
-        let life = Duration::from_secs(u64::try_from(life).unwrap_or_default());
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", response.access_token))
-            .map_err(|_unprintable| {
-                GatewayError::Unreadable("an access token that no header takes".to_owned())
-            })?;
-        bearer.set_sensitive(true);
+        let (bearer, life) = granted(status, &body)?;
         let token = Arc::new(Token {
             bearer,
             good_until: asked_at
@@ -158,6 +139,30 @@ impl Tokens {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&token));
         Ok(token)
     }
+}
+
+/// The token in an answer, as a header, and how long it lives.
+pub(super) fn granted(status: u16, body: &[u8]) -> Result<(HeaderValue, Duration), GatewayError> {
+    let outside: Outside = serde_json::from_slice(body).map_err(|_not_json| {
+        GatewayError::Unreadable(format!("HTTP {status} to a request for a token"))
+    })?;
+    if status == 401 || (status == 200 && outside.code != 0) {
+        return Err(GatewayError::Refused(outside.message.unwrap_or_default()));
+    }
+    let response = serde_json::from_slice::<Envelope<TokenResponse>>(body)
+        .ok()
+        .filter(|_| status == 200)
+        .and_then(|envelope| envelope.response)
+        .ok_or_else(|| {
+            GatewayError::Unreadable(format!("HTTP {status} to a request for a token"))
+        })?;
+    let life = response.expired_at.saturating_sub(response.now);
+    let life = Duration::from_secs(u64::try_from(life).unwrap_or_default());
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", response.access_token)).map_err(
+        |_unprintable| GatewayError::Unreadable("an access token that no header takes".to_owned()),
+    )?;
+    bearer.set_sensitive(true);
+    Ok((bearer, life))
 }
 
 fn unreachable(error: reqwest::Error) -> GatewayError {

@@ -190,6 +190,17 @@ mod tests {
         assert_eq!(major(9900, Currency::KRW).unwrap().to_string(), "9900");
         assert_eq!(major(999, usd).unwrap().to_string(), "9.99");
         assert_eq!(major(5, usd).unwrap().to_string(), "0.05");
+        let sums = [
+            ("KWD", "1.234"),
+            ("CLP", "1234"),
+            ("CLF", "0.1234"),
+            ("JPY", "1234"),
+        ];
+        for (code, sum) in sums {
+            let currency = Currency::parse(code).unwrap();
+            assert_eq!(major(1234, currency).unwrap().to_string(), sum);
+            assert_eq!(minor(&number(sum), currency), Some(1234));
+        }
     }
 
     #[test]

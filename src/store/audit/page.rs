@@ -117,6 +117,65 @@ impl Store {
             .collect())
     }
 
+    /// What was last paid for subscriptions that are asked for again within a day, and paid longer ago than `days`;
+    /// behind where the page before ended, and where this one does.
+    pub async fn payments_before_renewal(
+        &self,
+        days: u16,
+        after: Option<(jiff::Timestamp, Uuid)>,
+        rows_max: u32,
+    ) -> Result<(Vec<MissingPayment>, Option<(jiff::Timestamp, Uuid)>), StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::payments_before_renewal
+            select s.next_charge_at as "next_charge_at!: jiff_sqlx::Timestamp", s.id,
+                a.merchant_uid as "merchant_uid!", a.state as "state!", a.amount as "amount!", a.currency as "currency!",
+                a.customer_uid, a.imp_uid, a.cancelled_amount as "cancelled_amount!",
+                exists (
+                    select from billd.refund r
+                    where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
+                      and r.state in ('started', 'unknown')) as "is_being_refunded!"
+            from billd.subscription s
+            cross join lateral (
+                select p.* from billd.attempts_of(s.id) p
+                where p.state = 'paid'
+                order by p.merchant_uid desc
+                limit 1
+            ) a
+            where s.state = 'active' and s.attempts = 0
+              and s.next_charge_at > billd.now() and s.next_charge_at <= billd.now() + interval '25 hours'
+              and (s.next_charge_at, s.id) > (coalesce($1::timestamptz, '-infinity'),
+                  coalesce($2::uuid, '00000000-0000-0000-0000-000000000000'))
+              and a.started_at < billd.now() - make_interval(days => $3::int) and a.cancelled_amount < a.amount
+            order by s.next_charge_at, s.id
+            limit $4"#,
+            after.map(|(at, _)| jiff_sqlx::Timestamp::from(at)) as _,
+            after.map(|(_, id)| id),
+            i32::from(days),
+            i64::from(rows_max),
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        let reached = rows
+            .last()
+            .map(|row| (row.next_charge_at.to_jiff(), row.id));
+        let payments = rows.into_iter().map(|row| {
+            let row = OwnRow {
+                merchant_uid: row.merchant_uid,
+                subscription_id: Some(row.id),
+                state: row.state,
+                amount: row.amount,
+                currency: row.currency,
+                customer_uid: row.customer_uid,
+                imp_uid: row.imp_uid,
+                cancelled_amount: row.cancelled_amount,
+                is_being_refunded: row.is_being_refunded,
+            };
+            let (merchant_uid, own) = row.into_entry()?;
+            Ok(MissingPayment { merchant_uid, own })
+        });
+        Ok((payments.collect::<Result<_, StoreError>>()?, reached))
+    }
+
     /// Our payments of the run's window up to `until` that the books did not hold, behind the one
     /// that was asked about last.
     ///

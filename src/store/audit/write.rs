@@ -23,6 +23,13 @@ impl Store {
         }
         Ok(written)
     }
+
+    /// Writes down how much was given back of these payments in all, by somebody else.
+    pub async fn note_given_back(&self, given_back: &[(String, i64)]) -> Result<(), StoreError> {
+        let mut tx = self.within(self.pool.begin()).await?;
+        self.within(follow_cancels(&mut tx, given_back)).await?;
+        self.within(tx.commit()).await
+    }
 }
 
 async fn write(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<bool, sqlx::Error> {
@@ -34,7 +41,7 @@ async fn write(tx: &mut Tx, run: &Run, comparison: &Comparison) -> Result<bool, 
         write_paid(tx, comparison).await?;
     }
     if !comparison.cancelled.is_empty() {
-        follow_cancels(tx, comparison).await?;
+        follow_cancels(tx, &comparison.cancelled).await?;
     }
     if !comparison.ask_now.is_empty() {
         ask_now(tx, &comparison.ask_now).await?;
@@ -111,8 +118,8 @@ async fn write_paid(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Er
     .map(drop)
 }
 
-async fn follow_cancels(tx: &mut Tx, comparison: &Comparison) -> Result<(), sqlx::Error> {
-    let (names, amounts): (Vec<String>, Vec<i64>) = comparison.cancelled.iter().cloned().unzip();
+async fn follow_cancels(tx: &mut Tx, cancelled: &[(String, i64)]) -> Result<(), sqlx::Error> {
+    let (names, amounts): (Vec<String>, Vec<i64>) = cancelled.iter().cloned().unzip();
     sqlx::query!(
         "-- store::audit, given back
         update billd.charge_attempt a

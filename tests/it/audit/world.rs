@@ -28,14 +28,14 @@ pub(super) fn payments() -> u32 {
 }
 
 /// A client such as another program of the merchant's would be.
-pub(super) struct Stranger {
+pub(crate) struct Stranger {
     http: reqwest::Client,
     base_url: String,
     token: String,
 }
 
 impl Stranger {
-    pub(super) async fn at(sandbox: &Running) -> Self {
+    pub(crate) async fn at(sandbox: &Running) -> Self {
         let http = reqwest::Client::new();
         let base_url = sandbox.base_url();
         let key = json!({"imp_key": sandbox::IMP_KEY, "imp_secret": sandbox::IMP_SECRET});
@@ -70,7 +70,7 @@ impl Stranger {
         answer["response"]["imp_uid"].as_str().unwrap().to_owned()
     }
 
-    pub(super) async fn cancel(&self, merchant_uid: &str, amount: u32) {
+    pub(crate) async fn cancel(&self, merchant_uid: &str, amount: u32) {
         let body = json!({"merchant_uid": merchant_uid, "amount": amount});
         self.post("/payments/cancel", body).await;
     }

@@ -11,9 +11,10 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-const REASONS: [UnknownReason; 9] = [
+const REASONS: [UnknownReason; 10] = [
     UnknownReason::Timeout,
     UnknownReason::ConnectionLost,
+    UnknownReason::TooManyRequests,
     UnknownReason::HttpStatus,
     UnknownReason::Unreadable,
     UnknownReason::DuplicateMerchantUid,
@@ -185,6 +186,12 @@ fn a_hard_decline_gives_up_at_once_unless_the_merchant_says_otherwise() {
 }
 
 #[test]
+fn a_refused_text_sets_the_row_aside_whatever_the_card() {
+    let set_aside = Decision::GiveUp(GiveUpReason::BadRow);
+    check(&declined(DeclineClass::RowText), history(1, 0), set_aside);
+}
+
+#[test]
 fn an_outage_takes_no_rung_and_its_last_wait_repeats() {
     let outcome = declined(DeclineClass::SoftTemp);
     check(&outcome, history(1, 0), stay(Duration::from_mins(30)));
@@ -232,6 +239,7 @@ fn an_unknown_outcome_waits_for_reconciliation() {
             UnknownReason::DuplicateMerchantUid => Decision::Ask { wait: SECOND },
             UnknownReason::Timeout
             | UnknownReason::ConnectionLost
+            | UnknownReason::TooManyRequests
             | UnknownReason::HttpStatus
             | UnknownReason::Unreadable
             | UnknownReason::UnclearDecline

@@ -9,8 +9,9 @@ use super::{DeclineClass, pattern};
 /// The rules, in order: the first that matches wins.
 ///
 /// What may hide a charge comes first, so that a time-out is never read as a limit. The merchant's
-/// own faults come before the card's: "unregistered merchant" is no unregistered card.
-const RULES: [(DeclineClass, &str); 10] = [
+/// own faults come before the card's: "unregistered merchant" is no unregistered card, and "a character that the
+/// product's name may not have" no card that may not be used.
+const RULES: [(DeclineClass, &str); 11] = [
     (
         DeclineClass::Unclear,
         concat!(
@@ -30,6 +31,10 @@ const RULES: [(DeclineClass, &str); 10] = [
             r"상점(개인키|키| KEY|수수료|서버|아이디| 한도)|VAN관리|영중소|기준정보|",
             r"개시일",
         ),
+    ),
+    (
+        DeclineClass::RowText,
+        r"(상품|주문|구매자|주문자) ?(명|이름).*(문자|길이|자리|글자|초과|불가|금지|오류|byte)|상품 ?정보|금칙어|(good|goods|product) ?_?name",
     ),
     (DeclineClass::SoftFunds, r"할부.*한도"),
     (
@@ -76,7 +81,7 @@ const RULES: [(DeclineClass, &str); 10] = [
     ),
 ];
 
-static COMPILED: LazyLock<[(DeclineClass, Regex); 10]> =
+static COMPILED: LazyLock<[(DeclineClass, Regex); 11]> =
     LazyLock::new(|| RULES.map(|(class, rule)| (class, pattern(&format!("(?i){rule}")))));
 
 /// The class of a company's message; `None` if no rule knows a word of it.

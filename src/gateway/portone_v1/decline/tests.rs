@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 
 use super::DeclineClass::{
-    Config, HardAuth, HardCard, IssuerCall, Request, SoftFunds, SoftTemp, Unclear, Unspecified,
+    Config, HardAuth, HardCard, IssuerCall, Request, RowText, SoftFunds, SoftTemp, Unclear,
+    Unspecified,
 };
 use super::*;
 
@@ -187,6 +188,10 @@ fn the_keyword_rules_hold_on_the_edge_cases() {
         ("빌링 미등록 거래", HardCard),
         ("미등록PG업체/거래정지업체", Config),
         ("카드사 거래 time-out", Unclear),
+        ("상품명에 사용불가 문자가 있습니다", RowText),
+        ("상품명 길이 제한 초과", RowText),
+        ("주문자명에 사용할 수 없는 특수문자", RowText),
+        ("사용불가 카드", HardCard),
         ("", Unspecified),
         ("기타", Unspecified),
     ] {
