@@ -175,6 +175,7 @@ async fn a_charge_by_hand_above_a_ceiling_is_refused_and_switches_nothing_off() 
             amount,
             "--name",
             "x",
+            "--yes",
             "--merchant-uid",
             name,
         ]);

@@ -104,7 +104,7 @@ async fn a_dump_that_is_put_back_elsewhere_charges_nothing_until_it_is_adopted()
             stdout(&swept)
         );
         let charged = run(billd_with(KEY, copied, &gateway).args([
-            "charge", "again", "cust_1", "--amount", "1000", "--name", "x",
+            "charge", "again", "cust_1", "--amount", "1000", "--name", "x", "--yes",
         ]));
         exits(&charged, 9);
         assert!(

@@ -137,7 +137,7 @@ async fn a_daemon_whose_role_may_only_read_and_write_rows_does_all_of_its_work()
     exits(&run(as_role("daemon_of_billd").arg("sweep")), 7);
     exits(&run(as_role("daemon_of_billd").arg("audit")), 0);
     let again = [
-        "charge", "again", "cust_1", "--amount", "1000", "--name", "x",
+        "charge", "again", "cust_1", "--amount", "1000", "--name", "x", "--yes",
     ];
     exits(&run(as_role("daemon_of_billd").args(again)), 0);
     exits(&run(as_role("daemon_of_billd").args(["stop", "try"])), 0);

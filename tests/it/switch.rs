@@ -220,7 +220,7 @@ async fn a_running_daemon_stops_at_the_next_claim_and_tells_everybody() {
     exits(&swept, 7);
     assert!(stdout(&swept).contains("\"charging_stopped\":\"charging is switched off"));
     let charged = run(billd().args([
-        "charge", "again", "cust_1", "--amount", "1000", "--name", "x",
+        "charge", "again", "cust_1", "--amount", "1000", "--name", "x", "--yes",
     ]));
     exits(&charged, 9);
     assert!(
