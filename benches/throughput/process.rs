@@ -86,7 +86,7 @@ impl Sandbox {
         timeout(PATIENCE, stdout.read_line(&mut line)).await??;
         let address = line
             .trim()
-            .strip_prefix("the sandbox listens on ")
+            .strip_prefix("# the sandbox listens on ")
             .with_context(|| format!("the sandbox says {line:?}"))?;
         Ok(Self {
             process,

@@ -1,5 +1,6 @@
 -- What the statements of a claim share.
 
+drop view if exists billd_internal.chargeable;
 drop function if exists billd_internal.gateway_fields(billd.subscription);
 create function billd_internal.gateway_fields(s billd.subscription) returns text[]
 language sql stable parallel safe
@@ -9,6 +10,31 @@ as $$
 $$;
 comment on function billd_internal.gateway_fields(billd.subscription) is
     'What else the gateway is told with every charge, in the order in which store::rows reads it. An array, because JSON costs a charge as much as writing its debt.';
+
+create view billd_internal.chargeable as
+select s.id, s.period, s.customer_uid, s.name, s.amount as price, s.currency as price_currency, s.tax_free as price_tax_free,
+    s.vat_amount as price_vat_amount, s.card_quota as quota, s.next_charge_at, s.due_at, s.until_at, s.settled_until, s.attempts,
+    s.declines, s.adjusted, s.catch_up, s.fence, coalesce(s.channel_key, '') as channel,
+    billd_internal.gateway_fields(s) as gateway_fields
+from billd.subscription s
+where s.state = 'active' and s.open_attempt is null and not s.recheck and s.attempts < 99;
+comment on view billd_internal.chargeable is
+    'What a claim may take once it is due, and what it needs of it: every column more is carried through all of its steps.';
+
+create or replace function billd_internal.may_begin(
+    debt_state text, attempts smallint, adjusted boolean, due_at timestamptz, until_at timestamptz,
+    settled_until timestamptz, catch_up text, now timestamptz
+) returns boolean
+language sql stable
+as $$
+    select case debt_state
+        when 'due' then true
+        else debt_state = 'new' and attempts = 0 and not adjusted and due_at >= settled_until and until_at > due_at
+            and (until_at > now or catch_up = 'all' or billd_internal.was_off_at(until_at))
+    end
+$$;
+comment on function billd_internal.may_begin(text, smallint, boolean, timestamptz, timestamptz, timestamptz, text, timestamptz) is
+    'Whether a claim may ask for a debt, or open it: plain, its time not settled, and not missed. All else is the re-plan''s.';
 
 create or replace view billd_internal.unsent_attempt as
 select * from billd.charge_attempt a where a.state = 'not_sent' and a.not_sent > 0 and not a.by_card;

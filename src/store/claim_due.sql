@@ -9,29 +9,20 @@ with clock as materialized (
 ),
 -- In the order of the index. A row that changed since this statement began is judged as it is when it is locked.
 due as materialized (
-    select s.id, s.period, s.customer_uid, s.name, s.amount as price, s.currency as price_currency,
-        s.tax_free as price_tax_free, s.vat_amount as price_vat_amount, s.card_quota as quota, s.next_charge_at,
-        s.due_at, s.until_at, s.settled_until, s.attempts, s.declines, s.adjusted, s.catch_up, s.fence,
-        billd_internal.gateway_fields(s) as gateway_fields
-    from billd.subscription s
-    where (select may_charge from clock)
-      and s.state = 'active' and s.next_charge_at <= (select now from clock)
+    select s.* from billd_internal.chargeable s
+    where (select may_charge from clock) and s.next_charge_at <= (select now from clock)
       and (s.next_charge_at, s.id) > (
           coalesce($3::timestamptz, '-infinity'), coalesce($4::uuid, '00000000-0000-0000-0000-000000000000'))
-      and s.open_attempt is null and not s.recheck and s.attempts < 99
-      and ($5::text[] is null or coalesce(s.channel_key, '') <> all ($5))
-    order by s.next_charge_at, s.id
-    limit $1::int
-    for no key update skip locked
+      and ($5::text[] is null or s.channel <> all ($5))
+    order by s.next_charge_at, s.id limit $1::int for no key update skip locked
 ),
 -- The debt that is asked for: that of a retry, or a new one; and the attempt of it that did not leave, which keeps
 -- its name while sum and card are the same. Who holds one of them keeps its subscription waiting, and no other.
 ready as materialized (
     select d.*, debt.*, last.not_sent, name.*, greatest(d.fence + 1, k.fence) as claim_fence, k.now,
         (debt.amount <= k.least_ceiling or not billd_internal.is_above_ceiling(debt.amount, debt.currency))
-            and case debt.state when 'due' then true else debt.state = 'new' and d.attempts = 0 and not d.adjusted
-            and d.due_at >= d.settled_until and d.until_at > d.due_at
-            and (d.until_at > k.now or d.catch_up = 'all' or billd_internal.was_off_at(d.until_at)) end as may_begin
+            and billd_internal.may_begin(debt.state, d.attempts, d.adjusted, d.due_at, d.until_at, d.settled_until,
+                d.catch_up, k.now) as may_begin
     from due d
     cross join clock k
     left join lateral (
@@ -46,8 +37,7 @@ ready as materialized (
     ) debt
     left join lateral (
         select u.* from billd_internal.unsent_attempt u
-        where d.attempts > 0 and u.merchant_uid = billd.merchant_uid(d.id, d.period, d.attempts)
-        limit 1
+        where d.attempts > 0 and u.merchant_uid = billd.merchant_uid(d.id, d.period, d.attempts) limit 1
     ) last on true
     cross join lateral (
         select again.it as is_again, (d.attempts + (not again.it)::int)::smallint as attempt_no,
@@ -81,27 +71,24 @@ begun_again as (
     where a.merchant_uid = r.merchant_uid
     returning a.merchant_uid, a.amount, a.currency, a.customer_uid
 ),
-asking as (
-    select * from begun union all select * from begun_again
-),
--- What can't begin (its debt is closed, its name taken, its time settled, its sum above the ceiling) is planned anew, and not met again by every claim.
+asking as (select * from begun union all select * from begun_again),
+-- What can't begin (its debt is closed, its name taken, its time settled, its sum above the ceiling) is planned anew,
+-- and not met again by every claim.
 noted as (
     update billd.subscription s
     set open_attempt = case when r.has_begun then r.merchant_uid end, fence = r.claim_fence, recheck = not r.has_begun,
         row_version = s.row_version + 2
     -- No more columns than these: PostgreSQL carries all of them along as one more row.
-    from (
-        select id, merchant_uid, claim_fence, merchant_uid in (select b.merchant_uid from asking b) as has_begun
-        from ready offset 0
-    ) r
+    from (select id, merchant_uid, claim_fence, merchant_uid in (select b.merchant_uid from asking b) as has_begun
+          from ready offset 0) r
     where s.id = r.id
 )
 select
     r.merchant_uid as "merchant_uid!", r.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
     r.id as "subscription_id?", r.period as "period?: jiff_sqlx::Date", r.attempt_no as "attempt_no?",
-    r.claim_fence as "fence!", r.amount as "amount!", r.currency as "currency!",
-    r.customer_uid as "customer_uid?", r.name as "name!", r.tax_free, r.vat_amount, r.card_quota,
-    r.gateway_fields as "gateway_fields!: Vec<Option<String>>", r.due_at as "due_at!: jiff_sqlx::Timestamp", r.declines as "declines!",
+    r.claim_fence as "fence!", r.amount as "amount!", r.currency as "currency!", r.customer_uid as "customer_uid?",
+    r.name as "name!", r.tax_free, r.vat_amount, r.card_quota, r.gateway_fields as "gateway_fields!: Vec<Option<String>>",
+    r.due_at as "due_at!: jiff_sqlx::Timestamp", r.declines as "declines!",
     case when r.is_again then r.not_sent else 0::smallint end as "earlier_not_sent!",
     -- Sums as they were written: a trigger of somebody's may have made others of them. Then nothing is sent.
     not (select may_be_rewritten from clock) or (r.merchant_uid, r.amount, r.currency, r.customer_uid) in (table asking)

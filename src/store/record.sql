@@ -3,8 +3,8 @@
 -- Two different rights meet here. The fact that money moved is written whatever the fence says. Everything else, and
 -- every move of a subscription, needs the fence of the claim it comes from. Running the same batch again counts
 -- nothing twice, so a lost answer at commit is met by running it again. A batch holds at most one answer per attempt;
--- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged, or if its subscription is
--- not active any more, or has another card.
+-- the recorder sees to it. What is to be sent again is neither written nor moved while nothing may be charged, or if
+-- its subscription is not active any more, or has another card.
 --
 -- $1 … $18 one array per column, one element per answer · $19 catch-up pace in seconds · $20 lease in seconds
 -- $21 whether a plain row goes on by itself, or all are left to the re-plan
@@ -64,8 +64,7 @@ move as (
             case when g.goes_on then 0 else f.attempt_no end,
             case when g.goes_on then 0 else s.declines + f.took_rung::int end
             from (select $21::bool and billd_internal.goes_on(f.decision, s.adjusted, s.settled_until, s.until_at)) g (goes_on)),
-        settled_until = case when f.decision = 'advance' then greatest(s.settled_until, s.until_at)
-            else s.settled_until end,
+        settled_until = case when f.decision = 'advance' then greatest(s.settled_until, s.until_at) else s.settled_until end,
         paid_until = case when f.decision = 'advance' then greatest(s.paid_until, s.until_at) else s.paid_until end,
         next_charge_at = billd_internal.next_charge_at(f.decision, s.until_at, f.wait_seconds, $19::float8, k.now),
         last_result = f.state, last_result_at = k.now,
@@ -79,10 +78,9 @@ move as (
 ),
 cycle as (
     update billd.billing_cycle c
-    set state = m.cycle_state,
-        closed_at = case when m.cycle_state in ('paid', 'uncollectible', 'void') then k.now end,
+    set state = m.cycle_state, closed_at = case when m.cycle_state in ('paid', 'uncollectible', 'void') then k.now end,
         reason = case m.cycle_state when 'uncollectible' then m.give_up_reason
-                                    when 'void' then 'the subscription was cancelled' end
+            when 'void' then 'the subscription was cancelled' end
     from move m, clock k
     where c.subscription_id = m.id and c.period = m.period and c.state <> m.cycle_state
 ),
@@ -96,10 +94,8 @@ stray as (
       and (f.state_now = 'paid' or s.open_attempt = f.merchant_uid and f.state_now in ('declined', 'not_sent'))
 )
 select
-    x.merchant_uid as "merchant_uid!",
-    f.merchant_uid is not null as "written!",
-    m.merchant_uid is not null as "moved!",
-    x.subscription_id is null as "is_one_off!",
+    x.merchant_uid as "merchant_uid!", f.merchant_uid is not null as "written!",
+    m.merchant_uid is not null as "moved!", x.subscription_id is null as "is_one_off!",
     -- Of this statement's snapshot, so before anything above was written.
     case when f.merchant_uid is null then (
         select a.state from billd.charge_attempt a where a.merchant_uid = x.merchant_uid) end as "state_before?"
