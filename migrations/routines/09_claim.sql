@@ -1,6 +1,5 @@
 -- What the statements of a claim share.
 
-drop view if exists billd_internal.chargeable;
 drop function if exists billd_internal.gateway_fields(billd.subscription);
 create function billd_internal.gateway_fields(s billd.subscription) returns text[]
 language sql stable parallel safe
@@ -10,16 +9,6 @@ as $$
 $$;
 comment on function billd_internal.gateway_fields(billd.subscription) is
     'What else the gateway is told with every charge, in the order in which store::rows reads it. An array, because JSON costs a charge as much as writing its debt.';
-
-create view billd_internal.chargeable as
-select s.id, s.period, s.customer_uid, s.name, s.amount as price, s.currency as price_currency, s.tax_free as price_tax_free,
-    s.vat_amount as price_vat_amount, s.card_quota as quota, s.next_charge_at, s.due_at, s.until_at, s.settled_until, s.attempts,
-    s.declines, s.adjusted, s.catch_up, s.fence, coalesce(s.channel_key, '') as channel,
-    billd_internal.gateway_fields(s) as gateway_fields
-from billd.subscription s
-where s.state = 'active' and s.open_attempt is null and not s.recheck and s.attempts < 99;
-comment on view billd_internal.chargeable is
-    'What a claim may take once it is due, and what it needs of it: every column more is carried through all of its steps.';
 
 create or replace function billd_internal.may_begin(
     debt_state text, attempts smallint, adjusted boolean, due_at timestamptz, until_at timestamptz,

@@ -71,6 +71,7 @@ comment on function billd_internal.write_verb(billd.subscription) is
 create or replace function billd_internal.verb(s uuid, verb text, args jsonb, note text, dry_run boolean)
 returns setof billd.forecast
 language plpgsql volatile
+set plan_cache_mode = auto
 as $$
 declare
     writer text := coalesce(current_setting('billd.writer', true), '');

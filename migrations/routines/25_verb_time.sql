@@ -94,15 +94,14 @@ language plpgsql volatile
 as $$
 declare
     until timestamptz := (args ->> 'until')::timestamptz;
-    gift_from timestamptz := greatest(case when billd_internal.owes(s) then s.until_at end, s.settled_until, billd.now());
+    -- All that is not billed yet, what has passed meanwhile among it: else that would be neither billed nor given.
+    gift_from timestamptz := greatest(case when billd_internal.owes(s) then s.until_at end, s.settled_until);
 begin
     perform billd_internal.need_state(s, '{active}', 'extend', 'Resume it first; what is not in service is not billed anyway.');
     perform billd_internal.need_no_attempt(s, 'extend');
-    if until is null or until <= gift_from then
-        perform billd_internal.refuse_change(format('extend: all before %s is paid or free', gift_from), 'time_lies_ahead', 'Give a later time.');
-    end if;
-    if not billd_internal.owes(s) and s.settled_until < billd.now() then
-        gift_from := s.settled_until;
+    if until is null or until <= greatest(gift_from, billd.now()) then
+        perform billd_internal.refuse_change(format('extend: all before %s is paid, owed or past', greatest(gift_from, billd.now())),
+            'time_lies_ahead', 'Give a later time.');
     end if;
     perform billd_internal.pass_over(s, gift_from, until, 'free', 0, 'gift');
     s.settled_until := until;

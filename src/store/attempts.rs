@@ -103,9 +103,11 @@ impl Store {
     pub async fn newest_due(&self, channel: Option<&str>) -> Result<Option<Position>, StoreError> {
         let statement = sqlx::query!(
             r#"-- store::newest_due
-            select s.next_charge_at as "at!: jiff_sqlx::Timestamp", s.id as "id!"
-            from billd_internal.chargeable s
-            where s.next_charge_at <= billd.now() and ($1::text is null or s.channel = $1)
+            select s.next_charge_at as "at!: jiff_sqlx::Timestamp", s.id
+            from billd.subscription s
+            where s.state = 'active' and s.next_charge_at <= billd.now()
+              and s.open_attempt is null and not s.recheck and s.attempts < 99
+              and ($1::text is null or coalesce(s.channel_key, '') = $1)
             order by s.next_charge_at desc, s.id desc
             limit 1"#,
             channel,

@@ -9,11 +9,17 @@ with clock as materialized (
 ),
 -- In the order of the index. A row that changed since this statement began is judged as it is when it is locked.
 due as materialized (
-    select s.* from billd_internal.chargeable s
-    where (select may_charge from clock) and s.next_charge_at <= (select now from clock)
+    -- No more columns than are needed: each is carried through all that follows.
+    select s.id, s.period, s.customer_uid, s.name, s.amount as price, s.currency as price_currency,
+        s.tax_free as price_tax_free, s.vat_amount as price_vat_amount, s.card_quota as quota, s.next_charge_at, s.due_at,
+        s.until_at, s.settled_until, s.attempts, s.declines, s.adjusted, s.catch_up, s.fence,
+        billd_internal.gateway_fields(s) as gateway_fields
+    from billd.subscription s
+    where (select may_charge from clock) and s.state = 'active' and s.next_charge_at <= (select now from clock)
       and (s.next_charge_at, s.id) > (
           coalesce($3::timestamptz, '-infinity'), coalesce($4::uuid, '00000000-0000-0000-0000-000000000000'))
-      and ($5::text[] is null or s.channel <> all ($5))
+      and s.open_attempt is null and not s.recheck and s.attempts < 99
+      and ($5::text[] is null or coalesce(s.channel_key, '') <> all ($5))
     order by s.next_charge_at, s.id limit $1::int for no key update skip locked
 ),
 -- The debt that is asked for: that of a retry, or a new one; and the attempt of it that did not leave, which keeps

@@ -96,7 +96,12 @@ async fn what_makes_no_sense_is_refused_with_the_verb_that_does() {
             "'2026-05-01 10:00+09'",
             "can't be moved",
         ),
-        ("paid", "extend", "'2026-04-01 10:00+09'", "is paid or free"),
+        (
+            "paid",
+            "extend",
+            "'2026-04-01 10:00+09'",
+            "is paid, owed or past",
+        ),
         ("paid", "renew_early", "'2026-05-10'", "the next period is"),
         ("paid", "change_plan", "", "give a price"),
         (
@@ -538,4 +543,20 @@ async fn every_verb_of_the_manual_says_what_it_does() {
         select coalesce(string_agg(p.proname, ', '), '') from pg_proc p
         where p.pronamespace = 'billd'::regnamespace and obj_description(p.oid, 'pg_proc') is null";
     life.house.book.shows(silent, "").await;
+}
+
+/// Hazard: a debt has been refused for so long that the next period has begun. What lies between its end and the day of
+/// a gift is then neither billed nor given.
+#[tokio::test]
+async fn a_gift_while_an_old_debt_is_open_begins_where_that_debt_ends() {
+    let life = Life::begun("2026-03-10", ", interval_unit", ", 'week'").await;
+    life.set("2026-03-10", "customer_uid = 'decline-balance-1'")
+        .await;
+    life.sweep().await;
+    life.call("2026-03-20", "extend", "'2026-03-24 10:00+09'")
+        .await;
+    assert_eq!(
+        life.debts("state in ('due', 'free')").await,
+        "2026-03-10 2026-03-17 9900, 2026-03-17 2026-03-24 0"
+    );
 }
