@@ -23,26 +23,14 @@ use sqlx::{
 use crate::store::routines::SESSION_NAME;
 use crate::store::{Connection, StoreError};
 
-/// What stands between billd and PostgreSQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooler {
-    /// Nothing: a connection is a session, and keeps what it was told.
-    None,
-    /// A pooler that may give every transaction another server, such as PgBouncer in transaction
-    /// mode. Costs three more round trips a statement.
-    Transaction,
-}
-
-impl Pooler {
-    /// Every one.
-    pub const ALL: [Self; 2] = [Self::None, Self::Transaction];
-
-    /// The word that the settings use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Transaction => "transaction",
-        }
+words! {
+    /// What stands between billd and PostgreSQL.
+    pub enum Pooler {
+        /// Nothing: a connection is a session, and keeps what it was told.
+        None = "none",
+        /// A pooler that may give every transaction another server, such as PgBouncer in transaction
+        /// mode. Costs three more round trips a statement.
+        Transaction = "transaction",
     }
 }
 

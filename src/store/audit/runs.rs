@@ -2,33 +2,19 @@
 
 use jiff::Timestamp;
 
+use crate::store::payment::word;
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
-/// What a run does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Reads the gateway's payments of a window.
-    Books,
-    /// Asks about our payments that they did not hold.
-    Attempts,
-    /// Reads the gateway's reservations.
-    Schedules,
-}
-
-impl Stage {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Books => "books",
-            Self::Attempts => "attempts",
-            Self::Schedules => "schedules",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Books, Self::Attempts, Self::Schedules]
-            .into_iter()
-            .find(|stage| stage.as_str() == word)
+words! {
+    /// What a run does next.
+    pub enum Stage {
+        /// Reads the gateway's payments of a window.
+        Books = "books",
+        /// Asks about our payments that they did not hold.
+        Attempts = "attempts",
+        /// Reads the gateway's reservations.
+        Schedules = "schedules",
     }
 }
 
@@ -81,8 +67,7 @@ impl RunRow {
             fence: self.fence,
             from: self.from_at.to_jiff(),
             to: self.to_at.to_jiff(),
-            stage: Stage::parse(&self.stage)
-                .ok_or_else(|| StoreError::Corrupt(format!("stage {:?}", self.stage)))?,
+            stage: word(Stage::parse, &self.stage)?,
             window_from: self.window_from.to_jiff(),
             page: u32::try_from(self.page).unwrap_or(1),
             walked_to: self.walked_to,
