@@ -49,4 +49,3 @@ words! {
         Void = "void",
     }
 }
-
