@@ -27,9 +27,8 @@ pub(super) async fn subscription(source: &Source, command: Subscription) -> Resu
     store.close().await;
     let (named, rows) = result?;
     if command.json {
-        let forecast: Vec<Value> = rows.iter().map(in_json).collect();
         let shown = json!({
-            "subscription_id": named.id.0, "dry_run": command.dry_run, "forecast": forecast,
+            "subscription_id": named.id.0, "dry_run": command.dry_run, "forecast": rows,
         });
         terminal::line(&shown.to_string());
     } else {
@@ -93,18 +92,6 @@ fn take_text(arguments: &mut Map<String, Value>, name: &str) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn in_json(row: &ForecastRow) -> Value {
-    let made_of: Option<Value> = row
-        .made_of
-        .as_deref()
-        .and_then(|lines| serde_json::from_str(lines).ok());
-    json!({
-        "kind": row.kind, "period": row.period, "from_at": row.from, "until_at": row.until,
-        "ask_at": row.ask_at, "amount": row.amount, "currency": row.currency, "made_of": made_of,
-        "remark": row.remark,
-    })
-}
-
 fn in_words(named: &Named, rows: &[ForecastRow], dry_run: bool) {
     let zone = TimeZone::get(&named.time_zone).unwrap_or(TimeZone::UTC);
     let at = |instant: Timestamp| {
@@ -122,7 +109,7 @@ fn in_words(named: &Named, rows: &[ForecastRow], dry_run: bool) {
         }
     ));
     for row in rows {
-        let time = match (row.from, row.until) {
+        let time = match (row.from_at, row.until_at) {
             (Some(from), Some(until)) => format!("{} … {}", at(from), at(until)),
             (Some(from), None) => at(from),
             (None, _) => String::new(),
