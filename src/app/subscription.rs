@@ -7,22 +7,14 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::app::exit::{Exit, Failure, not_done};
-use crate::app::services;
+use crate::app::services::open_book;
 use crate::cli::{Subscription, Verb};
-use crate::settings::{Needs, Settings, Source};
+use crate::settings::{Needs, Source};
 use crate::store::{ForecastRow, Named, Store, VerbCall};
 use crate::terminal;
 
 pub(super) async fn subscription(source: &Source, command: Subscription) -> Result<Exit, Failure> {
-    let settings = Settings::load(
-        source,
-        Needs {
-            database: true,
-            gateway: false,
-        },
-    )?;
-    let store = services::open_store(&settings).await?;
-    services::require_schema(&store).await?;
+    let store = open_book(source, Needs::Database).await?;
     let result = call(&store, &command).await;
     store.close().await;
     let (named, rows) = result?;
@@ -56,9 +48,6 @@ async fn call(store: &Store, command: &Subscription) -> Result<(Named, Vec<Forec
     if let Verb::Forecast { rows, .. } = command.verb {
         let rows = store.forecast(named.id, rows).await?;
         return Ok((named, rows));
-    }
-    if let Some(note) = &command.note {
-        arguments.insert("note".to_owned(), note.as_str().into());
     }
     let answer = store
         .verb(VerbCall {
