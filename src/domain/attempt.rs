@@ -139,6 +139,60 @@ pub enum ChargeOutcome {
     Unknown(Unknown),
 }
 
+impl ChargeOutcome {
+    /// How far the attempt has come by it.
+    pub fn state(&self) -> AttemptState {
+        match self {
+            Self::Paid(_) => AttemptState::Paid,
+            Self::Declined(_) => AttemptState::Declined,
+            Self::NotSent(_) => AttemptState::NotSent,
+            Self::Unknown(_) => AttemptState::Unknown,
+        }
+    }
+
+    /// The word for why no money moved, or for the doubt.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Paid(_) => None,
+            Self::Declined(decline) => Some(decline.class.as_str()),
+            Self::NotSent(why) => Some(why.as_str()),
+            Self::Unknown(doubt) => Some(doubt.reason.as_str()),
+        }
+    }
+
+    /// What the gateway said, or we say for it.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Self::Paid(_) => None,
+            Self::Declined(decline) => Some(decline.message.clone()),
+            Self::NotSent(why) => Some(why.to_string()),
+            Self::Unknown(doubt) => Some(doubt.detail.clone()),
+        }
+    }
+
+    /// The receipt, if money moved.
+    pub fn payment(&self) -> Option<&Payment> {
+        match self {
+            Self::Paid(payment) => Some(payment),
+            Self::Declined(_) | Self::NotSent(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The refusal, if it is one.
+    pub fn decline(&self) -> Option<&Decline> {
+        match self {
+            Self::Declined(decline) => Some(decline),
+            Self::Paid(_) | Self::NotSent(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The gateway's number, if it gave one.
+    pub fn imp_uid(&self) -> Option<&ImpUid> {
+        let refused = self.decline().and_then(|decline| decline.imp_uid.as_ref());
+        self.payment().map(|payment| &payment.imp_uid).or(refused)
+    }
+}
+
 /// The gateway's receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {

@@ -159,6 +159,20 @@ pub enum Decision {
     },
 }
 
+impl Decision {
+    /// The word for rows and logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Advance => "advance",
+            Self::Retry { .. } => "retry",
+            Self::GiveUp(_) => "give_up",
+            Self::Ask { .. } => "ask",
+            Self::SendAgain => "send_again",
+            Self::Park { .. } => "park",
+        }
+    }
+}
+
 words! {
     /// Why a cycle is given up.
     pub enum GiveUpReason {
