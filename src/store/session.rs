@@ -112,26 +112,25 @@ impl Pool {
         options: PgConnectOptions,
         connections_max: u32,
     ) -> Self {
-        let connections = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(connection.timeout)
-            .connect_lazy_with(options);
-        Self {
-            connections,
-            begin: begin(connection),
-        }
+        let pool = PgPoolOptions::new().max_connections(connections_max);
+        Self::of(pool, connection, options)
     }
 
     /// As [`Pool::new`], but once [`Pool::fill`] has opened the connections, they are kept.
     pub(super) fn kept(connection: &Connection, options: PgConnectOptions, count: u32) -> Self {
-        let connections = PgPoolOptions::new()
-            .max_connections(count)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .acquire_timeout(connection.timeout)
-            .connect_lazy_with(options);
+        let pool = PgPoolOptions::new().max_connections(count);
+        Self::of(
+            pool.idle_timeout(None).max_lifetime(None),
+            connection,
+            options,
+        )
+    }
+
+    fn of(pool: PgPoolOptions, connection: &Connection, options: PgConnectOptions) -> Self {
         Self {
-            connections,
+            connections: pool
+                .acquire_timeout(connection.timeout)
+                .connect_lazy_with(options),
             begin: begin(connection),
         }
     }
@@ -220,6 +219,31 @@ impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Statement<E> {
 
 type Answer = Either<PgQueryResult, PgRow>;
 
+/// A statement that is prepared now and run later is what a pooler does not carry.
+macro_rules! refuses_ahead {
+    ($life:lifetime) => {
+        fn prepare_with<'e>(
+            self,
+            _sql: SqlStr,
+            _parameters: &'e [PgTypeInfo],
+        ) -> BoxFuture<'e, Result<PgStatement, Error>>
+        where
+            $life: 'e,
+        {
+            Box::pin(future::err(Error::Protocol(NOT_AHEAD.to_owned())))
+        }
+
+        fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
+        where
+            $life: 'e,
+        {
+            Box::pin(future::err(Error::Protocol(NOT_AHEAD.to_owned())))
+        }
+    };
+}
+
+const NOT_AHEAD: &str = "the store prepares no statement ahead of running it";
+
 impl<'c> Executor<'c> for &'c Pool {
     type Database = Postgres;
 
@@ -256,23 +280,7 @@ impl<'c> Executor<'c> for &'c Pool {
         })
     }
 
-    fn prepare_with<'e>(
-        self,
-        _sql: SqlStr,
-        _parameters: &'e [PgTypeInfo],
-    ) -> BoxFuture<'e, Result<PgStatement, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
-
-    fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
+    refuses_ahead!('c);
 }
 
 impl<'c> Executor<'c> for &'c mut Tx {
@@ -296,26 +304,5 @@ impl<'c> Executor<'c> for &'c mut Tx {
         self.transaction.fetch_optional(statement)
     }
 
-    fn prepare_with<'e>(
-        self,
-        _sql: SqlStr,
-        _parameters: &'e [PgTypeInfo],
-    ) -> BoxFuture<'e, Result<PgStatement, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
-
-    fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
-}
-
-/// A statement that is prepared now and run later is what a pooler does not carry.
-fn not_ahead() -> Error {
-    Error::Protocol("the store prepares no statement ahead of running it".to_owned())
+    refuses_ahead!('c);
 }
