@@ -1,5 +1,8 @@
 #![doc = include_str!("../docs/ARCHITECTURE.md")]
 
+#[macro_use]
+mod words;
+
 pub mod app;
 pub mod auditor;
 pub mod causes;

@@ -44,131 +44,68 @@ pub struct FindingLabels {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// Every figure of this process.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    /// Outcomes, whether of a charge or of a look-up.
-    pub outcomes: Family<OutcomeLabels, Counter>,
-    /// How long the gateway took.
-    pub gateway_seconds: Family<CallLabels, Histogram>,
-    /// Requests to the gateway under way.
-    pub in_flight: Gauge,
-    /// Subscriptions that are due and in nobody's hands.
-    pub due: Gauge,
-    /// For how long the longest of them has waited.
-    pub due_age: Seconds,
-    /// How long after falling due a first attempt was begun.
-    pub lag: Histogram,
-    /// Attempts whose fate is unknown.
-    pub unknown: Gauge,
-    /// The age of the oldest of them.
-    pub unknown_age: Seconds,
-    /// Those that wait for a person.
-    pub parked: Gauge,
-    /// Rows per claim that brought any.
-    pub claim_rows: Histogram,
-    /// Rows per recorded batch.
-    pub record_rows: Histogram,
-    /// How long recording a batch took.
-    pub record_seconds: Histogram,
-    /// Answers whose claim had been lost to somebody else.
-    pub stale_fences: Counter,
-    /// Payments that were reported after their cycle had moved on. Each is an alarm.
-    pub late_payments: Counter,
-    /// Rows that billd can't work with.
-    pub bad_rows: Counter,
-    /// Whether charging is stopped because the gateway fails or refuses everything.
-    pub circuit_open: Gauge,
-    /// Whether the book says that nothing may be charged: the switch, its home, its clock, a fail-over.
-    pub standstill: Gauge,
-    /// Access tokens asked for.
-    pub token_refreshes: Gauge<u64, AtomicU64>,
-    /// Whether the database answered when the figures were taken.
-    pub database_up: Gauge,
-    /// Webhooks that came in.
-    pub webhooks: Family<WebhookLabels, Counter>,
-    /// Findings of the auditor that wait for a person.
-    pub findings_open: Family<FindingLabels, Gauge>,
-    /// When an audit last came to its end, in Unix seconds; 0 if none did.
-    pub audit_finished_at: Gauge,
+/// The figures of this process: field, type, value at the start, and its help text. The registry puts a unit behind a
+/// name.
+macro_rules! figures {
+    ($($field:ident $(as $name:ident in $unit:ident)?: $kind:ty = $start:expr, $help:literal;)*) => {
+        /// Every figure of this process.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            /// All figures at zero.
+            pub fn new() -> Arc<Self> {
+                let mut registry = Registry::with_prefix("billd");
+                $(let $field: $kind = $start;
+                figures!(@register registry, $field, $help $(, $name, $unit)?);)*
+                Arc::new(Self { registry, $($field,)* })
+            }
+        }
+    };
+    (@register $registry:ident, $field:ident, $help:literal) => {
+        $registry.register(stringify!($field), $help, $field.clone());
+    };
+    (@register $registry:ident, $field:ident, $help:literal, $name:ident, $unit:ident) => {
+        $registry.register_with_unit(stringify!($name), $help, Unit::$unit, $field.clone());
+    };
 }
 
-/// Registers fields of [`Metrics`], each with its help text. The registry puts a unit behind a name.
-macro_rules! register {
-    (@one $metrics:ident, $field:ident, $help:literal) => {
-        $metrics.registry.register(stringify!($field), $help, $metrics.$field.clone());
-    };
-    (@one $metrics:ident, $field:ident, $help:literal, $name:ident, $unit:ident) => {
-        let (name, field) = (stringify!($name), $metrics.$field.clone());
-        $metrics.registry.register_with_unit(name, $help, Unit::$unit, field);
-    };
-    ($metrics:ident: $($field:ident $(as $name:ident in $unit:ident)?: $help:literal,)*) => {
-        $(register!(@one $metrics, $field, $help $(, $name, $unit)?);)*
-    };
+figures! {
+    outcomes: Family<OutcomeLabels, Counter> = Family::default(), "Outcomes of charges and look-ups";
+    gateway_seconds as gateway in Seconds: Family<CallLabels, Histogram> =
+        Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 15))),
+        "Time the gateway took";
+    in_flight: Gauge = Gauge::default(), "Requests to the gateway under way";
+    due: Gauge = Gauge::default(), "Subscriptions due and in nobody's hands";
+    due_age as due_age in Seconds: Seconds = Seconds::default(), "How long the longest of them has waited";
+    lag as lag in Seconds: Histogram = Histogram::new(exponential_buckets(0.01, 2.5, 15)),
+        "How long after falling due the first attempt began";
+    unknown: Gauge = Gauge::default(), "Attempts whose fate is unknown";
+    unknown_age as unknown_age in Seconds: Seconds = Seconds::default(), "Age of the oldest of them";
+    parked: Gauge = Gauge::default(), "Attempts that wait for a person";
+    claim_rows: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 11)), "Rows per claim that brought any";
+    record_rows: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 11)), "Rows per recorded batch";
+    record_seconds as record in Seconds: Histogram = Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+        "Time that recording a batch took";
+    stale_fences: Counter = Counter::default(), "Answers whose claim was lost";
+    late_payments: Counter = Counter::default(), "Payments reported after their cycle had moved on";
+    bad_rows: Counter = Counter::default(), "Rows that can't be worked with";
+    circuit_open: Gauge = Gauge::default(), "1 while charging is stopped";
+    standstill: Gauge = Gauge::default(),
+        "1 while the book says that nothing may be charged: switch, home, clock, fail-over";
+    token_refreshes: Gauge<u64, AtomicU64> = Gauge::default(), "Access tokens asked for";
+    database_up: Gauge = Gauge::default(), "1 if the database answers";
+    webhooks: Family<WebhookLabels, Counter> = Family::default(), "Webhooks that came in";
+    findings_open: Family<FindingLabels, Gauge> = Family::default(),
+        "Differences between the gateway's books and ours that wait for a person";
+    audit_finished_at: Gauge = Gauge::default(),
+        "When an audit last came to its end, in Unix seconds; 0 if none did";
 }
 
 impl Metrics {
-    /// All figures at zero.
-    pub fn new() -> Arc<Self> {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("billd"),
-            outcomes: Family::default(),
-            gateway_seconds: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.005, 2.0, 15))
-            }),
-            in_flight: Gauge::default(),
-            due: Gauge::default(),
-            due_age: Seconds::default(),
-            lag: Histogram::new(exponential_buckets(0.01, 2.5, 15)),
-            unknown: Gauge::default(),
-            unknown_age: Seconds::default(),
-            parked: Gauge::default(),
-            claim_rows: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
-            record_rows: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
-            record_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
-            stale_fences: Counter::default(),
-            late_payments: Counter::default(),
-            bad_rows: Counter::default(),
-            circuit_open: Gauge::default(),
-            standstill: Gauge::default(),
-            token_refreshes: Gauge::default(),
-            database_up: Gauge::default(),
-            webhooks: Family::default(),
-            findings_open: Family::default(),
-            audit_finished_at: Gauge::default(),
-        };
-        metrics.register();
-        Arc::new(metrics)
-    }
-
-    fn register(&mut self) {
-        register!(self:
-            outcomes: "Outcomes of charges and look-ups",
-            gateway_seconds as gateway in Seconds: "Time the gateway took",
-            in_flight: "Requests to the gateway under way",
-            due: "Subscriptions due and in nobody's hands",
-            due_age as due_age in Seconds: "How long the longest of them has waited",
-            lag as lag in Seconds: "How long after falling due the first attempt began",
-            unknown: "Attempts whose fate is unknown",
-            unknown_age as unknown_age in Seconds: "Age of the oldest of them",
-            parked: "Attempts that wait for a person",
-            claim_rows: "Rows per claim that brought any",
-            record_rows: "Rows per recorded batch",
-            record_seconds as record in Seconds: "Time that recording a batch took",
-            stale_fences: "Answers whose claim was lost",
-            late_payments: "Payments reported after their cycle had moved on",
-            bad_rows: "Rows that can't be worked with",
-            circuit_open: "1 while charging is stopped",
-            standstill: "1 while the book says that nothing may be charged: switch, home, clock, fail-over",
-            token_refreshes: "Access tokens asked for",
-            database_up: "1 if the database answers",
-            webhooks: "Webhooks that came in",
-            findings_open: "Differences between the gateway's books and ours that wait for a person",
-            audit_finished_at: "When an audit last came to its end, in Unix seconds; 0 if none did",
-        );
-    }
-
     /// Counts one outcome.
     pub fn count_outcome(&self, outcome: &'static str, class: &'static str) {
         self.outcomes
@@ -237,23 +174,21 @@ impl Tally {
 
     /// Reads the counts off and starts again at zero.
     pub fn take(&self) -> Counts {
-        Counts {
-            paid: self.paid.swap(0, Ordering::Relaxed),
-            declined: self.declined.swap(0, Ordering::Relaxed),
-            not_sent: self.not_sent.swap(0, Ordering::Relaxed),
-            unknown: self.unknown.swap(0, Ordering::Relaxed),
-            unrecorded: self.unrecorded.swap(0, Ordering::Relaxed),
-        }
+        self.read(|count| count.swap(0, Ordering::Relaxed))
     }
 
     /// Reads the counts without a change.
     pub fn look(&self) -> Counts {
+        self.read(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn read(&self, read: impl Fn(&AtomicU64) -> u64) -> Counts {
         Counts {
-            paid: self.paid.load(Ordering::Relaxed),
-            declined: self.declined.load(Ordering::Relaxed),
-            not_sent: self.not_sent.load(Ordering::Relaxed),
-            unknown: self.unknown.load(Ordering::Relaxed),
-            unrecorded: self.unrecorded.load(Ordering::Relaxed),
+            paid: read(&self.paid),
+            declined: read(&self.declined),
+            not_sent: read(&self.not_sent),
+            unknown: read(&self.unknown),
+            unrecorded: read(&self.unrecorded),
         }
     }
 }

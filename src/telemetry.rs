@@ -10,25 +10,13 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// For whom the lines are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// For people: one compact line per event, coloured on a terminal.
-    Pretty,
-    /// For machines: one JSON object per line.
-    Json,
-}
-
-impl Format {
-    /// Every format.
-    pub const ALL: [Self; 2] = [Self::Pretty, Self::Json];
-
-    /// The word for the settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pretty => "pretty",
-            Self::Json => "json",
-        }
+words! {
+    /// For whom the lines are.
+    pub enum Format {
+        /// For people: one compact line per event, coloured on a terminal.
+        Pretty = "pretty",
+        /// For machines: one JSON object per line.
+        Json = "json",
     }
 }
 

@@ -82,12 +82,13 @@ begin
     begin
         before := billd_internal.lock_subscription(s);
         perform set_config('billd.writer', 'plan', true);
-        execute format('select * from billd_internal.%I($1, $2)', 'do_' || verb) into after using before, args;
+        execute format('select * from billd_internal.%I($1, $2)', 'do_' || verb) into after
+            using before, args || jsonb_build_object('note', note);
         perform billd_internal.write_verb(after);
         perform billd_internal.replan(s, (select c.catch_up_pace from billd.control c));
         select t.* into after from billd.subscription t where t.id = s;
         perform billd_internal.note_history(before, after, verb, concat_ws('; ', note, nullif(
-            (select string_agg(a.key || ' ' || a.value, ', ') from jsonb_each_text(jsonb_strip_nulls(args - 'note')) a), '')));
+            (select string_agg(a.key || ' ' || a.value, ', ') from jsonb_each_text(jsonb_strip_nulls(args)) a), '')));
         lines := array(select f from billd.forecast(s, 6) f);
         if dry_run then
             raise exception 'a dry run' using errcode = 'BD001';
@@ -101,4 +102,4 @@ begin
 end
 $$;
 comment on function billd_internal.verb(uuid, text, jsonb, text, boolean) is
-    'Runs a verb: its function, the plan, the history. Returns what will follow. A dry run is rolled back.';
+    'Runs a verb: its function (the note is one of its arguments), the plan, the history. Returns what will follow. A dry run is rolled back.';

@@ -40,36 +40,7 @@ struct Report {
     asked_about: u64,
     schedules: u64,
     open: BTreeMap<String, u64>,
-    findings: Vec<Line>,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    id: i64,
-    state: String,
-    kind: String,
-    merchant_uid: String,
-    imp_uid: Option<String>,
-    subscription: Option<String>,
-    amount_ours: Option<i64>,
-    amount_theirs: Option<i64>,
-    note: Option<String>,
-}
-
-impl From<FindingRow> for Line {
-    fn from(row: FindingRow) -> Self {
-        Self {
-            id: row.id,
-            state: row.state.as_str().to_owned(),
-            kind: row.kind,
-            merchant_uid: row.merchant_uid,
-            imp_uid: row.imp_uid,
-            subscription: row.subscription.map(|id| id.to_string()),
-            amount_ours: row.amount_ours,
-            amount_theirs: row.amount_theirs,
-            note: row.note,
-        }
-    }
+    findings: Vec<FindingRow>,
 }
 
 pub(super) async fn audit(source: &Source, options: cli::Audit) -> Result<Exit, Failure> {
@@ -178,7 +149,7 @@ async fn report(store: &Store, run: &Run, output: cli::Output) -> Result<Exit, F
         asked_about: run.attempts,
         schedules: run.schedules,
         open,
-        findings: findings.into_iter().map(Line::from).collect(),
+        findings,
     };
     if output.json {
         let text = serde_json::to_string(&report).context("couldn't print the report")?;

@@ -1,6 +1,6 @@
 //! What a one-off charge came to: for people, for scripts, and as an exit code.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::app::exit::Exit;
 use crate::cli::Output;
@@ -10,33 +10,12 @@ use crate::domain::money::Money;
 use crate::domain::payment::BookPayment;
 use crate::terminal;
 
-/// What is known of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
-    Paid,
-    Declined,
-    NotSent,
-    Unknown,
-}
-
-impl From<AttemptState> for Outcome {
-    fn from(state: AttemptState) -> Self {
-        match state {
-            AttemptState::Paid => Self::Paid,
-            AttemptState::Declined => Self::Declined,
-            AttemptState::NotSent => Self::NotSent,
-            // A started one may be on its way: nobody can tell.
-            AttemptState::Started | AttemptState::Unknown => Self::Unknown,
-        }
-    }
-}
-
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Charged {
     pub(super) merchant_uid: String,
-    pub(super) outcome: Outcome,
+    #[serde(serialize_with = "word")]
+    pub(super) outcome: AttemptState,
     pub(super) amount: i64,
     pub(super) currency: String,
     /// Whether it had been charged before this command.
@@ -72,11 +51,45 @@ impl Charged {
         customer_uid: Option<&CustomerUid>,
         outcome: &ChargeOutcome,
     ) -> Self {
-        let mut charged = Self {
-            merchant_uid: merchant_uid.as_str().to_owned(),
-            outcome: Outcome::Unknown,
+        Self {
+            outcome: outcome.state(),
+            imp_uid: outcome.imp_uid().map(ToString::to_string),
+            reason: outcome.reason().map(str::to_owned),
+            code: outcome.decline().and_then(|it| it.code.clone()),
+            message: outcome.message(),
+            receipt_url: outcome.payment().and_then(|it| it.receipt_url.clone()),
+            ..Self::unknown(merchant_uid, money, customer_uid)
+        }
+    }
+
+    /// A charge that had been made before.
+    pub(super) fn known(merchant_uid: &MerchantUid, book: &BookPayment) -> Self {
+        Self {
+            // A started one may be on its way: nobody can tell.
+            outcome: if book.state == AttemptState::Started {
+                AttemptState::Unknown
+            } else {
+                book.state
+            },
+            repeated: true,
+            imp_uid: book.imp_uid.as_ref().map(ToString::to_string),
+            reason: book.reason.clone(),
+            code: book.code.clone(),
+            message: book.message.clone(),
+            ..Self::unknown(merchant_uid, book.money, book.customer_uid.as_ref())
+        }
+    }
+
+    fn unknown(
+        merchant_uid: &MerchantUid,
+        money: Money,
+        customer_uid: Option<&CustomerUid>,
+    ) -> Self {
+        Self {
+            merchant_uid: merchant_uid.to_string(),
+            outcome: AttemptState::Unknown,
             amount: money.amount(),
-            currency: money.currency().as_str().to_owned(),
+            currency: money.currency().to_string(),
             repeated: false,
             customer_uid: customer_uid.map(|uid| uid.as_str().to_owned()),
             imp_uid: None,
@@ -89,66 +102,16 @@ impl Charged {
             next_charge_at: None,
             warning: None,
             recorded: true,
-        };
-        match outcome {
-            ChargeOutcome::Paid(payment) => {
-                charged.outcome = Outcome::Paid;
-                charged.imp_uid = Some(payment.imp_uid.as_str().to_owned());
-                charged.receipt_url.clone_from(&payment.receipt_url);
-            }
-            ChargeOutcome::Declined(decline) => {
-                charged.outcome = Outcome::Declined;
-                charged.imp_uid = decline.imp_uid.as_ref().map(|uid| uid.as_str().to_owned());
-                charged.reason = Some(decline.class.as_str().to_owned());
-                charged.code.clone_from(&decline.code);
-                charged.message = Some(decline.message.clone());
-            }
-            ChargeOutcome::NotSent(why) => {
-                charged.outcome = Outcome::NotSent;
-                charged.reason = Some(why.as_str().to_owned());
-                charged.message = Some(why.to_string());
-            }
-            ChargeOutcome::Unknown(doubt) => {
-                charged.outcome = Outcome::Unknown;
-                charged.reason = Some(doubt.reason.as_str().to_owned());
-                charged.message = Some(doubt.detail.clone());
-            }
-        }
-        charged
-    }
-
-    /// A charge that had been made before.
-    pub(super) fn known(merchant_uid: &MerchantUid, book: &BookPayment) -> Self {
-        Self {
-            merchant_uid: merchant_uid.as_str().to_owned(),
-            outcome: book.state.into(),
-            amount: book.money.amount(),
-            currency: book.money.currency().as_str().to_owned(),
-            repeated: true,
-            customer_uid: book
-                .customer_uid
-                .as_ref()
-                .map(|uid| uid.as_str().to_owned()),
-            imp_uid: book.imp_uid.as_ref().map(|uid| uid.as_str().to_owned()),
-            reason: book.reason.clone(),
-            code: book.code.clone(),
-            message: book.message.clone(),
-            receipt_url: None,
-            subscription_id: None,
-            subscription_state: None,
-            next_charge_at: None,
-            warning: None,
-            recorded: true,
         }
     }
 
     pub(super) fn exit(&self) -> Exit {
         match self.outcome {
             _ if !self.recorded => Exit::WorkLeft,
-            Outcome::Paid => Exit::Done,
-            Outcome::Declined => Exit::Declined,
-            Outcome::NotSent => Exit::Gateway,
-            Outcome::Unknown => Exit::WorkLeft,
+            AttemptState::Paid => Exit::Done,
+            AttemptState::Declined => Exit::Declined,
+            AttemptState::NotSent => Exit::Gateway,
+            AttemptState::Started | AttemptState::Unknown => Exit::WorkLeft,
         }
     }
 
@@ -164,13 +127,13 @@ impl Charged {
         let what = format!("{} {} as {}", self.amount, self.currency, self.merchant_uid);
         let message = self.message.as_deref().unwrap_or_default();
         terminal::line(&match self.outcome {
-            Outcome::Paid => {
+            AttemptState::Paid => {
                 let imp_uid = self.imp_uid.as_deref().unwrap_or_default();
                 format!("{before}paid {what} ({imp_uid})")
             }
-            Outcome::Declined => format!("{before}declined {what}: {message}"),
-            Outcome::NotSent => format!("{before}not sent {what}: {message}; no money moved"),
-            Outcome::Unknown => format!(
+            AttemptState::Declined => format!("{before}declined {what}: {message}"),
+            AttemptState::NotSent => format!("{before}not sent {what}: {message}; no money moved"),
+            AttemptState::Started | AttemptState::Unknown => format!(
                 "nobody can tell yet what became of {what}: {message}\n\
                  the gateway is asked by the daemon, or now by `billd reconcile`; do not charge it \
                  under another number meanwhile"
@@ -186,4 +149,12 @@ impl Charged {
         }
         Ok(())
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn word<S: Serializer>(state: &AttemptState, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(state.as_str())
 }

@@ -50,13 +50,7 @@ impl Check {
 
 pub(super) async fn check(source: &Source, output: Output) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
-    match Settings::load(
-        source,
-        Needs {
-            database: true,
-            gateway: true,
-        },
-    ) {
+    match Settings::load(source, Needs::All) {
         Ok(settings) => {
             checks.push(Check::passed("settings", "complete and consistent"));
             database(&settings, &mut checks).await;

@@ -77,10 +77,7 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self {
-            exit: Exit::Failed,
-            error,
-        }
+        Self::new(Exit::Failed, error)
     }
 }
 
@@ -143,8 +140,5 @@ pub(super) fn parts_fit(
 
 /// Something stands against it.
 pub(super) fn not_done(complaint: impl Into<String>) -> Failure {
-    Failure {
-        exit: Exit::NotDone,
-        error: anyhow::Error::msg(complaint.into()),
-    }
+    Failure::new(Exit::NotDone, anyhow::Error::msg(complaint.into()))
 }

@@ -18,20 +18,11 @@ const LIMIT: Duration = Duration::from_secs(4);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 pub(super) async fn healthcheck(source: &Source, ready: bool) -> Result<Exit, Failure> {
-    let settings = Settings::load(
-        source,
-        Needs {
-            database: false,
-            gateway: false,
-        },
-    )?;
+    let settings = Settings::load(source, Needs::Nothing)?;
     let Some(listen) = settings.http.listen else {
         let error =
             anyhow::anyhow!("http.listen is off, so there is nothing to ask; set it to an address");
-        return Err(Failure {
-            exit: Exit::Settings,
-            error,
-        });
+        return Err(Failure::new(Exit::Settings, error));
     };
     let path = if ready { "readyz" } else { "livez" };
     let address = reachable(listen);

@@ -10,13 +10,7 @@ use crate::store::SchemaState;
 use crate::terminal;
 
 pub(super) async fn migrate(source: &Source, output: Output) -> Result<Exit, Failure> {
-    let settings = Settings::load(
-        source,
-        Needs {
-            database: true,
-            gateway: false,
-        },
-    )?;
+    let settings = Settings::load(source, Needs::Database)?;
     let store = open_store(&settings).await?;
     store.require_session().await?;
     match store.schema_state().await? {

@@ -62,6 +62,13 @@ pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     }
 }
 
+/// Opens a database that has our schema.
+pub(super) async fn open_book(source: &Source, needs: Needs) -> Result<Store, Failure> {
+    let store = open_store(&Settings::load(source, needs)?).await?;
+    require_schema(&store).await?;
+    Ok(store)
+}
+
 pub(super) async fn require_schema(store: &Store) -> Result<(), Failure> {
     let complaint = match store.schema_state().await? {
         SchemaState::Current => return Ok(()),
@@ -82,34 +89,24 @@ pub(super) async fn require_schema(store: &Store) -> Result<(), Failure> {
                 .to_owned()
         }
     };
-    Err(Failure {
-        exit: Exit::Schema,
-        error: anyhow::Error::msg(complaint),
-    })
+    Err(Failure::new(Exit::Schema, anyhow::Error::msg(complaint)))
 }
 
 /// Whoever can't tell which server this is can't tell whether the book is at home.
 pub(super) async fn require_grants(store: &Store) -> Result<(), Failure> {
     match store.missing_grant().await? {
         None => Ok(()),
-        Some(grant) => Err(Failure {
-            exit: Exit::Database,
-            error: anyhow::anyhow!(
-                "a right is missing in the database; let a superuser run: {grant}"
-            ),
-        }),
+        Some(grant) => {
+            let complaint =
+                format!("a right is missing in the database; let a superuser run: {grant}");
+            Err(Failure::new(Exit::Database, anyhow::Error::msg(complaint)))
+        }
     }
 }
 
 /// Loads the settings for a command that charges or asks, and starts the log.
 pub(super) fn settings_for_work(source: &Source) -> Result<Settings, Failure> {
-    let settings = Settings::load(
-        source,
-        Needs {
-            database: true,
-            gateway: true,
-        },
-    )?;
+    let settings = Settings::load(source, Needs::All)?;
     crate::telemetry::init(settings.log.format, &settings.log.filter)
         .context("couldn't start the log")?;
     Ok(settings)

@@ -7,29 +7,20 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::app::exit::{Exit, Failure, not_done};
-use crate::app::services;
+use crate::app::services::open_book;
 use crate::cli::{Subscription, Verb};
-use crate::settings::{Needs, Settings, Source};
+use crate::settings::{Needs, Source};
 use crate::store::{ForecastRow, Named, Store, VerbCall};
 use crate::terminal;
 
 pub(super) async fn subscription(source: &Source, command: Subscription) -> Result<Exit, Failure> {
-    let settings = Settings::load(
-        source,
-        Needs {
-            database: true,
-            gateway: false,
-        },
-    )?;
-    let store = services::open_store(&settings).await?;
-    services::require_schema(&store).await?;
+    let store = open_book(source, Needs::Database).await?;
     let result = call(&store, &command).await;
     store.close().await;
     let (named, rows) = result?;
     if command.json {
-        let forecast: Vec<Value> = rows.iter().map(in_json).collect();
         let shown = json!({
-            "subscription_id": named.id.0, "dry_run": command.dry_run, "forecast": forecast,
+            "subscription_id": named.id.0, "dry_run": command.dry_run, "forecast": rows,
         });
         terminal::line(&shown.to_string());
     } else {
@@ -57,9 +48,6 @@ async fn call(store: &Store, command: &Subscription) -> Result<(Named, Vec<Forec
     if let Verb::Forecast { rows, .. } = command.verb {
         let rows = store.forecast(named.id, rows).await?;
         return Ok((named, rows));
-    }
-    if let Some(note) = &command.note {
-        arguments.insert("note".to_owned(), note.as_str().into());
     }
     let answer = store
         .verb(VerbCall {
@@ -93,18 +81,6 @@ fn take_text(arguments: &mut Map<String, Value>, name: &str) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn in_json(row: &ForecastRow) -> Value {
-    let made_of: Option<Value> = row
-        .made_of
-        .as_deref()
-        .and_then(|lines| serde_json::from_str(lines).ok());
-    json!({
-        "kind": row.kind, "period": row.period, "from_at": row.from, "until_at": row.until,
-        "ask_at": row.ask_at, "amount": row.amount, "currency": row.currency, "made_of": made_of,
-        "remark": row.remark,
-    })
-}
-
 fn in_words(named: &Named, rows: &[ForecastRow], dry_run: bool) {
     let zone = TimeZone::get(&named.time_zone).unwrap_or(TimeZone::UTC);
     let at = |instant: Timestamp| {
@@ -122,7 +98,7 @@ fn in_words(named: &Named, rows: &[ForecastRow], dry_run: bool) {
         }
     ));
     for row in rows {
-        let time = match (row.from, row.until) {
+        let time = match (row.from_at, row.until_at) {
             (Some(from), Some(until)) => format!("{} … {}", at(from), at(until)),
             (Some(from), None) => at(from),
             (None, _) => String::new(),

@@ -5,14 +5,13 @@ use serde_json::json;
 
 use crate::app::confirm::confirm;
 use crate::app::exit::{Exit, Failure};
-use crate::app::services::{open_store, require_grants, require_schema};
+use crate::app::services::{open_book, require_grants};
 use crate::cli::{Adopt, Start, Stop};
-use crate::settings::{Needs, Settings, Source};
-use crate::store::Store;
+use crate::settings::{Needs, Source};
 use crate::terminal;
 
 pub(super) async fn stop(source: &Source, stop: Stop) -> Result<Exit, Failure> {
-    let store = open(source, false).await?;
+    let store = open_book(source, Needs::Database).await?;
     let by = stop.by.as_deref();
     let stopped = store.stop_charging(&stop.why, stop.until, by).await;
     store.close().await;
@@ -31,7 +30,7 @@ pub(super) async fn stop(source: &Source, stop: Stop) -> Result<Exit, Failure> {
 }
 
 pub(super) async fn start(source: &Source, start: Start) -> Result<Exit, Failure> {
-    let store = open(source, false).await?;
+    let store = open_book(source, Needs::Database).await?;
     let ended = store.start_charging(start.by.as_deref()).await;
     store.close().await;
     let ended = ended?;
@@ -52,7 +51,7 @@ pub(super) async fn start(source: &Source, start: Start) -> Result<Exit, Failure
 }
 
 pub(super) async fn adopt(source: &Source, adopt: Adopt) -> Result<Exit, Failure> {
-    let store = open(source, true).await?;
+    let store = open_book(source, Needs::All).await?;
     require_grants(&store).await?;
     if let Some(standstill) = store.standstill().await? {
         terminal::note(&standstill.says);
@@ -76,14 +75,4 @@ pub(super) async fn adopt(source: &Source, adopt: Adopt) -> Result<Exit, Failure
         }
     });
     Ok(Exit::Done)
-}
-
-async fn open(source: &Source, gateway: bool) -> Result<Store, Failure> {
-    let needs = Needs {
-        database: true,
-        gateway,
-    };
-    let store = open_store(&Settings::load(source, needs)?).await?;
-    require_schema(&store).await?;
-    Ok(store)
 }

@@ -55,9 +55,9 @@ fn notify_of(row: &FindingRow) {
             )
         };
     }
-    match row.state {
-        FindingState::Open => line!(error),
-        FindingState::Explained | FindingState::Corrected => line!(warn),
+    match FindingState::parse(&row.state) {
+        Some(FindingState::Open) | None => line!(error),
+        Some(FindingState::Explained | FindingState::Corrected) => line!(warn),
     }
 }
 

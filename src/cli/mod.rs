@@ -19,7 +19,7 @@ pub use charge::{Again, Charge, Onetime, Terms};
 pub use output::Output;
 pub use payment::Payment;
 pub use refund::Refund;
-pub use subscription::{Of, Subscription, Verb};
+pub use subscription::{Subscription, Verb};
 pub use switch::{Adopt, Start, Stop};
 
 /// Recurring billing for merchants who charge through PortOne V1: never twice, never lost.

@@ -38,157 +38,134 @@ pub struct Subscription {
     pub json: bool,
 }
 
-/// Which subscription.
-#[derive(Debug, Clone, Args, Serialize)]
-pub struct Of {
-    /// Its id, or your own `external_id`
-    #[arg(value_name = "ID")]
-    pub subscription: String,
-}
-
 /// What may be wanted of a subscription.
 #[derive(Debug, Subcommand, Serialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Verb {
     /// Show what will follow, and change nothing
     Forecast {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// How many rows
         #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=100))]
         rows: i32,
     },
     /// Stop charging, until it is resumed or until a time
     Pause {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// When it goes on by itself
         #[arg(long, value_name = "TIME")]
         until: Option<Timestamp>,
     },
     /// Back into service, after a pause or a cancellation
     Resume {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// `old_day`: nothing is charged before its billing day; now: a period begins now
         #[arg(long, value_parser = ["old_day", "now"])]
         begin: Option<String>,
     },
     /// End it: at the end of what is paid, now, or at a time
     Cancel {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// end, now, or a time
         #[arg(long, value_name = "end|now|TIME", default_value = "end")]
         at: String,
     },
     /// Undo a planned end
     Keep {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// The days up to the billing day, if the last period was cut short
         #[arg(long, value_parser = ["free", "by_day"], default_value = "free")]
         short: String,
     },
     /// End it after so many more periods
     EndAfter {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// How many
         periods: i32,
     },
     /// Ask later for the debt that is open, or for the next one
     PutOff {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// When; before the period ends
         #[arg(value_name = "TIME")]
         ask_at: Timestamp,
     },
     /// Pass the next periods over: no charge, no service
     Skip {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// How many
         #[arg(default_value_t = 1)]
         periods: i32,
     },
     /// Ask for the next period now
     RenewEarly {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// Its name, so that a second call can't renew once more
         #[arg(long, value_name = "DATE")]
         period: Option<Date>,
     },
     /// Ask for the open debt now, from the first try
     RetryNow {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
     },
     /// Lift what is held, once its reason is gone
     Release {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
     },
     /// Close the open debt without a charge
     Forgive {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// Its name
         #[arg(long, value_name = "DATE")]
         period: Option<Date>,
     },
     /// Give time away: free until then
     Extend {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// Until when
         #[arg(value_name = "TIME")]
         until: Timestamp,
     },
     /// Set or move a free trial
     SetTrial {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// Until when
         #[arg(value_name = "TIME")]
         until: Timestamp,
     },
     /// Another card; an open debt is asked for with it at once
     ChangeCard {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// The name of its billing key
         customer_uid: String,
         /// Leave the open debt to its next try
@@ -197,10 +174,9 @@ pub enum Verb {
     },
     /// Another price, interval or name
     ChangePlan {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// The price, in minor units
         #[arg(long)]
         amount: Option<i64>,
@@ -225,10 +201,9 @@ pub enum Verb {
     },
     /// Another billing day or hour
     MoveDay {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// Day of the month
         #[arg(long)]
         day: Option<i32>,
@@ -244,10 +219,9 @@ pub enum Verb {
     },
     /// Take a sum or a share off the next periods, or off all
     GiveDiscount {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// A sum, in minor units
         #[arg(long, conflicts_with = "share")]
         sum: Option<i64>,
@@ -260,10 +234,9 @@ pub enum Verb {
     },
     /// Add a sum to the next period, once
     AddItem {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// What the payer reads
         name: String,
         /// In minor units
@@ -277,10 +250,9 @@ pub enum Verb {
     },
     /// Take a sum off what follows, until it is used up
     GiveCredit {
-        /// Which.
-        #[command(flatten)]
-        #[serde(flatten)]
-        of: Of,
+        /// Its id, or your own `external_id`
+        #[arg(value_name = "ID")]
+        subscription: String,
         /// In minor units
         amount: i64,
     },

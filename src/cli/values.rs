@@ -17,7 +17,7 @@ pub(super) fn currency(text: &str) -> Result<Currency, String> {
 }
 
 pub(super) fn unit(text: &str) -> Result<IntervalUnit, String> {
-    IntervalUnit::parse(text).map_err(|error| error.to_string())
+    IntervalUnit::parse(text).ok_or_else(|| format!("{text:?} is not day, week, month or year"))
 }
 
 pub(super) fn zone(text: &str) -> Result<Zone, String> {

@@ -63,22 +63,13 @@ impl Instrument {
     }
 }
 
-/// The gateway's two calls that ask for money.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChargeCall {
-    /// With the card itself.
-    Onetime,
-    /// With a billing key.
-    Again,
-}
-
-impl ChargeCall {
-    /// The word for rows and results; the last part of the gateway's path.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Onetime => "onetime",
-            Self::Again => "again",
-        }
+words! {
+    /// The gateway's two calls that ask for money.
+    pub enum ChargeCall {
+        /// With the card itself.
+        Onetime = "onetime",
+        /// With a billing key.
+        Again = "again",
     }
 }
 
@@ -116,44 +107,19 @@ pub struct ChargeTerms {
     pub extra: String,
 }
 
-/// How far a request for money has come, as its row says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptState {
-    /// Written down; it may be on its way.
-    Started,
-    /// Money moved.
-    Paid,
-    /// Refused; no money moved.
-    Declined,
-    /// It never left; no money moved.
-    NotSent,
-    /// Nobody can tell yet.
-    Unknown,
-}
-
-impl AttemptState {
-    /// The word of the schema.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Paid => "paid",
-            Self::Declined => "declined",
-            Self::NotSent => "not_sent",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Reads the word of the schema.
-    pub fn parse(word: &str) -> Option<Self> {
-        [
-            Self::Started,
-            Self::Paid,
-            Self::Declined,
-            Self::NotSent,
-            Self::Unknown,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == word)
+words! {
+    /// How far a request for money has come, as its row says.
+    pub enum AttemptState {
+        /// Written down; it may be on its way.
+        Started = "started",
+        /// Money moved.
+        Paid = "paid",
+        /// Refused; no money moved.
+        Declined = "declined",
+        /// It never left; no money moved.
+        NotSent = "not_sent",
+        /// Nobody can tell yet.
+        Unknown = "unknown",
     }
 }
 
@@ -171,6 +137,60 @@ pub enum ChargeOutcome {
     NotSent(NotSent),
     /// Nobody can tell yet. Only asking the gateway turns this into something else.
     Unknown(Unknown),
+}
+
+impl ChargeOutcome {
+    /// How far the attempt has come by it.
+    pub fn state(&self) -> AttemptState {
+        match self {
+            Self::Paid(_) => AttemptState::Paid,
+            Self::Declined(_) => AttemptState::Declined,
+            Self::NotSent(_) => AttemptState::NotSent,
+            Self::Unknown(_) => AttemptState::Unknown,
+        }
+    }
+
+    /// The word for why no money moved, or for the doubt.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Paid(_) => None,
+            Self::Declined(decline) => Some(decline.class.as_str()),
+            Self::NotSent(why) => Some(why.as_str()),
+            Self::Unknown(doubt) => Some(doubt.reason.as_str()),
+        }
+    }
+
+    /// What the gateway said, or we say for it.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Self::Paid(_) => None,
+            Self::Declined(decline) => Some(decline.message.clone()),
+            Self::NotSent(why) => Some(why.to_string()),
+            Self::Unknown(doubt) => Some(doubt.detail.clone()),
+        }
+    }
+
+    /// The receipt, if money moved.
+    pub fn payment(&self) -> Option<&Payment> {
+        match self {
+            Self::Paid(payment) => Some(payment),
+            Self::Declined(_) | Self::NotSent(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The refusal, if it is one.
+    pub fn decline(&self) -> Option<&Decline> {
+        match self {
+            Self::Declined(decline) => Some(decline),
+            Self::Paid(_) | Self::NotSent(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The gateway's number, if it gave one.
+    pub fn imp_uid(&self) -> Option<&ImpUid> {
+        let refused = self.decline().and_then(|decline| decline.imp_uid.as_ref());
+        self.payment().map(|payment| &payment.imp_uid).or(refused)
+    }
 }
 
 /// The gateway's receipt.
@@ -264,46 +284,29 @@ pub struct Unknown {
     pub detail: String,
 }
 
-/// Kinds of doubt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum UnknownReason {
-    /// No whole answer within the gateway time-out.
-    Timeout,
-    /// The connection broke after it had been made.
-    ConnectionLost,
-    /// HTTP 429. That it was not read is likely, and nowhere promised.
-    TooManyRequests,
-    /// Any other HTTP status that proves nothing: 5xx, 404 and the rest.
-    HttpStatus,
-    /// HTTP 200, but not the JSON of the contract.
-    Unreadable,
-    /// The gateway knows this `merchant_uid` as paid or cancelled.
-    DuplicateMerchantUid,
-    /// "Paid", but not for our number, amount, currency or card. An alarm.
-    Mismatch,
-    /// A refusal that does not exclude a charge: time-out behind the gateway, "already processed".
-    UnclearDecline,
-    /// Neither paid nor failed: `ready`, or a status of tomorrow.
-    NotFinal,
-    /// The process ended between sending and recording.
-    Abandoned,
-}
-
-impl UnknownReason {
-    /// The word for rows, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::ConnectionLost => "connection_lost",
-            Self::TooManyRequests => "too_many_requests",
-            Self::HttpStatus => "http_status",
-            Self::Unreadable => "unreadable",
-            Self::DuplicateMerchantUid => "duplicate_merchant_uid",
-            Self::Mismatch => "mismatch",
-            Self::UnclearDecline => "unclear_decline",
-            Self::NotFinal => "not_final",
-            Self::Abandoned => "abandoned",
-        }
+words! {
+    /// Kinds of doubt.
+    pub enum UnknownReason {
+        /// No whole answer within the gateway time-out.
+        Timeout = "timeout",
+        /// The connection broke after it had been made.
+        ConnectionLost = "connection_lost",
+        /// HTTP 429. That it was not read is likely, and nowhere promised.
+        TooManyRequests = "too_many_requests",
+        /// Any other HTTP status that proves nothing: 5xx, 404 and the rest.
+        HttpStatus = "http_status",
+        /// HTTP 200, but not the JSON of the contract.
+        Unreadable = "unreadable",
+        /// The gateway knows this `merchant_uid` as paid or cancelled.
+        DuplicateMerchantUid = "duplicate_merchant_uid",
+        /// "Paid", but not for our number, amount, currency or card. An alarm.
+        Mismatch = "mismatch",
+        /// A refusal that does not exclude a charge: time-out behind the gateway, "already processed".
+        UnclearDecline = "unclear_decline",
+        /// Neither paid nor failed: `ready`, or a status of tomorrow.
+        NotFinal = "not_final",
+        /// The process ended between sending and recording.
+        Abandoned = "abandoned",
     }
 }
 

@@ -7,9 +7,6 @@ use jiff::tz::TimeZone;
 /// Why there is no such interval or zone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalendarError {
-    /// Not a word for a unit.
-    #[error("{0:?} is not day, week, month or year")]
-    Unit(String),
     /// Every day of a leap year is the most; the bound stops a slipped finger.
     #[error("interval count {0} is not between 1 and {max}", max = Interval::COUNT_MAX)]
     Count(u16),
@@ -18,39 +15,17 @@ pub enum CalendarError {
     Zone(String),
 }
 
-/// What an interval is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum IntervalUnit {
-    /// Civil days, not 24 hours.
-    Day,
-    /// Seven civil days.
-    Week,
-    /// Months; a day the month lacks becomes the month's last.
-    Month,
-    /// Years; 29 February becomes 28 February in a common year.
-    Year,
-}
-
-impl IntervalUnit {
-    /// Reads the word that [`IntervalUnit::as_str`] writes.
-    pub fn parse(text: &str) -> Result<Self, CalendarError> {
-        match text {
-            "day" => Ok(Self::Day),
-            "week" => Ok(Self::Week),
-            "month" => Ok(Self::Month),
-            "year" => Ok(Self::Year),
-            _ => Err(CalendarError::Unit(text.to_owned())),
-        }
-    }
-
-    /// The word for rows and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-            Self::Year => "year",
-        }
+words! {
+    /// What an interval is counted in.
+    pub enum IntervalUnit {
+        /// Civil days, not 24 hours.
+        Day = "day",
+        /// Seven civil days.
+        Week = "week",
+        /// Months; a day the month lacks becomes the month's last.
+        Month = "month",
+        /// Years; 29 February becomes 28 February in a common year.
+        Year = "year",
     }
 }
 
@@ -113,8 +88,6 @@ mod tests {
         for (count, is_good) in [(0, false), (1, true), (366, true), (367, false)] {
             assert_eq!(Interval::new(count, IntervalUnit::Day).is_ok(), is_good);
         }
-        assert_eq!(IntervalUnit::parse("month"), Ok(IntervalUnit::Month));
-        assert!(IntervalUnit::parse("fortnight").is_err());
     }
 
     #[test]

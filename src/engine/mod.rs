@@ -37,10 +37,7 @@ pub use limits::Limits;
 pub use one_off::{FirstPaid, OneOffCharged};
 pub use refund::Refunded;
 
-use crate::domain::attempt::ChargeRequest;
 use crate::domain::dunning::Policy;
-use crate::domain::ids::{CustomerUid, MerchantUid};
-use crate::domain::refund::RefundRequest;
 use crate::engine::charge::Charging;
 use crate::engine::context::Context;
 use crate::engine::figures::Figures;
@@ -51,7 +48,7 @@ use crate::engine::recorder::{Recorder, RecorderLimits};
 use crate::failpoint::crash_at;
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics};
-use crate::store::{FirstPayment, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// If nobody rings, the engine looks by itself this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -194,34 +191,6 @@ impl<G: Gateway> Engine<G> {
         result?;
         context.recheck_all().await?;
         self.swept().await
-    }
-
-    /// Writes a one-off charge down, sends it, and records what became of it.
-    pub async fn charge_one_off(
-        &self,
-        request: &ChargeRequest,
-    ) -> Result<OneOffCharged, StoreError> {
-        one_off::charge(&self.context, &self.charging, request).await
-    }
-
-    /// Writes a subscription down together with its first attempt, sends the payment, and records what
-    /// became of it. `announce` is told the number before anything leaves.
-    pub async fn pay_first(
-        &self,
-        first: &FirstPayment,
-        announce: impl FnOnce(&MerchantUid),
-    ) -> Result<FirstPaid, StoreError> {
-        one_off::pay_first(&self.context, &self.charging, first, announce).await
-    }
-
-    /// Writes a refund down, sends it, and records what became of it.
-    pub async fn refund(
-        &self,
-        request: &RefundRequest,
-        customer_uid: Option<CustomerUid>,
-        key: &str,
-    ) -> Result<Refunded, StoreError> {
-        refund::refund(&self.context, request, customer_uid, key).await
     }
 
     /// Makes the engine stop when `stop` says so, until the task that watches for it is aborted.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::domain::attempt::{ChargeOutcome, ChargeRequest};
 use crate::domain::claim::{Debt, Recorded};
 use crate::domain::ids::{MerchantUid, SubscriptionId};
-use crate::engine::charge::{Charged, Charging};
+use crate::engine::Engine;
+use crate::engine::charge::Charged;
 use crate::engine::context::Context;
 use crate::engine::lease::Lease;
 use crate::engine::rate_limiter::Slot;
@@ -57,52 +58,55 @@ pub enum FirstPaid {
     NoSlot,
 }
 
-/// Writes a charge down, sends it, and records what became of it.
-pub(super) async fn charge<G: Gateway>(
-    context: &Context<G>,
-    charging: &Charging<G>,
-    request: &ChargeRequest,
-) -> Result<OneOffCharged, StoreError> {
-    let store = &context.store;
-    let intent = store.begin_one_off(request, context.limits.lease);
-    let Some((begun, lease, slot)) = begin(context, intent).await? else {
-        return Ok(OneOffCharged::NoSlot);
-    };
-    Ok(match begun {
-        OneOffBegun::Begun(claim) => {
-            let charged = charging.charge_now(&claim, lease, slot, RECORDING_MAX);
-            OneOffCharged::Done(charged.await.into())
-        }
-        known @ (OneOffBegun::Known(_) | OneOffBegun::Open(_)) => OneOffCharged::NotBegun(known),
-    })
-}
+impl<G: Gateway> Engine<G> {
+    /// Writes a one-off charge down, sends it, and records what became of it.
+    pub async fn charge_one_off(
+        &self,
+        request: &ChargeRequest,
+    ) -> Result<OneOffCharged, StoreError> {
+        let context = &self.context;
+        let intent = context.store.begin_one_off(request, context.limits.lease);
+        let Some((begun, lease, slot)) = begin(context, intent).await? else {
+            return Ok(OneOffCharged::NoSlot);
+        };
+        Ok(match begun {
+            OneOffBegun::Begun(claim) => {
+                let charged = self.charging.charge_now(&claim, lease, slot, RECORDING_MAX);
+                OneOffCharged::Done(charged.await.into())
+            }
+            known @ (OneOffBegun::Known(_) | OneOffBegun::Open(_)) => {
+                OneOffCharged::NotBegun(known)
+            }
+        })
+    }
 
-/// Writes a subscription down together with its first attempt, sends the payment, and records what
-/// became of it. `announce` is told the number before anything leaves.
-pub(super) async fn pay_first<G: Gateway>(
-    context: &Context<G>,
-    charging: &Charging<G>,
-    first: &FirstPayment,
-    announce: impl FnOnce(&MerchantUid),
-) -> Result<FirstPaid, StoreError> {
-    let store = &context.store;
-    let intent = Box::pin(store.begin_first_payment(first, context.limits.lease));
-    let Some((begun, lease, slot)) = begin(context, intent).await? else {
-        return Ok(FirstPaid::NoSlot);
-    };
-    let (claim, Debt { subscription, .. }) = match begun {
-        FirstBegun::Begun(claim, debt) => (claim, debt),
-        FirstBegun::Exists(id) => return Ok(FirstPaid::Exists(id)),
-        FirstBegun::Open(id) => return Ok(FirstPaid::Open(id)),
-    };
-    announce(&claim.key.merchant_uid);
-    let charged = charging.charge_now(&claim, lease, slot, RECORDING_MAX);
-    let paid = charged.await.into();
-    Ok(FirstPaid::Done {
-        merchant_uid: claim.key.merchant_uid,
-        subscription,
-        paid,
-    })
+    /// Writes a subscription down together with its first attempt, sends the payment, and records what
+    /// became of it. `announce` is told the number before anything leaves.
+    pub async fn pay_first(
+        &self,
+        first: &FirstPayment,
+        announce: impl FnOnce(&MerchantUid),
+    ) -> Result<FirstPaid, StoreError> {
+        let context = &self.context;
+        let store = &context.store;
+        let intent = Box::pin(store.begin_first_payment(first, context.limits.lease));
+        let Some((begun, lease, slot)) = begin(context, intent).await? else {
+            return Ok(FirstPaid::NoSlot);
+        };
+        let (claim, Debt { subscription, .. }) = match begun {
+            FirstBegun::Begun(claim, debt) => (claim, debt),
+            FirstBegun::Exists(id) => return Ok(FirstPaid::Exists(id)),
+            FirstBegun::Open(id) => return Ok(FirstPaid::Open(id)),
+        };
+        announce(&claim.key.merchant_uid);
+        let charged = self.charging.charge_now(&claim, lease, slot, RECORDING_MAX);
+        let paid = charged.await.into();
+        Ok(FirstPaid::Done {
+            merchant_uid: claim.key.merchant_uid,
+            subscription,
+            paid,
+        })
+    }
 }
 
 /// Reserves a slot, then has the intent written down, under a lease that begins before that is sent. `None`: no

@@ -9,7 +9,7 @@ use tracing::field::{DisplayValue, display};
 use tracing::{debug, error, info, warn};
 
 use crate::causes::chain;
-use crate::domain::attempt::{ChargeOutcome, Lookup, NotSent, UnknownReason};
+use crate::domain::attempt::{AttemptState, ChargeOutcome, Lookup, NotSent, UnknownReason};
 use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recorded};
 use crate::domain::decline::DeclineClass;
 use crate::domain::dunning::{Decision, GiveUpReason};
@@ -46,7 +46,8 @@ pub(super) fn ceiling(said: &str) {
 
 /// One line per charge.
 pub(super) fn charge(claim: &Claim, answer: &Answer, recorded: Option<Recorded>, took: Duration) {
-    let (word, class) = words(answer.outcome.as_ref());
+    let outcome = answer.outcome.as_ref();
+    let (word, class) = words(outcome);
     let money = claim.request.money;
     info!(
         merchant_uid = %claim.key.merchant_uid,
@@ -55,9 +56,9 @@ pub(super) fn charge(claim: &Claim, answer: &Answer, recorded: Option<Recorded>,
         attempt.no = claim.history.attempt_no.get(),
         outcome = word,
         class,
-        code = code(answer.outcome.as_ref()),
-        imp_uid = imp_uid(answer.outcome.as_ref()),
-        decision = decision(&answer.decision),
+        code = outcome.and_then(ChargeOutcome::decline).and_then(|decline| decline.code.as_deref()),
+        imp_uid = outcome.and_then(ChargeOutcome::imp_uid).map(ImpUid::as_str),
+        decision = answer.decision.as_str(),
         duration_ms = millis(took),
         "{money} as {}: {word}{}",
         claim.key.merchant_uid,
@@ -89,8 +90,8 @@ pub(super) fn question(
         asks = open.question.asks,
         age_s = open.question.age.as_secs(),
         found,
-        imp_uid = imp_uid(answer.outcome.as_ref()),
-        decision = decision(&answer.decision),
+        imp_uid = answer.outcome.as_ref().and_then(ChargeOutcome::imp_uid).map(ImpUid::as_str),
+        decision = answer.decision.as_str(),
         duration_ms = millis(took),
         "asked what became of {}: {found}{}",
         key.merchant_uid,
@@ -287,39 +288,9 @@ pub(super) fn subscription(key: &AttemptKey) -> Option<DisplayValue<Subscription
 
 /// The words for an outcome and its class.
 pub(super) fn words(outcome: Option<&ChargeOutcome>) -> (&'static str, &'static str) {
-    match outcome {
-        Some(ChargeOutcome::Paid(_)) => ("paid", ""),
-        Some(ChargeOutcome::Declined(decline)) => ("declined", decline.class.as_str()),
-        Some(ChargeOutcome::NotSent(why)) => ("not_sent", why.as_str()),
-        Some(ChargeOutcome::Unknown(doubt)) => ("unknown", doubt.reason.as_str()),
-        None => ("unknown", ""),
-    }
-}
-
-fn imp_uid(outcome: Option<&ChargeOutcome>) -> Option<&str> {
-    match outcome? {
-        ChargeOutcome::Paid(payment) => Some(payment.imp_uid.as_str()),
-        ChargeOutcome::Declined(decline) => decline.imp_uid.as_ref().map(ImpUid::as_str),
-        ChargeOutcome::NotSent(_) | ChargeOutcome::Unknown(_) => None,
-    }
-}
-
-fn code(outcome: Option<&ChargeOutcome>) -> Option<&str> {
-    match outcome? {
-        ChargeOutcome::Declined(decline) => decline.code.as_deref(),
-        ChargeOutcome::Paid(_) | ChargeOutcome::NotSent(_) | ChargeOutcome::Unknown(_) => None,
-    }
-}
-
-fn decision(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Advance => "advance",
-        Decision::Retry { .. } => "retry",
-        Decision::GiveUp(_) => "give_up",
-        Decision::Ask { .. } => "ask",
-        Decision::SendAgain => "send_again",
-        Decision::Park { .. } => "park",
-    }
+    let state = outcome.map_or(AttemptState::Unknown, ChargeOutcome::state);
+    let reason = outcome.and_then(ChargeOutcome::reason);
+    (state.as_str(), reason.unwrap_or_default())
 }
 
 /// Why, and what follows, as the end of a sentence.

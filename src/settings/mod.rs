@@ -41,12 +41,14 @@ const RECORD_MARGIN_MAX: Duration = Duration::from_secs(1);
 const NOT_SENT_WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// Which secrets a command can't do without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Needs {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// None.
+    Nothing,
     /// `database.url`.
-    pub database: bool,
-    /// `gateway.imp_key` and `gateway.imp_secret`.
-    pub gateway: bool,
+    Database,
+    /// That, and `gateway.imp_key` and `gateway.imp_secret`.
+    All,
 }
 
 /// The settings. `config/default.toml` says what each means.
@@ -260,7 +262,7 @@ fn present(key: &str, secret: Option<&SecretString>) -> Result<SecretString, Set
 
 fn database(reader: &mut Reader, needs: Needs) -> Database {
     Database {
-        url: reader.database_url("database.url", needs.database),
+        url: reader.database_url("database.url", needs != Needs::Nothing),
         pooler: reader.pooler("database.pooler"),
         connections_max: reader.number("database.connections_max", 2..=200),
         timeout: reader.duration("database.timeout", "1s", "5m"),
@@ -270,8 +272,8 @@ fn database(reader: &mut Reader, needs: Needs) -> Database {
 fn gateway(reader: &mut Reader, needs: Needs) -> Gateway {
     Gateway {
         base_url: reader.base_url("gateway.base_url"),
-        imp_key: reader.secret("gateway.imp_key", needs.gateway),
-        imp_secret: reader.secret("gateway.imp_secret", needs.gateway),
+        imp_key: reader.secret("gateway.imp_key", needs == Needs::All),
+        imp_secret: reader.secret("gateway.imp_secret", needs == Needs::All),
         timeout: reader.duration("gateway.timeout", "100ms", "5m"),
         rate_per_second: reader.number("gateway.rate_per_second", 0..=10_000),
     }

@@ -142,8 +142,7 @@ impl Reader {
     }
 
     pub(super) fn on_not_found(&mut self, key: &str) -> NotFoundPolicy {
-        let policies = [NotFoundPolicy::SendAgain, NotFoundPolicy::Park];
-        self.choice(key, &policies, NotFoundPolicy::as_str)
+        self.choice(key, &NotFoundPolicy::ALL, NotFoundPolicy::as_str)
             .unwrap_or(NotFoundPolicy::Park)
     }
 

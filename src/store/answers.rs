@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::types::Uuid;
 
-use crate::domain::attempt::{ChargeOutcome, NotSent};
+use crate::domain::attempt::{AttemptState, ChargeOutcome, NotSent};
 use crate::domain::claim::Answer;
 use crate::domain::dunning::{Decision, GiveUpReason};
 
@@ -64,84 +64,42 @@ impl Columns {
     }
 
     fn push_outcome(&mut self, outcome: Option<&ChargeOutcome>) -> &'static str {
-        let evidence = Evidence::of(outcome);
-        self.imp_uid.push(evidence.imp_uid);
-        self.pg_provider.push(evidence.pg_provider);
-        self.pg_tid.push(evidence.pg_tid);
-        self.receipt_url.push(evidence.receipt_url);
-        self.cancelled_amount.push(evidence.cancelled_amount);
-        self.reason.push(evidence.reason.map(str::to_owned));
-        self.code.push(evidence.code);
-        self.message.push(evidence.message);
-        evidence.state
+        let payment = outcome.and_then(ChargeOutcome::payment);
+        let decline = outcome.and_then(ChargeOutcome::decline);
+        let provider = match (payment, decline) {
+            (Some(payment), _) => payment.pg_provider.clone(),
+            (None, decline) => decline.and_then(|decline| decline.pg_provider.clone()),
+        };
+        let imp_uid = outcome.and_then(ChargeOutcome::imp_uid);
+        let reason = outcome.and_then(ChargeOutcome::reason);
+        self.imp_uid.push(imp_uid.map(ToString::to_string));
+        self.pg_provider.push(provider);
+        self.pg_tid.push(payment.and_then(|it| it.pg_tid.clone()));
+        self.receipt_url
+            .push(payment.and_then(|it| it.receipt_url.clone()));
+        self.cancelled_amount
+            .push(payment.map_or(0, |it| it.cancelled_amount));
+        self.reason.push(reason.map(str::to_owned));
+        self.code.push(decline.and_then(|it| it.code.clone()));
+        self.message.push(outcome.and_then(ChargeOutcome::message));
+        outcome
+            .map_or(AttemptState::Unknown, ChargeOutcome::state)
+            .as_str()
     }
 
     fn push_decision(&mut self, answer: &Answer) {
-        let (word, wait, took_rung, give_up) = match &answer.decision {
-            Decision::Advance => ("advance", None, false, None),
-            Decision::Retry { wait, took_rung } => ("retry", Some(*wait), *took_rung, None),
-            Decision::GiveUp(reason) => ("give_up", None, false, Some(*reason)),
-            Decision::Ask { wait } => ("ask", Some(*wait), false, None),
-            Decision::SendAgain => ("send_again", None, false, None),
-            Decision::Park { wait } => ("park", Some(*wait), false, None),
+        let (wait, took_rung, give_up) = match &answer.decision {
+            Decision::Advance | Decision::SendAgain => (None, false, None),
+            Decision::Retry { wait, took_rung } => (Some(*wait), *took_rung, None),
+            Decision::GiveUp(reason) => (None, false, Some(*reason)),
+            Decision::Ask { wait } | Decision::Park { wait } => (Some(*wait), false, None),
         };
-        self.decision.push(word.to_owned());
+        self.decision.push(answer.decision.as_str().to_owned());
         self.wait_seconds
             .push(wait.unwrap_or_default().as_secs_f64());
         self.took_rung.push(took_rung);
         self.give_up_reason
             .push(give_up.map(|reason| give_up_text(reason, answer)));
-    }
-}
-
-/// An outcome as the columns of an attempt; some outcomes fill only a few.
-#[derive(Default)]
-pub(super) struct Evidence {
-    pub(super) state: &'static str,
-    pub(super) imp_uid: Option<String>,
-    pub(super) pg_provider: Option<String>,
-    pub(super) pg_tid: Option<String>,
-    pub(super) receipt_url: Option<String>,
-    pub(super) cancelled_amount: i64,
-    pub(super) reason: Option<&'static str>,
-    pub(super) code: Option<String>,
-    pub(super) message: Option<String>,
-}
-
-impl Evidence {
-    /// Lays one outcome out; `None` is a question that brought nothing new.
-    pub(super) fn of(outcome: Option<&ChargeOutcome>) -> Self {
-        let mut evidence = Self::default();
-        match outcome {
-            Some(ChargeOutcome::Paid(payment)) => {
-                evidence.state = "paid";
-                evidence.imp_uid = Some(payment.imp_uid.as_str().to_owned());
-                evidence.pg_provider.clone_from(&payment.pg_provider);
-                evidence.pg_tid.clone_from(&payment.pg_tid);
-                evidence.receipt_url.clone_from(&payment.receipt_url);
-                evidence.cancelled_amount = payment.cancelled_amount;
-            }
-            Some(ChargeOutcome::Declined(decline)) => {
-                evidence.state = "declined";
-                evidence.imp_uid = decline.imp_uid.as_ref().map(|uid| uid.as_str().to_owned());
-                evidence.pg_provider.clone_from(&decline.pg_provider);
-                evidence.reason = Some(decline.class.as_str());
-                evidence.code.clone_from(&decline.code);
-                evidence.message = Some(decline.message.clone());
-            }
-            Some(ChargeOutcome::NotSent(why)) => {
-                evidence.state = "not_sent";
-                evidence.reason = Some(why.as_str());
-                evidence.message = Some(why.to_string());
-            }
-            Some(ChargeOutcome::Unknown(doubt)) => {
-                evidence.state = "unknown";
-                evidence.reason = Some(doubt.reason.as_str());
-                evidence.message = Some(doubt.detail.clone());
-            }
-            None => evidence.state = "unknown",
-        }
-        evidence
     }
 }
 

@@ -23,26 +23,14 @@ use sqlx::{
 use crate::store::routines::SESSION_NAME;
 use crate::store::{Connection, StoreError};
 
-/// What stands between billd and PostgreSQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooler {
-    /// Nothing: a connection is a session, and keeps what it was told.
-    None,
-    /// A pooler that may give every transaction another server, such as PgBouncer in transaction
-    /// mode. Costs three more round trips a statement.
-    Transaction,
-}
-
-impl Pooler {
-    /// Every one.
-    pub const ALL: [Self; 2] = [Self::None, Self::Transaction];
-
-    /// The word that the settings use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Transaction => "transaction",
-        }
+words! {
+    /// What stands between billd and PostgreSQL.
+    pub enum Pooler {
+        /// Nothing: a connection is a session, and keeps what it was told.
+        None = "none",
+        /// A pooler that may give every transaction another server, such as PgBouncer in transaction
+        /// mode. Costs three more round trips a statement.
+        Transaction = "transaction",
     }
 }
 
@@ -124,26 +112,25 @@ impl Pool {
         options: PgConnectOptions,
         connections_max: u32,
     ) -> Self {
-        let connections = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(connection.timeout)
-            .connect_lazy_with(options);
-        Self {
-            connections,
-            begin: begin(connection),
-        }
+        let pool = PgPoolOptions::new().max_connections(connections_max);
+        Self::of(pool, connection, options)
     }
 
     /// As [`Pool::new`], but once [`Pool::fill`] has opened the connections, they are kept.
     pub(super) fn kept(connection: &Connection, options: PgConnectOptions, count: u32) -> Self {
-        let connections = PgPoolOptions::new()
-            .max_connections(count)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .acquire_timeout(connection.timeout)
-            .connect_lazy_with(options);
+        let pool = PgPoolOptions::new().max_connections(count);
+        Self::of(
+            pool.idle_timeout(None).max_lifetime(None),
+            connection,
+            options,
+        )
+    }
+
+    fn of(pool: PgPoolOptions, connection: &Connection, options: PgConnectOptions) -> Self {
         Self {
-            connections,
+            connections: pool
+                .acquire_timeout(connection.timeout)
+                .connect_lazy_with(options),
             begin: begin(connection),
         }
     }
@@ -232,6 +219,31 @@ impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Statement<E> {
 
 type Answer = Either<PgQueryResult, PgRow>;
 
+/// A statement that is prepared now and run later is what a pooler does not carry.
+macro_rules! refuses_ahead {
+    ($life:lifetime) => {
+        fn prepare_with<'e>(
+            self,
+            _sql: SqlStr,
+            _parameters: &'e [PgTypeInfo],
+        ) -> BoxFuture<'e, Result<PgStatement, Error>>
+        where
+            $life: 'e,
+        {
+            Box::pin(future::err(Error::Protocol(NOT_AHEAD.to_owned())))
+        }
+
+        fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
+        where
+            $life: 'e,
+        {
+            Box::pin(future::err(Error::Protocol(NOT_AHEAD.to_owned())))
+        }
+    };
+}
+
+const NOT_AHEAD: &str = "the store prepares no statement ahead of running it";
+
 impl<'c> Executor<'c> for &'c Pool {
     type Database = Postgres;
 
@@ -268,23 +280,7 @@ impl<'c> Executor<'c> for &'c Pool {
         })
     }
 
-    fn prepare_with<'e>(
-        self,
-        _sql: SqlStr,
-        _parameters: &'e [PgTypeInfo],
-    ) -> BoxFuture<'e, Result<PgStatement, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
-
-    fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
+    refuses_ahead!('c);
 }
 
 impl<'c> Executor<'c> for &'c mut Tx {
@@ -308,26 +304,5 @@ impl<'c> Executor<'c> for &'c mut Tx {
         self.transaction.fetch_optional(statement)
     }
 
-    fn prepare_with<'e>(
-        self,
-        _sql: SqlStr,
-        _parameters: &'e [PgTypeInfo],
-    ) -> BoxFuture<'e, Result<PgStatement, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
-
-    fn describe<'e>(self, _sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(future::err(not_ahead()))
-    }
-}
-
-/// A statement that is prepared now and run later is what a pooler does not carry.
-fn not_ahead() -> Error {
-    Error::Protocol("the store prepares no statement ahead of running it".to_owned())
+    refuses_ahead!('c);
 }

@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::postgres::PgDatabaseError;
-use sqlx::types::Uuid;
+use sqlx::types::{Json, Uuid};
 
 use crate::domain::ids::SubscriptionId;
 use crate::store::{Store, StoreError};
@@ -33,24 +35,24 @@ pub struct VerbCall<'a> {
 }
 
 /// A row of what will follow; see the type `billd.forecast`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForecastRow {
     /// debt, charge, free, passed, change, hold, owes or end.
     pub kind: String,
     /// The period's name.
     pub period: Option<Date>,
     /// Where it begins, or when the change acts.
-    pub from: Option<Timestamp>,
+    pub from_at: Option<Timestamp>,
     /// Where it ends.
-    pub until: Option<Timestamp>,
+    pub until_at: Option<Timestamp>,
     /// When it is asked for.
     pub ask_at: Option<Timestamp>,
     /// The sum, in minor units.
     pub amount: Option<i64>,
     /// Of the sum.
     pub currency: Option<String>,
-    /// How the sum comes about, as JSON; none for the plain price.
-    pub made_of: Option<String>,
+    /// How the sum comes about; none for the plain price.
+    pub made_of: Option<Value>,
     /// What else is to be said.
     pub remark: Option<String>,
 }
@@ -114,13 +116,9 @@ impl Store {
         &self,
         call: VerbCall<'_>,
     ) -> Result<Result<Vec<ForecastRow>, VerbRefused>, StoreError> {
-        let statement = sqlx::query_as!(
-            Row,
+        let statement = sqlx::query_scalar!(
             r#"-- store::verb
-            select f.kind as "kind!", f.period as "period: jiff_sqlx::Date",
-                f.from_at as "from_at: jiff_sqlx::Timestamp", f.until_at as "until_at: jiff_sqlx::Timestamp",
-                f.ask_at as "ask_at: jiff_sqlx::Timestamp", f.amount, f.currency, f.made_of::text as made_of, f.remark
-            from billd_internal.verb($1, $2, $3::text::jsonb, $4, $5) f"#,
+            select to_jsonb(f) as "row!: Json<ForecastRow>" from billd_internal.verb($1, $2, $3::text::jsonb, $4, $5) f"#,
             call.id.0,
             call.verb,
             call.arguments,
@@ -129,7 +127,7 @@ impl Store {
         )
         .fetch_all(&self.pool);
         match self.within(statement).await {
-            Ok(rows) => Ok(Ok(rows.into_iter().map(Row::into_forecast).collect())),
+            Ok(rows) => Ok(Ok(rows.into_iter().map(|Json(row)| row).collect())),
             Err(error) => VerbRefused::read(error).map(Err),
         }
     }
@@ -140,46 +138,14 @@ impl Store {
         id: SubscriptionId,
         rows_max: i32,
     ) -> Result<Vec<ForecastRow>, StoreError> {
-        let statement = sqlx::query_as!(
-            Row,
+        let statement = sqlx::query_scalar!(
             r#"-- store::forecast
-            select f.kind as "kind!", f.period as "period: jiff_sqlx::Date",
-                f.from_at as "from_at: jiff_sqlx::Timestamp", f.until_at as "until_at: jiff_sqlx::Timestamp",
-                f.ask_at as "ask_at: jiff_sqlx::Timestamp", f.amount, f.currency, f.made_of::text as made_of, f.remark
-            from billd.forecast($1, $2) f"#,
+            select to_jsonb(f) as "row!: Json<ForecastRow>" from billd.forecast($1, $2) f"#,
             id.0,
             rows_max,
         )
         .fetch_all(&self.pool);
         let rows = self.within(statement).await?;
-        Ok(rows.into_iter().map(Row::into_forecast).collect())
-    }
-}
-
-struct Row {
-    kind: String,
-    period: Option<jiff_sqlx::Date>,
-    from_at: Option<jiff_sqlx::Timestamp>,
-    until_at: Option<jiff_sqlx::Timestamp>,
-    ask_at: Option<jiff_sqlx::Timestamp>,
-    amount: Option<i64>,
-    currency: Option<String>,
-    made_of: Option<String>,
-    remark: Option<String>,
-}
-
-impl Row {
-    fn into_forecast(self) -> ForecastRow {
-        ForecastRow {
-            kind: self.kind,
-            period: self.period.map(jiff_sqlx::Date::to_jiff),
-            from: self.from_at.map(jiff_sqlx::Timestamp::to_jiff),
-            until: self.until_at.map(jiff_sqlx::Timestamp::to_jiff),
-            ask_at: self.ask_at.map(jiff_sqlx::Timestamp::to_jiff),
-            amount: self.amount,
-            currency: self.currency,
-            made_of: self.made_of,
-            remark: self.remark,
-        }
+        Ok(rows.into_iter().map(|Json(row)| row).collect())
     }
 }

@@ -10,6 +10,7 @@ use billd_proof::Failpoint;
 /// on the same line.
 const LAYERS: &[&[&str]] = &[
     &[
+        "words",
         "causes",
         "failpoint",
         "terminal",

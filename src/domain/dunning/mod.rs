@@ -79,29 +79,13 @@ impl Policy {
     }
 }
 
-/// What follows when the gateway still knows nothing of an attempt after the settle time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NotFoundPolicy {
-    /// The same `merchant_uid` is sent again: the gateway refuses it if it has been paid after all.
-    SendAgain,
-    /// A person decides.
-    Park,
-}
-
-impl NotFoundPolicy {
-    /// Reads the word that [`NotFoundPolicy::as_str`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::SendAgain, Self::Park]
-            .into_iter()
-            .find(|policy| policy.as_str() == text)
-    }
-
-    /// The word for settings and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SendAgain => "send_again",
-            Self::Park => "park",
-        }
+words! {
+    /// What follows when the gateway still knows nothing of an attempt after the settle time.
+    pub enum NotFoundPolicy {
+        /// The same `merchant_uid` is sent again: the gateway refuses it if it has been paid after all.
+        SendAgain = "send_again",
+        /// A person decides.
+        Park = "park",
     }
 }
 
@@ -175,34 +159,35 @@ pub enum Decision {
     },
 }
 
-/// Why a cycle is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GiveUpReason {
-    /// Refused in a way that no wait mends.
-    HardDecline,
-    /// The class of the refusal has no rung left.
-    LadderEnded,
-    /// [`AttemptNo::MAX`] is reached, so there is no further `merchant_uid`.
-    AttemptsExhausted,
-    /// The row says something that can't be asked for.
-    BadRow,
-    /// The payment that was to begin a subscription did not succeed, and the card is not kept.
-    FirstPayment,
-    /// A one-off charge was not made; there is no ladder.
-    OneOff,
+impl Decision {
+    /// The word for rows and logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Advance => "advance",
+            Self::Retry { .. } => "retry",
+            Self::GiveUp(_) => "give_up",
+            Self::Ask { .. } => "ask",
+            Self::SendAgain => "send_again",
+            Self::Park { .. } => "park",
+        }
+    }
 }
 
-impl GiveUpReason {
-    /// The word for rows, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::HardDecline => "hard_decline",
-            Self::LadderEnded => "ladder_ended",
-            Self::AttemptsExhausted => "attempts_exhausted",
-            Self::BadRow => "bad_row",
-            Self::FirstPayment => "first_payment",
-            Self::OneOff => "one_off",
-        }
+words! {
+    /// Why a cycle is given up.
+    pub enum GiveUpReason {
+        /// Refused in a way that no wait mends.
+        HardDecline = "hard_decline",
+        /// The class of the refusal has no rung left.
+        LadderEnded = "ladder_ended",
+        /// [`AttemptNo::MAX`] is reached, so there is no further `merchant_uid`.
+        AttemptsExhausted = "attempts_exhausted",
+        /// The row says something that can't be asked for.
+        BadRow = "bad_row",
+        /// The payment that was to begin a subscription did not succeed, and the card is not kept.
+        FirstPayment = "first_payment",
+        /// A one-off charge was not made; there is no ladder.
+        OneOff = "one_off",
     }
 }
 

@@ -50,44 +50,19 @@ impl RefundRequest {
     }
 }
 
-/// How far a refund has come, as its row says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefundStatus {
-    /// Written down; it may be on its way.
-    Started,
-    /// Given back.
-    Refunded,
-    /// It was not, and the gateway won't.
-    Refused,
-    /// It never left.
-    NotSent,
-    /// Nobody can tell yet.
-    Unknown,
-}
-
-impl RefundStatus {
-    /// The word of the schema.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Refunded => "refunded",
-            Self::Refused => "refused",
-            Self::NotSent => "not_sent",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Reads the word of the schema.
-    pub fn parse(word: &str) -> Option<Self> {
-        [
-            Self::Started,
-            Self::Refunded,
-            Self::Refused,
-            Self::NotSent,
-            Self::Unknown,
-        ]
-        .into_iter()
-        .find(|status| status.as_str() == word)
+words! {
+    /// How far a refund has come, as its row says.
+    pub enum RefundStatus {
+        /// Written down; it may be on its way.
+        Started = "started",
+        /// Given back.
+        Refunded = "refunded",
+        /// It was not, and the gateway won't.
+        Refused = "refused",
+        /// It never left.
+        NotSent = "not_sent",
+        /// Nobody can tell yet.
+        Unknown = "unknown",
     }
 }
 
@@ -143,25 +118,15 @@ pub enum RefundFound {
     },
 }
 
-/// What a refusal and a look right after it prove together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Nothing was given back by this request.
-    Proved,
-    /// The words exclude that money moved, and yet the balance is as if it had.
-    Contradicted,
-    /// Nobody can tell yet.
-    Unproved,
-}
-
-impl Refusal {
-    /// The reason that a refund's row holds.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Proved => "refused",
-            Self::Contradicted => "refused_contradicted",
-            Self::Unproved => "refused_unproved",
-        }
+words! {
+    /// What a refusal and a look right after it prove together.
+    pub enum Refusal {
+        /// Nothing was given back by this request.
+        Proved = "refused",
+        /// The words exclude that money moved, and yet the balance is as if it had.
+        Contradicted = "refused_contradicted",
+        /// Nobody can tell yet.
+        Unproved = "refused_unproved",
     }
 }
 

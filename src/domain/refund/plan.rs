@@ -50,25 +50,20 @@ pub enum TaxPart {
 }
 
 /// What stands against giving money back. Nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundFault {
     /// The payment's own fate is open.
-    #[error("it is not known yet whether it was paid")]
     Open,
     /// No money moved.
-    #[error("the payment is {}", .0.as_str())]
     NotPaid(AttemptState),
     /// The person named another payment under the same number.
-    #[error("the payment in the book is {booked}")]
     AnotherPayment {
         /// The one in the book.
         booked: ImpUid,
     },
     /// The gateway does not show the payment as the book does.
-    #[error("the gateway does not show the payment as the book does")]
     NotShown,
     /// The look-up is behind.
-    #[error("the gateway shows {shown} given back, the book knows of {booked}")]
     LookUpBehind {
         /// What the gateway shows.
         shown: i64,
@@ -76,7 +71,6 @@ pub enum RefundFault {
         booked: i64,
     },
     /// More than is left.
-    #[error("{balance} {currency} are left, not {amount}")]
     TooMuch {
         /// What is left.
         balance: i64,
@@ -86,7 +80,6 @@ pub enum RefundFault {
         currency: Currency,
     },
     /// More or less of a part than is left of it, or than leaves no more of the rest.
-    #[error("between {least} and {most} of it can be that part, not {given}")]
     PartNotLeft {
         /// Which.
         part: TaxPart,
@@ -98,7 +91,6 @@ pub enum RefundFault {
         most: i64,
     },
     /// The payment had such a part, so the refund must say how much of it is one.
-    #[error("the payment had a part of {whole}")]
     PartMissing {
         /// Which.
         part: TaxPart,
@@ -378,7 +370,7 @@ mod tests {
                 Ok(RefundPlan::Send(request)) => Ok(request.tax_free),
                 Ok(RefundPlan::NothingLeft) => Ok(None),
                 Err(RefundFault::PartNotLeft { least, most, .. }) => Err((least, most)),
-                Err(other) => panic!("{other}"),
+                Err(other) => panic!("{other:?}"),
             }
         };
         assert_eq!(planned(Some(3_000), Some(3_000), (0, 0)), Ok(Some(3_000)));

@@ -60,20 +60,7 @@ fn refused(code: i64, message: &str) -> ChargeOutcome {
         return unknown(UnknownReason::DuplicateMerchantUid, message);
     }
     let classified = classify_decline(None, message);
-    let proves_nothing = match classified.class {
-        DeclineClass::Unclear => true,
-        // Neither a provider's code nor a word that we know: it may be anything.
-        DeclineClass::Unspecified => classified.code.is_none(),
-        DeclineClass::SoftFunds
-        | DeclineClass::SoftTemp
-        | DeclineClass::HardCard
-        | DeclineClass::HardAuth
-        | DeclineClass::IssuerCall
-        | DeclineClass::Config
-        | DeclineClass::Request
-        | DeclineClass::RowText => false,
-    };
-    if proves_nothing {
+    if classified.proves_nothing() {
         return unclear_refusal(code, message);
     }
     ChargeOutcome::Declined(Decline {

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 
 use crate::causes::chain;
 use crate::domain::attempt::{NotSent, Unknown, UnknownReason, bounded_message};
-use crate::domain::decline::DeclineClass;
 use crate::domain::refund::{RefundOutcome, RefundRequest, RefusalMeaning};
 use crate::gateway::CallError;
 use crate::gateway::portone_v1::client::{Answer, NoAnswer, PortOne, opened};
@@ -115,20 +114,10 @@ fn meaning(message: &str) -> RefusalMeaning {
     {
         return RefusalMeaning::NothingLeft;
     }
-    let classified = decline::classify(None, message);
-    match classified.class {
-        DeclineClass::Unclear => RefusalMeaning::Doubtful,
-        // Neither a provider's code nor a word that we know: it may be anything.
-        DeclineClass::Unspecified if classified.code.is_none() => RefusalMeaning::Doubtful,
-        DeclineClass::Unspecified
-        | DeclineClass::SoftFunds
-        | DeclineClass::SoftTemp
-        | DeclineClass::HardCard
-        | DeclineClass::HardAuth
-        | DeclineClass::IssuerCall
-        | DeclineClass::Config
-        | DeclineClass::Request
-        | DeclineClass::RowText => RefusalMeaning::Unchanged,
+    if decline::classify(None, message).proves_nothing() {
+        RefusalMeaning::Doubtful
+    } else {
+        RefusalMeaning::Unchanged
     }
 }
 

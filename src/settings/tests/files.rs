@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{NEEDS_ALL, SECRETS, source};
+use super::{SECRETS, source};
 use crate::settings::*;
 
 /// A folder with one file in it, gone at the end of the test.
@@ -21,7 +21,7 @@ impl Folder {
             environment: environment.map(str::to_owned),
             ..source(&SECRETS)
         };
-        Settings::load(&source, NEEDS_ALL)
+        Settings::load(&source, Needs::All)
     }
 }
 
@@ -42,7 +42,7 @@ fn every_shipped_file_is_accepted_and_holds_no_secret() {
             environment: Some(path.file_stem().unwrap().to_str().unwrap().to_owned()),
             ..source(&SECRETS)
         };
-        let settings = Settings::load(&source, NEEDS_ALL);
+        let settings = Settings::load(&source, Needs::All);
         assert!(settings.is_ok(), "{}: {settings:?}", path.display());
         count += 1;
     }
@@ -56,7 +56,7 @@ fn the_production_file_is_read_if_nobody_names_another() {
         config_dir: Some(dir),
         ..source(&SECRETS)
     };
-    let settings = Settings::load(&source, NEEDS_ALL).unwrap();
+    let settings = Settings::load(&source, Needs::All).unwrap();
     assert_eq!(settings.log.format, Format::Json);
 }
 
@@ -74,7 +74,7 @@ fn a_secret_in_a_file_is_refused_without_showing_it() {
         config_dir: Some(folder.0.clone()),
         ..source(&[])
     };
-    let error = Settings::load(&source, Needs::default())
+    let error = Settings::load(&source, Needs::Nothing)
         .unwrap_err()
         .to_string();
     assert!(error.contains("BILLD__GATEWAY__IMP_KEY"), "{error}");
@@ -95,7 +95,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
             ("BILLD_ENVIRONMENT", "staging"),
         ])
     };
-    let engine = Settings::load(&source, Needs::default()).unwrap().engine;
+    let engine = Settings::load(&source, Needs::Nothing).unwrap().engine;
     assert_eq!(engine.concurrency, 11);
     assert_eq!(engine.catch_up_interval, Duration::from_hours(2));
     assert_eq!(engine.drain, Duration::from_secs(75));
@@ -183,6 +183,8 @@ fn a_named_file_or_folder_that_is_missing_is_a_fault() {
         config_dir: Some(folder.0.join("nowhere")),
         ..source(&SECRETS)
     };
-    let error = Settings::load(&nowhere, NEEDS_ALL).unwrap_err().to_string();
+    let error = Settings::load(&nowhere, Needs::All)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("is not a folder"), "{error}");
 }

@@ -3,11 +3,6 @@ mod files;
 use super::*;
 use crate::domain::dunning::NotFoundPolicy;
 
-const NEEDS_ALL: Needs = Needs {
-    database: true,
-    gateway: true,
-};
-
 const SECRETS: [(&str, &str); 3] = [
     ("BILLD__DATABASE__URL", "postgres://billd:hunter2@db/billd"),
     ("BILLD__GATEWAY__IMP_KEY", "0012345678901234"),
@@ -28,7 +23,7 @@ fn source(variables: &[(&str, &str)]) -> Source {
 }
 
 fn load(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-    Settings::load(&source(&[&SECRETS[..], variables].concat()), NEEDS_ALL)
+    Settings::load(&source(&[&SECRETS[..], variables].concat()), Needs::All)
 }
 
 /// The faults as lines.
@@ -102,7 +97,7 @@ fn no_secret_is_ever_printed() {
 
 #[test]
 fn each_missing_secret_is_named_if_it_is_needed_and_not_otherwise() {
-    let error = Settings::load(&source(&[]), NEEDS_ALL).unwrap_err();
+    let error = Settings::load(&source(&[]), Needs::All).unwrap_err();
     let names: Vec<_> = error
         .faults
         .iter()
@@ -113,7 +108,7 @@ fn each_missing_secret_is_named_if_it_is_needed_and_not_otherwise() {
         ["database.url", "gateway.imp_key", "gateway.imp_secret"]
     );
 
-    let settings = Settings::load(&source(&[]), Needs::default()).unwrap();
+    let settings = Settings::load(&source(&[]), Needs::Nothing).unwrap();
     assert!(settings.credentials().is_err());
     assert!(settings.connection().is_err());
 }
@@ -122,7 +117,7 @@ fn each_missing_secret_is_named_if_it_is_needed_and_not_otherwise() {
 fn the_plain_database_url_is_taken_unless_the_long_one_is_there() {
     let plain = ("DATABASE_URL", "postgres://plain/billd");
     let url = |variables: &[(&str, &str)]| {
-        let settings = Settings::load(&source(variables), Needs::default()).unwrap();
+        let settings = Settings::load(&source(variables), Needs::Nothing).unwrap();
         settings
             .connection()
             .unwrap()

@@ -3,29 +3,28 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use sqlx::types::Uuid;
 
-use crate::domain::audit::{Finding, FindingState};
-use crate::domain::ids::SubscriptionId;
-use crate::store::payment::word;
+use crate::domain::audit::Finding;
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
-/// A finding as its row has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A finding as its row has it. State and kind are words, so that those of a newer billd can be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FindingRow {
     /// Its number.
     pub id: i64,
     /// What became of it.
-    pub state: FindingState,
-    /// The kind's word; text, so that a kind of a newer billd can be shown.
+    pub state: String,
+    /// In which way the books differ.
     pub kind: String,
     /// Under which number.
     pub merchant_uid: String,
     /// The gateway's receipt.
     pub imp_uid: Option<String>,
     /// Whose it is.
-    pub subscription: Option<SubscriptionId>,
+    pub subscription: Option<Uuid>,
     /// What our books say.
     pub amount_ours: Option<i64>,
     /// What the gateway's say.
@@ -43,41 +42,13 @@ pub struct OpenFindings {
     pub finished_at: Option<Timestamp>,
 }
 
-struct Row {
-    id: i64,
-    state: String,
-    kind: String,
-    merchant_uid: String,
-    imp_uid: Option<String>,
-    subscription_id: Option<Uuid>,
-    amount_ours: Option<i64>,
-    amount_theirs: Option<i64>,
-    note: Option<String>,
-}
-
-impl Row {
-    fn into_finding(self) -> Result<FindingRow, StoreError> {
-        Ok(FindingRow {
-            id: self.id,
-            state: word(FindingState::parse, &self.state)?,
-            kind: self.kind,
-            merchant_uid: self.merchant_uid,
-            imp_uid: self.imp_uid,
-            subscription: self.subscription_id.map(SubscriptionId),
-            amount_ours: self.amount_ours,
-            amount_theirs: self.amount_theirs,
-            note: self.note,
-        })
-    }
-}
-
 impl Store {
     /// Findings that nobody was notified of yet, oldest first.
     pub async fn findings_to_notify(&self, rows_max: u32) -> Result<Vec<FindingRow>, StoreError> {
         let statement = sqlx::query_as!(
-            Row,
+            FindingRow,
             "-- store::findings_to_notify
-            select id, state, kind, merchant_uid, imp_uid, subscription_id, amount_ours,
+            select id, state, kind, merchant_uid, imp_uid, subscription_id as subscription, amount_ours,
                 amount_theirs, note
             from billd.finding
             where told_at is null
@@ -86,8 +57,7 @@ impl Store {
             i64::from(rows_max),
         )
         .fetch_all(&self.pool);
-        let rows = self.within(statement).await?;
-        rows.into_iter().map(Row::into_finding).collect()
+        self.within(statement).await
     }
 
     /// Notes that somebody was notified of everything up to this finding; returns how many that are. Only
@@ -109,9 +79,9 @@ impl Store {
         rows_max: u32,
     ) -> Result<Vec<FindingRow>, StoreError> {
         let statement = sqlx::query_as!(
-            Row,
+            FindingRow,
             "-- store::findings_to_show
-            select f.id, f.state, f.kind, f.merchant_uid, f.imp_uid, f.subscription_id,
+            select f.id, f.state, f.kind, f.merchant_uid, f.imp_uid, f.subscription_id as subscription,
                 f.amount_ours, f.amount_theirs, f.note
             from billd.finding f
             where f.state = 'open'
@@ -122,8 +92,7 @@ impl Store {
             i64::from(rows_max),
         )
         .fetch_all(&self.pool);
-        let rows = self.within(statement).await?;
-        rows.into_iter().map(Row::into_finding).collect()
+        self.within(statement).await
     }
 
     /// Counts what is open, and says when an audit last ended.

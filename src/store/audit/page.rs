@@ -20,52 +20,16 @@ pub struct MissingPayment {
     pub own: OwnEntry,
 }
 
-struct OwnRow {
-    merchant_uid: String,
-    subscription_id: Option<Uuid>,
-    state: String,
-    amount: i64,
-    currency: String,
-    customer_uid: Option<String>,
-    imp_uid: Option<String>,
-    cancelled_amount: i64,
-    is_being_refunded: bool,
-}
-
-impl OwnRow {
-    fn into_entry(self) -> Result<(String, OwnEntry), StoreError> {
-        let state = match word(AttemptState::parse, &self.state)? {
-            AttemptState::Started | AttemptState::Unknown => OwnState::Open,
-            AttemptState::Paid => OwnState::Paid,
-            AttemptState::Declined | AttemptState::NotSent => OwnState::Final,
-        };
-        let own = OwnEntry {
-            subscription: self.subscription_id.map(SubscriptionId),
-            state,
-            amount: self.amount,
-            currency: self.currency,
-            customer_uid: self.customer_uid,
-            imp_uid: self.imp_uid.and_then(|uid| ImpUid::parse(uid).ok()),
-            cancelled_amount: self.cancelled_amount,
-            is_being_refunded: self.is_being_refunded,
-        };
-        Ok((self.merchant_uid, own))
-    }
-}
-
 impl Store {
     /// What our books say under these numbers.
     pub async fn own_entries(
         &self,
         merchant_uids: &[String],
     ) -> Result<HashMap<String, OwnEntry>, StoreError> {
-        let statement = sqlx::query_as!(
-            OwnRow,
+        let statement = sqlx::query!(
             r#"-- store::own_entries
-            select a.merchant_uid as "merchant_uid!", a.subscription_id, a.state as "state!",
-                a.amount as "amount!", a.currency as "currency!",
-                a.customer_uid, a.imp_uid,
-                a.cancelled_amount as "cancelled_amount!",
+            select a.merchant_uid, a.subscription_id, a.state, a.amount, a.currency, a.customer_uid, a.imp_uid,
+                a.cancelled_amount,
                 exists (
                     select from billd.refund r
                     where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
@@ -76,7 +40,36 @@ impl Store {
         )
         .fetch_all(&self.pool);
         let rows = self.within(statement).await?;
-        rows.into_iter().map(OwnRow::into_entry).collect()
+        rows.into_iter()
+            .map(|row| {
+                let state = match word(AttemptState::parse, &row.state)? {
+                    AttemptState::Started | AttemptState::Unknown => OwnState::Open,
+                    AttemptState::Paid => OwnState::Paid,
+                    AttemptState::Declined | AttemptState::NotSent => OwnState::Final,
+                };
+                let own = OwnEntry {
+                    subscription: row.subscription_id.map(SubscriptionId),
+                    state,
+                    amount: row.amount,
+                    currency: row.currency,
+                    customer_uid: row.customer_uid,
+                    imp_uid: row.imp_uid.and_then(|uid| ImpUid::parse(uid).ok()),
+                    cancelled_amount: row.cancelled_amount,
+                    is_being_refunded: row.is_being_refunded,
+                };
+                Ok((row.merchant_uid, own))
+            })
+            .collect()
+    }
+
+    /// What our books say of these payments, in their order.
+    async fn own_payments(&self, names: Vec<String>) -> Result<Vec<MissingPayment>, StoreError> {
+        let mut own = self.own_entries(&names).await?;
+        let known = names.into_iter().filter_map(|merchant_uid| {
+            let own = own.remove(&merchant_uid)?;
+            Some(MissingPayment { merchant_uid, own })
+        });
+        Ok(known.collect())
     }
 
     /// What ties these records, which match no row of ours, to our subscriptions; in their order.
@@ -127,13 +120,7 @@ impl Store {
     ) -> Result<(Vec<MissingPayment>, Option<(jiff::Timestamp, Uuid)>), StoreError> {
         let statement = sqlx::query!(
             r#"-- store::payments_before_renewal
-            select s.next_charge_at as "next_charge_at!: jiff_sqlx::Timestamp", s.id,
-                a.merchant_uid as "merchant_uid!", a.state as "state!", a.amount as "amount!", a.currency as "currency!",
-                a.customer_uid, a.imp_uid, a.cancelled_amount as "cancelled_amount!",
-                exists (
-                    select from billd.refund r
-                    where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
-                      and r.state in ('started', 'unknown')) as "is_being_refunded!"
+            select s.next_charge_at as "next_charge_at!: jiff_sqlx::Timestamp", s.id, a.merchant_uid as "merchant_uid!"
             from billd.subscription s
             cross join lateral (
                 select p.* from billd.attempts_of(s.id) p
@@ -158,22 +145,8 @@ impl Store {
         let reached = rows
             .last()
             .map(|row| (row.next_charge_at.to_jiff(), row.id));
-        let payments = rows.into_iter().map(|row| {
-            let row = OwnRow {
-                merchant_uid: row.merchant_uid,
-                subscription_id: Some(row.id),
-                state: row.state,
-                amount: row.amount,
-                currency: row.currency,
-                customer_uid: row.customer_uid,
-                imp_uid: row.imp_uid,
-                cancelled_amount: row.cancelled_amount,
-                is_being_refunded: row.is_being_refunded,
-            };
-            let (merchant_uid, own) = row.into_entry()?;
-            Ok(MissingPayment { merchant_uid, own })
-        });
-        Ok((payments.collect::<Result<_, StoreError>>()?, reached))
+        let names = rows.into_iter().map(|row| row.merchant_uid).collect();
+        Ok((self.own_payments(names).await?, reached))
     }
 
     /// Our payments of the run's window up to `until` that the books did not hold, behind the one
@@ -186,17 +159,9 @@ impl Store {
         until: jiff::Timestamp,
         rows_max: u32,
     ) -> Result<Vec<MissingPayment>, StoreError> {
-        let statement = sqlx::query_as!(
-            OwnRow,
-            r#"-- store::missing_payments
-            select a.merchant_uid as "merchant_uid!", a.subscription_id, a.state as "state!",
-                a.amount as "amount!", a.currency as "currency!",
-                a.customer_uid, a.imp_uid,
-                a.cancelled_amount as "cancelled_amount!",
-                exists (
-                    select from billd.refund r
-                    where r.imp_uid = a.imp_uid and r.merchant_uid = a.merchant_uid
-                      and r.state in ('started', 'unknown')) as "is_being_refunded!"
+        let statement = sqlx::query_scalar!(
+            "-- store::missing_payments
+            select a.merchant_uid
             from billd.charge_attempt a
             where a.state = 'paid'
               and a.started_at >= $2
@@ -206,7 +171,7 @@ impl Store {
                   select from billd.audit_seen n
                   where n.run_id = $1 and n.merchant_uid = a.merchant_uid)
             order by a.merchant_uid
-            limit $5"#,
+            limit $5",
             run.id,
             jiff_sqlx::Timestamp::from(run.window_from) as _,
             jiff_sqlx::Timestamp::from(until) as _,
@@ -214,12 +179,7 @@ impl Store {
             i64::from(rows_max),
         )
         .fetch_all(&self.pool);
-        let rows = self.within(statement).await?;
-        rows.into_iter()
-            .map(|row| {
-                let (merchant_uid, own) = row.into_entry()?;
-                Ok(MissingPayment { merchant_uid, own })
-            })
-            .collect()
+        let names = self.within(statement).await?;
+        self.own_payments(names).await
     }
 }

@@ -1,49 +1,40 @@
 //! Runs: begun, moved, taken over, finished.
 
 use jiff::Timestamp;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use sqlx::types::Json;
 
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError};
 
-/// What a run does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Reads the gateway's payments of a window.
-    Books,
-    /// Asks about our payments that they did not hold.
-    Attempts,
-    /// Reads the gateway's reservations.
-    Schedules,
-}
-
-impl Stage {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Books => "books",
-            Self::Attempts => "attempts",
-            Self::Schedules => "schedules",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Books, Self::Attempts, Self::Schedules]
-            .into_iter()
-            .find(|stage| stage.as_str() == word)
+words! {
+    /// What a run does next.
+    pub enum Stage {
+        /// Reads the gateway's payments of a window.
+        Books = "books",
+        /// Asks about our payments that they did not hold.
+        Attempts = "attempts",
+        /// Reads the gateway's reservations.
+        Schedules = "schedules",
     }
 }
 
 /// One comparison of the books, and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Run {
     /// Its number.
     pub id: i64,
     /// The right to move it.
     pub fence: i64,
     /// The first instant that is compared.
+    #[serde(rename = "from_at")]
     pub from: Timestamp,
     /// The instant behind the last.
+    #[serde(rename = "to_at")]
     pub to: Timestamp,
     /// What comes next.
+    #[serde(deserialize_with = "stage")]
     pub stage: Stage,
     /// Where the window begins that is being compared.
     pub window_from: Timestamp,
@@ -59,38 +50,9 @@ pub struct Run {
     pub schedules: u64,
 }
 
-pub(super) struct RunRow {
-    id: i64,
-    fence: i64,
-    from_at: jiff_sqlx::Timestamp,
-    to_at: jiff_sqlx::Timestamp,
-    stage: String,
-    window_from: jiff_sqlx::Timestamp,
-    page: i32,
-    walked_to: String,
-    payments: i64,
-    attempts: i64,
-    schedules: i64,
-}
-
-impl RunRow {
-    fn into_run(self) -> Result<Run, StoreError> {
-        let count = |number: i64| u64::try_from(number).unwrap_or_default();
-        Ok(Run {
-            id: self.id,
-            fence: self.fence,
-            from: self.from_at.to_jiff(),
-            to: self.to_at.to_jiff(),
-            stage: Stage::parse(&self.stage)
-                .ok_or_else(|| StoreError::Corrupt(format!("stage {:?}", self.stage)))?,
-            window_from: self.window_from.to_jiff(),
-            page: u32::try_from(self.page).unwrap_or(1),
-            walked_to: self.walked_to,
-            payments: count(self.payments),
-            attempts: count(self.attempts),
-            schedules: count(self.schedules),
-        })
-    }
+fn stage<'de, D: Deserializer<'de>>(word: D) -> Result<Stage, D::Error> {
+    let word = String::deserialize(word)?;
+    Stage::parse(&word).ok_or_else(|| Error::custom(format!("stage {word:?}")))
 }
 
 impl Store {
@@ -113,8 +75,7 @@ impl Store {
         by_cron: bool,
     ) -> Result<Option<Run>, StoreError> {
         self.require_account().await?;
-        let statement = sqlx::query_as!(
-            RunRow,
+        let statement = sqlx::query_scalar!(
             r#"-- store::begin_audit
             insert into billd.audit_run (by_cron, from_at, to_at, window_from)
             select $1, $2, $3, $2
@@ -122,27 +83,20 @@ impl Store {
                 select from billd.audit_run
                 where by_cron and started_at > billd.now() - interval '1 minute'))
             on conflict (by_cron) where by_cron and state = 'running' do nothing
-            returning id, fence, from_at as "from_at: jiff_sqlx::Timestamp",
-                to_at as "to_at: jiff_sqlx::Timestamp", stage,
-                window_from as "window_from: jiff_sqlx::Timestamp", page, walked_to, payments,
-                attempts, schedules"#,
+            returning to_jsonb(audit_run) as "run!: Json<Run>""#,
             by_cron,
             jiff_sqlx::Timestamp::from(from) as _,
             jiff_sqlx::Timestamp::from(to) as _,
         )
         .fetch_optional(&self.pool);
-        self.within(statement)
-            .await?
-            .map(RunRow::into_run)
-            .transpose()
+        Ok(self.within(statement).await?.map(|Json(run)| run))
     }
 
     /// Takes over the newest run that was cut short. A daemon takes only another daemon's, and only
     /// one that has not moved for ten minutes; a person takes any.
     pub async fn take_audit(&self, by_cron: bool) -> Result<Option<Run>, StoreError> {
         self.require_account().await?;
-        let statement = sqlx::query_as!(
-            RunRow,
+        let statement = sqlx::query_scalar!(
             r#"-- store::take_audit
             update billd.audit_run
             set fence = billd_internal.next_fence(fence), touched_at = statement_timestamp()
@@ -154,17 +108,11 @@ impl Store {
                 order by id desc
                 limit 1
                 for update skip locked)
-            returning id, fence, from_at as "from_at: jiff_sqlx::Timestamp",
-                to_at as "to_at: jiff_sqlx::Timestamp", stage,
-                window_from as "window_from: jiff_sqlx::Timestamp", page, walked_to, payments,
-                attempts, schedules"#,
+            returning to_jsonb(audit_run) as "run!: Json<Run>""#,
             by_cron,
         )
         .fetch_optional(&self.pool);
-        self.within(statement)
-            .await?
-            .map(RunRow::into_run)
-            .transpose()
+        Ok(self.within(statement).await?.map(|Json(run)| run))
     }
 
     /// Lets go of a run, for whoever wakes next.

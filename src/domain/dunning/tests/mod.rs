@@ -11,19 +11,6 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-const REASONS: [UnknownReason; 10] = [
-    UnknownReason::Timeout,
-    UnknownReason::ConnectionLost,
-    UnknownReason::TooManyRequests,
-    UnknownReason::HttpStatus,
-    UnknownReason::Unreadable,
-    UnknownReason::DuplicateMerchantUid,
-    UnknownReason::Mismatch,
-    UnknownReason::UnclearDecline,
-    UnknownReason::NotFinal,
-    UnknownReason::Abandoned,
-];
-
 fn days(count: u32) -> Duration {
     DAY.saturating_mul(count)
 }
@@ -233,7 +220,7 @@ fn a_request_that_never_left_backs_off_up_to_a_limit() {
 
 #[test]
 fn an_unknown_outcome_waits_for_reconciliation() {
-    for reason in REASONS {
+    for reason in UnknownReason::ALL {
         let decision = match reason {
             UnknownReason::Mismatch => Decision::Park { wait: DAY },
             UnknownReason::DuplicateMerchantUid => Decision::Ask { wait: SECOND },

@@ -7,7 +7,7 @@ fn any_class() -> impl Strategy<Value = DeclineClass> {
 }
 
 fn any_unknown() -> impl Strategy<Value = Unknown> {
-    prop::sample::select(REASONS.to_vec()).prop_map(unknown)
+    prop::sample::select(UnknownReason::ALL.to_vec()).prop_map(unknown)
 }
 
 fn any_lookup() -> impl Strategy<Value = Result<Lookup, ()>> {

@@ -5,20 +5,21 @@ use std::sync::LazyLock;
 
 use super::DeclineClass;
 
-/// Whose codes they are. Several of PortOne's providers speak one company's codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Family {
-    Inicis,
-    Kcp,
-    Toss,
-    /// The four digits of the networks behind the companies.
-    Van,
-    Nice,
-    Ksnet,
-    Kicc,
-    Kakao,
-    Naver,
-    Welcome,
+words! {
+    /// Whose codes they are. Several of PortOne's providers speak one company's codes.
+    pub(super) enum Family {
+        Inicis = "inicis",
+        Kcp = "kcp",
+        Toss = "toss",
+        /// The four digits of the networks behind the companies.
+        Van = "van",
+        Nice = "nice",
+        Ksnet = "ksnet",
+        Kicc = "kicc",
+        Kakao = "kakao",
+        Naver = "naver",
+        Welcome = "welcome",
+    }
 }
 
 impl Family {
@@ -35,23 +36,6 @@ impl Family {
             "kicc" => Some(Self::Kicc),
             "kakaopay" | "kakao" => Some(Self::Kakao),
             "naverpay" => Some(Self::Naver),
-            "welcome" => Some(Self::Welcome),
-            _ => None,
-        }
-    }
-
-    /// Reads the first column of the table.
-    fn parse(word: &str) -> Option<Self> {
-        match word {
-            "inicis" => Some(Self::Inicis),
-            "kcp" => Some(Self::Kcp),
-            "toss" => Some(Self::Toss),
-            "van" => Some(Self::Van),
-            "nice" => Some(Self::Nice),
-            "ksnet" => Some(Self::Ksnet),
-            "kicc" => Some(Self::Kicc),
-            "kakao" => Some(Self::Kakao),
-            "naver" => Some(Self::Naver),
             "welcome" => Some(Self::Welcome),
             _ => None,
         }

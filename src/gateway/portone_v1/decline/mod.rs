@@ -25,6 +25,24 @@ pub(super) struct Classified {
     pub(super) code: Option<String>,
 }
 
+impl Classified {
+    /// Whether it may be anything, a charge even: neither a provider's code nor a word that we know.
+    pub(super) fn proves_nothing(&self) -> bool {
+        match self.class {
+            DeclineClass::Unclear => true,
+            DeclineClass::Unspecified => self.code.is_none(),
+            DeclineClass::SoftFunds
+            | DeclineClass::SoftTemp
+            | DeclineClass::HardCard
+            | DeclineClass::HardAuth
+            | DeclineClass::IssuerCall
+            | DeclineClass::Config
+            | DeclineClass::Request
+            | DeclineClass::RowText => false,
+        }
+    }
+}
+
 /// Reads the message of a refusal: by the provider's code, else by PortOne's own sentence, else
 /// by the provider's words.
 pub(super) fn classify(pg_provider: Option<&str>, message: &str) -> Classified {
