@@ -154,5 +154,5 @@ end
 $$;
 comment on function billd_internal.ceilings_have_changed() is
     'Tells claims that ceilings have changed, and plans anew what is held by one.';
-create or replace trigger ceilings_have_changed after insert or update or delete on billd.ceiling
+create or replace trigger ceilings_have_changed after insert or update or delete or truncate on billd.ceiling
     for each statement execute function billd_internal.ceilings_have_changed();

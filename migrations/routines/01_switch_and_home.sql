@@ -96,3 +96,12 @@ left join lateral (
 ) s on true;
 comment on view billd.charging is
     'Whether this book charges, and if not, why and until when. A session that does not say its account (billd.account) is told of all the rest.';
+
+create or replace trigger charging_stop_is_kept before delete on billd.charging_stop
+    for each row
+    execute function billd_internal.refuse(
+        'what stopped charging is kept: no period that ended meanwhile counts as missed', 'billd.start_charging() ends a stop.');
+create or replace trigger charging_stop_is_not_truncated before truncate on billd.charging_stop
+    for each statement
+    execute function billd_internal.refuse(
+        'what stopped charging is kept: no period that ended meanwhile counts as missed', 'billd.start_charging() ends a stop.');

@@ -23,7 +23,8 @@ create or replace function billd_internal.try_zone(zone text) returns void
 language plpgsql stable
 as $$
 begin
-    if not billd_internal.is_zone(zone) then
+    -- What PostgreSQL does not know and ends in a number, it reads as a zone of that offset, with the sign turned round.
+    if not billd_internal.is_zone(zone) or zone ~ '[+-][0-9]' and zone !~ '^Etc/' then
         raise exception 'this server knows no time zone %', zone
             using errcode = 'check_violation', constraint = 'time_zone_is_known',
                   hint = 'pg_timezone_names lists them; Asia/Seoul is one.';
@@ -50,7 +51,8 @@ as $$
 declare
     now timestamptz := billd.now();
 begin
-    perform billd_internal.try_zone(new.time_zone);
+    new := billd_internal.judge_values(new, '{customer_uid,external_id,channel_key,name,buyer_name,buyer_email,buyer_tel,
+        buyer_addr,buyer_postcode,currency,time_zone,anchor_at,next_charge_at,due_at,settled_until,paid_until,trial_until,ends_at}');
     new.settled_until := coalesce(new.settled_until, new.trial_until, new.paid_until);
     if new.settled_until is null and new.anchor_at < now and new.next_charge_at is null and new.state = 'active' then
         raise exception 'anchor_at lies in the past, so next_charge_at must say when the next charge is'

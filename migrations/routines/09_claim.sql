@@ -52,6 +52,10 @@ declare
     at timestamptz;
 begin
     select r.next_free_at into free from billd.rate_limit r for update;
+    if not found then
+        raise exception 'the row of billd.rate_limit is missing, so nothing keeps the pace of all daemons together'
+            using errcode = 'no_data_found', hint = 'insert into billd.rate_limit default values';
+    end if;
     -- Read when the row is ours: whoever waited for it must not be given a slot that has passed.
     at := clock_timestamp();
     -- Nobody reserves further ahead than its lease. Such a place is of a clock that was ahead, and counts as now.
@@ -68,3 +72,12 @@ end
 $$;
 comment on function billd_internal.reserve_slots(float8, int, float8) is
     'Reserves slots under a rate cap for one daemon, so many seconds apart, up to so many and none further ahead than within. Counts in PostgreSQL''s own time, which no rehearsal moves.';
+
+create or replace trigger rate_limit_is_kept before delete on billd.rate_limit
+    for each row
+    execute function billd_internal.refuse(
+        'the row of rate_limit is kept: without it nothing is charged under a rate cap', 'A cap is a setting: gateway.rate_per_second.');
+create or replace trigger rate_limit_is_not_truncated before truncate on billd.rate_limit
+    for each statement
+    execute function billd_internal.refuse(
+        'the row of rate_limit is kept: without it nothing is charged under a rate cap', 'A cap is a setting: gateway.rate_per_second.');

@@ -53,6 +53,8 @@ as $$
 begin
     if s.held = 'catch_up' and s.catch_up <> 'hold' or s.held in ('sum', 'ceiling') then
         s.held := null;
+    elsif s.held = 'dates' and billd_internal.has_readable_dates(s) then
+        s.held := null;
     elsif s.held = 'consent' and (not billd_internal.consent_is_enforced() or billd_internal.may_follow_free_time(
         s, billd_internal.period_start(s.anchor_at, s.billing_day, s.interval_unit, s.time_zone,
             greatest(s.settled_until, billd.now()))))
@@ -224,6 +226,8 @@ begin
     s.settled_until := coalesce(s.settled_until, s.due_at);
     s.catch_up := coalesce(s.catch_up, 'all');
     held_before := s.held;
+    -- It follows from the others.
+    s.next_charge_at := case when billd_internal.is_readable(s.next_charge_at) then s.next_charge_at end;
     s := billd_internal.lift_hold(s);
     s := billd_internal.take_up(s);
     settled := billd_internal.settle(s);
@@ -237,11 +241,22 @@ begin
         from unnest(billd_internal.pending_changes(s.id)) p where p.effective_at > billd.now());
     s.adjusted := s.adjusted or cardinality(billd_internal.pending_changes(s.id)) > 0
         or cardinality(billd_internal.open_adjustments(s.id)) > 0;
-    derived := billd_internal.derive(s, debt, closed, pace);
-    s := derived.s;
-    said := derived.said;
-    is_broken := derived.is_broken;
-    s := billd_internal.hold_above_ceiling(s);
+    if debt.state is null then
+        -- They follow from the others, too.
+        s.due_at := case when billd_internal.is_readable(s.due_at) then s.due_at else s.settled_until end;
+        s.until_at := case when s.until_at < '2500-01-01' then s.until_at end;
+    end if;
+    if billd_internal.has_readable_dates(s) then
+        derived := billd_internal.derive(s, debt, closed, pace);
+        s := derived.s;
+        said := derived.said;
+        is_broken := derived.is_broken;
+        s := billd_internal.hold_above_ceiling(s);
+    else
+        s.held := 'dates';
+        said := 'a date that no book has: ' || billd_internal.unreadable_date(s, billd_internal.date_columns());
+        is_broken := held_before is distinct from 'dates';
+    end if;
     if s.held = 'ceiling' then
         said := 'its sum is above the ceiling';
         is_broken := held_before is distinct from 'ceiling';

@@ -100,9 +100,7 @@ create or replace function billd_internal.what_it_means(
 language plpgsql volatile
 as $$
 begin
-    if changed && '{time_zone}' then
-        perform billd_internal.try_zone(new.time_zone);
-    end if;
+    new := billd_internal.judge_values(new, changed);
     if changed && '{time_zone,interval_unit,interval_count}' and not changed && '{anchor_at}' then
         new := billd_internal.recount(old, new);
     elsif changed && '{anchor_at}' then
@@ -152,7 +150,7 @@ begin
     perform set_config('billd.writer', 'plan', true);
     s := billd_internal.what_it_means(old, s, changed);
     update billd.subscription t
-    set anchor_at = s.anchor_at, billing_day = s.billing_day, settled_until = s.settled_until,
+    set name = s.name, buyer_name = s.buyer_name, buyer_addr = s.buyer_addr, anchor_at = s.anchor_at, billing_day = s.billing_day, settled_until = s.settled_until,
         paid_until = s.paid_until, state_reason = s.state_reason, declines = s.declines,
         next_charge_at = s.next_charge_at, adjusted = t.adjusted or is_to_be_planned,
         -- Should its daemon die, an attempt under way is looked for at the front of what is due, or among what is to

@@ -12,6 +12,9 @@ cross join lateral (
     select 'active, but nothing is planned'
     where s.state = 'active' and s.next_charge_at is null and s.open_attempt is null and s.held is null
     union all
+    select 'a date that no book has: ' || billd_internal.unreadable_date(s, billd_internal.date_columns())
+    where not billd_internal.has_readable_dates(s)
+    union all
     select 'held, and yet planned' where s.held is not null and s.next_charge_at is not null and s.open_attempt is null
     union all
     select 'its period has no end' where s.until_at <= s.due_at or s.settled_until is null or s.catch_up is null
@@ -20,7 +23,7 @@ cross join lateral (
     where s.state = 'active' and s.due_at < s.settled_until and not s.adjusted and not exists (
         select from billd.billing_cycle c where c.subscription_id = s.id and c.period = s.period)
 ) x
-where not s.recheck
+where not s.recheck and s.held is distinct from 'dates'
 union all
 select s.id, s.customer_uid, s.state, s.next_charge_at, 'the debt of ' || c.period || ' is open, and is asked for by nobody'
 from billd.billing_cycle c
@@ -87,8 +90,10 @@ select 'out_of_order', m.id, null, null, r.why, null,
 from (select distinct w.id from billd_internal.row_that_may_wait w) m
 cross join lateral billd_internal.why_out_of_order(m.id) r (why)
 union all
-select 'held', s.id, null, s.due_at, s.held, null, case s.held
+select 'held', s.id, null, s.due_at,
+       case when s.held = 'dates' then billd_internal.unreadable_date(s, billd_internal.date_columns()) else s.held end, null, case s.held
            when 'catch_up' then 'set catch_up to what becomes of the periods that were missed'
+           when 'dates' then 'set the date right; see OPERATIONS.md, a date that no book has'
            when 'ceiling' then 'look at the sum: change it, or raise charge_max in billd.ceiling'
            when 'finding' then 'look at billd.finding, and set its state to explained'
            else 'decide, then billd.release' end
@@ -141,6 +146,9 @@ begin
         select c.subscription_id from billd.billing_cycle c
         join billd.subscription s on s.id = c.subscription_id
         where debts_too and c.state in ('due', 'unresolved') and (s.period <> c.period or s.state = 'cancelled')
+        union
+        select s.id from billd.subscription s
+        where debts_too and not billd_internal.has_readable_dates(s) and s.held is distinct from 'dates' and s.state <> 'cancelled'
     ),
     free as materialized (
         select s.id from billd.subscription s
@@ -156,7 +164,7 @@ begin
 end
 $$;
 comment on function billd_internal.find_out_of_order(interval, boolean) is
-    'Sets rows out of order aside for the re-plan; returns how many. Debts that nobody asks for are looked for only if asked to: that reads all debts.';
+    'Sets rows out of order aside for the re-plan; returns how many. Debts that nobody asks for are looked for only if asked to: that reads all debts, and dates that no book has: that reads all subscriptions.';
 
 create or replace function billd_internal.take_up(inout s billd.subscription)
 language plpgsql volatile

@@ -84,6 +84,7 @@ begin
         perform set_config('billd.writer', 'plan', true);
         execute format('select * from billd_internal.%I($1, $2)', 'do_' || verb) into after
             using before, args || jsonb_build_object('note', note);
+        after := billd_internal.judge_values(after, billd_internal.changed_columns(before, after));
         perform billd_internal.write_verb(after);
         perform billd_internal.replan(s, (select c.catch_up_pace from billd.control c));
         select t.* into after from billd.subscription t where t.id = s;

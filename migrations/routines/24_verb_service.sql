@@ -188,6 +188,8 @@ begin
     elsif s.held = 'finding' and billd_internal.is_paid_elsewhere(s) then
         perform billd_internal.refuse_change('a finding is open: it may be paid elsewhere', 'findings_are_explained',
             'Look at billd.finding, and set its state to explained; the hold ends with it.');
+    elsif not billd_internal.has_readable_dates(s) then
+        perform billd_internal.refuse_date(billd_internal.unreadable_date(s, billd_internal.date_columns()));
     elsif s.held = 'ceiling' and billd_internal.is_above_ceiling(billd_internal.sum_to_ask(s), s.currency) then
         perform billd_internal.refuse_change('its sum is above the ceiling', 'sum_is_below_the_ceiling',
             'Raise charge_max in billd.ceiling, which plans it anew; or change the sum.');

@@ -24,11 +24,11 @@ create or replace function billd_internal.plan_columns(s billd.subscription, arg
 language plpgsql stable
 as $$
 declare
-    change jsonb := jsonb_strip_nulls(jsonb_build_object('amount', args -> 'amount', 'name', args -> 'name',
+    change jsonb := jsonb_strip_nulls(jsonb_build_object('amount', args -> 'amount', 'name', billd_internal.composed(args ->> 'name'),
         'interval_unit', args -> 'unit', 'interval_count', args -> 'count'));
     amount bigint := coalesce((args ->> 'amount')::bigint, s.amount);
 begin
-    if change = '{}' or amount not between 0 and 1000000000 or char_length(args ->> 'name') not between 1 and 40
+    if change = '{}' or amount not between 0 and 1000000000 or char_length(change ->> 'name') not between 1 and 40
         or args ->> 'unit' not in ('day', 'week', 'month', 'year') or (args ->> 'count')::int not between 1 and 366
     then
         perform billd_internal.refuse_change('change_plan: give a price, a name, a unit (day, week, month, year) or a count (1 to 366)',

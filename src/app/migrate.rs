@@ -14,7 +14,10 @@ pub(super) async fn migrate(source: &Source, output: Output) -> Result<Exit, Fai
     let store = open_store(&settings).await?;
     store.require_session().await?;
     match store.schema_state().await? {
-        SchemaState::Current | SchemaState::Older { .. } | SchemaState::OtherRoutines => {}
+        SchemaState::Current
+        | SchemaState::Older { .. }
+        | SchemaState::OtherRoutines
+        | SchemaState::Incomplete { .. } => {}
         // Says what is wrong and what to do; nothing was changed.
         SchemaState::Newer | SchemaState::Broken => require_schema(&store).await?,
     }
@@ -26,6 +29,7 @@ pub(super) async fn migrate(source: &Source, output: Output) -> Result<Exit, Fai
             "applied": migrated.versions,
             "routines": migrated.routines,
             "sessions_before": migrated.sessions_before,
+            "not_kept": migrated.not_kept,
         });
         terminal::line(&report.to_string());
         return Ok(Exit::Done);
@@ -38,6 +42,11 @@ pub(super) async fn migrate(source: &Source, output: Output) -> Result<Exit, Fai
     }
     if migrated.routines {
         terminal::line("applied functions, triggers and views");
+    }
+    for rule in &migrated.not_kept {
+        terminal::line(&format!(
+            "new rows keep this rule, but not all old ones: {rule}"
+        ));
     }
     if !migrated.sessions_before.is_empty() {
         terminal::line(&format!(

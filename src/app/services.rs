@@ -80,6 +80,11 @@ pub(super) async fn require_schema(store: &Store) -> Result<(), Failure> {
              start again"
                 .to_owned()
         }
+        SchemaState::Incomplete { missing } => format!(
+            "the schema is not whole: {}; `billd migrate` puts triggers back, and a row is put back by `insert into … \
+             default values`",
+            missing.join(", ")
+        ),
         SchemaState::Newer => {
             "the database was migrated by a newer billd; run that version here too".to_owned()
         }

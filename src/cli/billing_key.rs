@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use crate::cli::output::Output;
-use crate::cli::values::customer_uid;
+use crate::cli::values::{customer_uid, known_customer_uid};
 use crate::domain::ids::CustomerUid;
 
 /// Examples of `billd billing-key`.
@@ -47,7 +47,7 @@ pub enum BillingKey {
     #[command(after_help = HELP)]
     Show {
         /// The name
-        #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
+        #[arg(value_name = "CUSTOMER_UID", value_parser = known_customer_uid)]
         customer_uid: CustomerUid,
         /// How it is printed.
         #[command(flatten)]
@@ -64,7 +64,7 @@ pub enum BillingKey {
     #[command(after_help = HELP)]
     Delete {
         /// The name
-        #[arg(value_name = "CUSTOMER_UID", value_parser = customer_uid)]
+        #[arg(value_name = "CUSTOMER_UID", value_parser = known_customer_uid)]
         customer_uid: CustomerUid,
         /// Delete it whatever hangs on it
         #[arg(long)]

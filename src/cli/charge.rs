@@ -4,7 +4,7 @@
 use clap::{Args, Subcommand};
 
 use crate::cli::output::Output;
-use crate::cli::values::{bounded, currency, customer_uid, merchant_uid, unit, zone};
+use crate::cli::values::{bounded, currency, customer_uid, merchant_uid, name, unit, zone};
 use crate::domain::calendar::{IntervalUnit, Zone};
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::Currency;
@@ -94,7 +94,7 @@ pub struct Terms {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
     pub amount: i64,
     /// What the buyer's statement says; at most 40 characters
-    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 40))]
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| name(text, 40))]
     pub name: String,
     /// Three capital letters
     #[arg(long, value_name = "CODE", default_value = "KRW", value_parser = currency)]
@@ -112,7 +112,7 @@ pub struct Terms {
     #[arg(long, value_name = "MONTHS", value_parser = clap::value_parser!(i16).range(0..=36))]
     pub card_quota: Option<i16>,
     /// The buyer's name; KG Inicis wants name, mail and telephone
-    #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 16))]
+    #[arg(long, value_name = "TEXT", value_parser = |text: &str| name(text, 16))]
     pub buyer_name: Option<String>,
     /// The buyer's mail
     #[arg(long, value_name = "TEXT", value_parser = |text: &str| bounded(text, 64))]

@@ -10,7 +10,7 @@ use sqlx::{Executor, Postgres};
 
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
 use crate::store::answers::Columns;
-use crate::store::rows::AttemptRow;
+use crate::store::rows::{AttemptRow, Instant};
 use crate::store::session::Tx;
 use crate::store::{Store, StoreError, is_data_exception};
 
@@ -50,7 +50,7 @@ const COMMITTED_WITHIN: Duration = Duration::from_secs(2);
 impl Position {
     /// Right behind this row, but never so close to the present that a late commit is missed.
     fn behind(row: &AttemptRow) -> Option<Self> {
-        let at = row.next_charge_at?.to_jiff();
+        let at = row.next_charge_at.as_ref()?.known()?;
         let settled = row.now.to_jiff().checked_sub(COMMITTED_WITHIN).ok()?;
         Some(if at < settled {
             let id = row.subscription_id?;
@@ -282,7 +282,7 @@ async fn claim_due<'c>(
 /// In the order in which they fell due.
 fn claimed(mut rows: Vec<AttemptRow>) -> Result<Claimed, StoreError> {
     rows.sort_by_key(|row| {
-        let at = row.next_charge_at.map(jiff_sqlx::Timestamp::to_jiff);
+        let at = row.next_charge_at.as_ref().and_then(Instant::known);
         (at, row.subscription_id)
     });
     let reached = rows.last().and_then(Position::behind);

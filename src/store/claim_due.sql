@@ -90,11 +90,11 @@ noted as (
     where s.id = r.id
 )
 select
-    r.merchant_uid as "merchant_uid!", r.next_charge_at as "next_charge_at: jiff_sqlx::Timestamp",
+    r.merchant_uid as "merchant_uid!", r.next_charge_at as "next_charge_at: Instant",
     r.id as "subscription_id?", r.period as "period?: jiff_sqlx::Date", r.attempt_no as "attempt_no?",
     r.claim_fence as "fence!", r.amount as "amount!", r.currency as "currency!", r.customer_uid as "customer_uid?",
     r.name as "name!", r.tax_free, r.vat_amount, r.card_quota, r.gateway_fields as "gateway_fields!: Vec<Option<String>>",
-    r.due_at as "due_at!: jiff_sqlx::Timestamp", r.declines as "declines!",
+    r.due_at as "due_at!: Instant", r.declines as "declines!",
     case when r.is_again then r.not_sent else 0::smallint end as "earlier_not_sent!",
     -- Sums as they were written: a trigger of somebody's may have made others of them. Then nothing is sent.
     not (select may_be_rewritten from clock) or (r.merchant_uid, r.amount, r.currency, r.customer_uid) in (table asking)

@@ -66,13 +66,13 @@ asked as (
     returning a.*
 )
 select
-    a.merchant_uid as "merchant_uid!", null::timestamptz as "next_charge_at: jiff_sqlx::Timestamp",
+    a.merchant_uid as "merchant_uid!", null::timestamptz as "next_charge_at: Instant",
     a.subscription_id as "subscription_id?", a.period as "period?: jiff_sqlx::Date", a.attempt_no as "attempt_no?",
     a.fence as "fence!", a.amount as "amount!", a.currency as "currency!", a.customer_uid as "customer_uid?",
     coalesce(a.name, s.name) as "name!", coalesce(a.tax_free, c.tax_free) as tax_free,
     coalesce(a.vat_amount, c.vat_amount) as vat_amount, c.card_quota as "card_quota?",
     billd_internal.gateway_fields(s) as "gateway_fields!: Vec<Option<String>>",
-    coalesce(s.due_at, a.started_at) as "due_at!: jiff_sqlx::Timestamp",
+    coalesce(s.due_at, a.started_at) as "due_at!: Instant",
     coalesce(s.declines, 0::smallint) as "declines!", a.not_sent as "earlier_not_sent!", a.asks as "asks!",
     a.not_found as "not_found!", a.sends as "sends!", a.parked_at is not null as "parked!", a.by_card as "by_card!",
     billd_internal.may_leave_again(a) as "may_leave!",

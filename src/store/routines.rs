@@ -17,6 +17,7 @@ const ROUTINES: &str = routines![
     "01_switch_and_home",
     "01_ceilings",
     "02_names",
+    "02_values",
     "03_agreement",
     "04_debt",
     "05_attempt",
@@ -43,6 +44,7 @@ const ROUTINES: &str = routines![
     "25_verb_time",
     "26_verb_sum",
     "27_manual",
+    "27_whole",
     "28_rights",
 ];
 
@@ -62,7 +64,7 @@ pub(super) async fn apply(connection: &mut PgConnection) -> Result<bool, sqlx::E
     sqlx::raw_sql("lock table billd_internal.routines in exclusive mode")
         .execute(&mut *tx)
         .await?;
-    if are_current(&mut *tx).await? {
+    if are_current(&mut *tx).await? && missing_parts(&mut *tx).await?.is_empty() {
         return Ok(false);
     }
     sqlx::raw_sql(ROUTINES).execute(&mut *tx).await?;
@@ -109,6 +111,32 @@ pub(super) async fn are_current<'c>(
         ROUTINES,
     )
     .fetch_one(connection)
+    .await
+}
+
+/// What the schema lacks of what it was made of.
+pub(super) async fn missing_parts<'c>(
+    connection: impl Executor<'c, Database = Postgres>,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- store::missing_parts
+        select p as "part!" from billd_internal.missing_parts() p"#
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Looks at old rows for what was added as a rule for new ones, and notes what the schema is made of. Returns rules that
+/// not all rows keep.
+pub(super) async fn finish(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query!("-- store::note_parts\nselect billd_internal.note_parts()")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query_scalar!(
+        r#"-- store::validate_constraints
+        select c as "broken!" from billd_internal.validate_constraints() c"#
+    )
+    .fetch_all(connection)
     .await
 }
 

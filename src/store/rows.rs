@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use sqlx::types::Uuid;
+use sqlx::{Decode, Postgres, Type};
 
 use crate::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
 use crate::domain::claim::{AttemptKey, BadRow, Claim, Debt, OpenAttempt};
@@ -12,10 +15,43 @@ use crate::domain::money::{Currency, Money};
 use crate::domain::purpose::Purpose;
 use crate::store::StoreError;
 
+/// An instant, or why it is none: rows are judged one by one, and a date that no calendar has is a fault of its row
+/// alone.
+#[derive(Debug, Clone)]
+pub(super) struct Instant(Result<Timestamp, String>);
+
+impl Type<Postgres> for Instant {
+    fn type_info() -> PgTypeInfo {
+        jiff_sqlx::Timestamp::type_info()
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Instant {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+        let instant = jiff_sqlx::Timestamp::decode(value);
+        Ok(Self(
+            instant.map(jiff_sqlx::Timestamp::to_jiff).map_err(text),
+        ))
+    }
+}
+
+impl Instant {
+    /// None if no calendar has it.
+    pub(super) fn known(&self) -> Option<Timestamp> {
+        self.0.as_ref().ok().copied()
+    }
+
+    fn read(&self, column: &str) -> Result<Timestamp, String> {
+        self.0
+            .clone()
+            .map_err(|fault| format!("{column} can't be read: {fault}"))
+    }
+}
+
 /// What both claims return.
 pub(super) struct AttemptRow {
     pub(super) merchant_uid: String,
-    pub(super) next_charge_at: Option<jiff_sqlx::Timestamp>,
+    pub(super) next_charge_at: Option<Instant>,
     pub(super) subscription_id: Option<Uuid>,
     pub(super) period: Option<jiff_sqlx::Date>,
     pub(super) attempt_no: Option<i16>,
@@ -33,7 +69,7 @@ pub(super) struct AttemptRow {
     pub(super) declines: i16,
     pub(super) earlier_not_sent: i16,
     pub(super) name: String,
-    pub(super) due_at: jiff_sqlx::Timestamp,
+    pub(super) due_at: Instant,
     pub(super) tax_free: Option<i64>,
     pub(super) vat_amount: Option<i64>,
     pub(super) card_quota: Option<i16>,
@@ -106,7 +142,13 @@ impl AttemptRow {
             declines: u8::try_from(self.declines).map_err(text)?,
             not_sent: count(self.earlier_not_sent),
         };
-        let late = self.now.to_jiff().duration_since(self.due_at.to_jiff());
+        if let Some(at) = &self.next_charge_at {
+            at.read("next_charge_at")?;
+        }
+        let late = self
+            .now
+            .to_jiff()
+            .duration_since(self.due_at.read("due_at")?);
         let customer_uid = self.customer_uid.map(CustomerUid::parse).transpose();
         Ok(Claim {
             purpose: match (key.debt, self.by_card) {

@@ -13,7 +13,7 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 const MIGRATION_LOCK_TIMEOUT: &str = "30s";
 
 /// How the schema of the database relates to the one that this program was built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SchemaState {
     /// The same.
     Current,
@@ -26,6 +26,11 @@ pub enum SchemaState {
     Newer,
     /// The tables are those of this program, but functions, triggers or views are another's: `billd migrate`.
     OtherRoutines,
+    /// Guards were dropped or disabled, or rows that everything goes by are missing.
+    Incomplete {
+        /// Which.
+        missing: Vec<String>,
+    },
     /// A migration was changed after it had been applied, or was left half done.
     Broken,
 }
@@ -39,6 +44,8 @@ pub struct Migrated {
     pub routines: bool,
     /// Sessions of a daemon of the version before, for whose sake what only it needs was kept.
     pub sessions_before: Vec<i32>,
+    /// Rules that are kept by new rows, but not by all that stand in the book.
+    pub not_kept: Vec<String>,
 }
 
 /// One migration that was begun on this database.
@@ -72,6 +79,7 @@ impl Store {
         let routines = routines::apply(&mut connection).await?;
         routines::fill(&mut connection).await?;
         let sessions_before = routines::contract(&mut connection).await?;
+        let not_kept = routines::finish(&mut connection).await?;
         crash_at("migrate_done");
         connection.close().await?;
         let after = self.applied_versions().await?;
@@ -82,6 +90,7 @@ impl Store {
                 .collect(),
             routines,
             sessions_before,
+            not_kept,
         })
     }
 
@@ -118,15 +127,15 @@ impl Store {
         if missing > 0 {
             return Ok(SchemaState::Older { missing });
         }
-        Ok(if self.has_these_routines().await? {
+        if !self.within(routines::are_current(&self.pool)).await? {
+            return Ok(SchemaState::OtherRoutines);
+        }
+        let missing = self.within(routines::missing_parts(&self.pool)).await?;
+        Ok(if missing.is_empty() {
             SchemaState::Current
         } else {
-            SchemaState::OtherRoutines
+            SchemaState::Incomplete { missing }
         })
-    }
-
-    async fn has_these_routines(&self) -> Result<bool, StoreError> {
-        self.within(routines::are_current(&self.pool)).await
     }
 
     async fn applied_versions(&self) -> Result<Vec<i64>, StoreError> {

@@ -129,7 +129,7 @@ impl Store {
             Row,
             r#"-- store::stop_charging
             select why as "why!", stopped_by as "stopped_by!", stopped_at as "stopped_at!: jiff_sqlx::Timestamp",
-                nullif(until_at, 'infinity') as "until: jiff_sqlx::Timestamp"
+                case when until_at < '9999-01-01' then until_at end as "until: jiff_sqlx::Timestamp"
             from billd.stop_charging($1, coalesce($2, timestamptz 'infinity'), coalesce($3, session_user::text))"#,
             why,
             until.map(jiff_sqlx::Timestamp::from) as _,
@@ -145,7 +145,7 @@ impl Store {
             Row,
             r#"-- store::start_charging
             select why as "why!", stopped_by as "stopped_by!", stopped_at as "stopped_at!: jiff_sqlx::Timestamp",
-                nullif(until_at, 'infinity') as "until: jiff_sqlx::Timestamp"
+                case when until_at < '9999-01-01' then until_at end as "until: jiff_sqlx::Timestamp"
             from billd.start_charging(coalesce($1, session_user::text))
             where id is not null"#,
             by,

@@ -44,6 +44,7 @@ mod support;
 mod switch;
 mod tail;
 mod upgrade;
+mod values;
 mod verbs_cli;
 mod webhook;
 mod words;

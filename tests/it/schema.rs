@@ -3,6 +3,7 @@
 use billd::domain::ids::{AttemptNo, MerchantUid, SubscriptionId};
 use billd::store::{ClaimLimits, SchemaState};
 
+use crate::process::{billd, run, stdout};
 use crate::support::{Book, connection, server};
 use crate::words::{LEASE, WRITE_DEBTS, given, open_attempt};
 
@@ -294,6 +295,80 @@ async fn a_newer_or_altered_schema_is_told_apart() {
         .await;
     let state = book.store.schema_state().await.unwrap();
     assert_eq!(state, SchemaState::Broken);
+}
+
+/// Hazard: the one row that all daemons go by is deleted, and nothing is due, or no cap holds any more.
+#[tokio::test]
+async fn rows_that_everything_goes_by_are_kept() {
+    let it = Book::new().await;
+    it.run("select billd.stop_charging('a test')").await;
+    for table in ["control", "rate_limit", "charging_stop", "history"] {
+        it.run("insert into billd.history (subscription_id, verb) values (gen_random_uuid(), 'x')")
+            .await;
+        it.refuses(
+            &format!("delete from billd.{table}"),
+            "kept|only added"
+                .split('|')
+                .find(|word| (table == "history") == (*word == "only added"))
+                .unwrap(),
+        )
+        .await;
+        let truncated = it.try_run(&format!("truncate billd.{table}")).await;
+        assert!(truncated.is_err(), "{table}");
+    }
+    it.run("truncate billd.ceiling").await;
+    it.shows("select has_ceilings from billd.control", false)
+        .await;
+}
+
+/// Hazard: triggers are switched off for an import, and stay off; or a row is lost past them.
+#[tokio::test]
+async fn a_schema_that_is_not_whole_says_what_is_missing_and_is_mended_by_migrate() {
+    let it = Book::new().await;
+    assert_eq!(it.store.schema_state().await.unwrap(), SchemaState::Current);
+    it.run(
+        "alter table billd.charge_attempt disable trigger user;
+         drop trigger subscription_fill on billd.subscription;
+         begin; set local session_replication_role = replica; delete from billd.rate_limit; commit",
+    )
+    .await;
+    let SchemaState::Incomplete { missing } = it.store.schema_state().await.unwrap() else {
+        panic!("it is taken for whole");
+    };
+    for part in [
+        "charge_attempt.charge_attempt_guard does not fire",
+        "subscription.subscription_fill does not fire",
+        "the row of billd.rate_limit",
+    ] {
+        assert!(missing.iter().any(|one| one == part), "{part}: {missing:?}");
+    }
+    let checked = run(billd(&it.url, "http://127.0.0.1:9").arg("check"));
+    assert!(
+        stdout(&checked).contains("the schema is not whole"),
+        "{}",
+        stdout(&checked)
+    );
+    assert!(
+        it.store.reserve_slots(10, 1, LEASE).await.is_err(),
+        "a cap that nobody keeps"
+    );
+    it.run("insert into billd.rate_limit default values").await;
+    assert!(it.store.migrate().await.unwrap().routines);
+    assert_eq!(it.store.schema_state().await.unwrap(), SchemaState::Current);
+}
+
+#[tokio::test]
+async fn every_constraint_is_valid_after_migrate_and_one_that_old_rows_break_stops_nothing() {
+    let it = given().due("cust_1").await;
+    it.shows(
+        "select count(*) from pg_constraint where not convalidated",
+        0,
+    )
+    .await;
+    it.run("alter table billd.subscription add constraint broken check (amount = 1) not valid")
+        .await;
+    let migrated = it.store.migrate().await.unwrap();
+    assert_eq!(migrated.not_kept.len(), 1, "{migrated:?}");
 }
 
 /// Hazard: a migration that needs a superuser can't be run where the database is rented.
