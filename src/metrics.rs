@@ -92,6 +92,7 @@ figures! {
         "Time that recording a batch took";
     stale_fences: Counter = Counter::default(), "Answers whose claim was lost";
     late_payments: Counter = Counter::default(), "Payments reported after their cycle had moved on";
+    locked_rows: Gauge = Gauge::default(), "Rows that wait, and are locked by a session that was left open";
     bad_rows: Counter = Counter::default(), "Rows that can't be worked with";
     circuit_open: Gauge = Gauge::default(), "1 while charging is stopped";
     standstill: Gauge = Gauge::default(),

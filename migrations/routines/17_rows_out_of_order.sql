@@ -90,6 +90,11 @@ select 'out_of_order', m.id, null, null, r.why, null,
 from (select distinct w.id from billd_internal.row_that_may_wait w) m
 cross join lateral billd_internal.why_out_of_order(m.id) r (why)
 union all
+select 'locked', w.subscription_id, null, w.since,
+       format('locked in %s by process %s (%s)', w.of_table, coalesce(w.pid::text, 'none: a prepared transaction'), concat_ws(', ', w.role, w.program)) collate "default",
+       null, 'let that transaction end: it was left open in somebody''s session'
+from billd.locked_row w
+union all
 select 'held', s.id, null, s.due_at,
        case when s.held = 'dates' then billd_internal.unreadable_date(s, billd_internal.date_columns()) else s.held end, null, case s.held
            when 'catch_up' then 'set catch_up to what becomes of the periods that were missed'

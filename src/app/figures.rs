@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::domain::audit::FindingKind;
 use crate::engine::Engine;
@@ -22,10 +23,12 @@ pub(super) async fn keep(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
+    let mut told = Told::default();
     while !stop.is_cancelled() {
         match store.backlog().await {
             Ok(backlog) => {
                 show(&metrics, &backlog);
+                look_for_locks(&store, &metrics, &backlog, &mut told).await;
                 if let Ok(standstill) = store.standstill().await {
                     metrics.standstill.set(standstill.is_some().into());
                 }
@@ -45,6 +48,48 @@ pub(super) async fn keep(
             () = sleep(EVERY) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+/// Looked for only while something has waited longer than any claim takes.
+const WAITS_LONG: Duration = Duration::from_mins(1);
+
+/// The same sessions are told again after this.
+const TELL_AGAIN: Duration = Duration::from_mins(10);
+
+/// Which sessions were told of, and when.
+#[derive(Default)]
+struct Told(Option<(Instant, Vec<Option<i32>>)>);
+
+/// Names the sessions that were left open on rows that are due.
+async fn look_for_locks(store: &Store, metrics: &Metrics, backlog: &Backlog, told: &mut Told) {
+    let waits_long = backlog.due_age_oldest.max(backlog.unknown_age_oldest) > WAITS_LONG;
+    let lockers = if waits_long {
+        store.lockers().await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let rows = lockers.iter().map(|locker| locker.rows).sum::<u64>();
+    metrics
+        .locked_rows
+        .set(i64::try_from(rows).unwrap_or(i64::MAX));
+    let pids: Vec<_> = lockers.iter().map(|locker| locker.pid).collect();
+    let is_known =
+        matches!(&told.0, Some((at, before)) if *before == pids && at.elapsed() < TELL_AGAIN);
+    if !is_known {
+        for locker in &lockers {
+            warn!(
+                subscription.id = %locker.subscription,
+                pid = locker.pid,
+                "process {} ({}) has had {} row(s) that wait for billd locked for more than a minute, subscription {} \
+                 among them: a session that was left open?",
+                locker.pid.unwrap_or_default(),
+                locker.who,
+                locker.rows,
+                locker.subscription,
+            );
+        }
+        told.0 = (!pids.is_empty()).then(|| (Instant::now(), pids));
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::ids::SubscriptionId;
 use crate::store::rows::seconds;
 use crate::store::{Store, StoreError};
 
@@ -38,7 +39,44 @@ pub struct ServerClock {
     pub shift: Duration,
 }
 
+/// A session that has rows locked that wait for billd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locker {
+    /// Its process; none for a prepared transaction.
+    pub pid: Option<i32>,
+    /// Its role and program.
+    pub who: String,
+    /// How many rows.
+    pub rows: u64,
+    /// One of them.
+    pub subscription: SubscriptionId,
+}
+
 impl Store {
+    /// Who has had rows locked, for more than a minute, that are due or wait to be asked about.
+    pub async fn lockers(&self) -> Result<Vec<Locker>, StoreError> {
+        let statement = sqlx::query!(
+            r#"-- store::lockers
+            select r.pid, concat_ws(', ', min(r.role), min(r.program)) as "who!", count(*) as "rows!",
+                (min(r.subscription_id::text))::uuid as "subscription!"
+            from billd.locked_row r
+            group by r.pid
+            order by 3 desc
+            limit 20"#
+        )
+        .fetch_all(&self.pool);
+        let rows = self.within(statement).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Locker {
+                pid: row.pid,
+                who: row.who,
+                rows: u64::try_from(row.rows).unwrap_or_default(),
+                subscription: SubscriptionId(row.subscription),
+            })
+            .collect())
+    }
+
     /// Takes the pulse of the book.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         let statement = sqlx::query!(

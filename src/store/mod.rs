@@ -31,7 +31,7 @@ use crate::store::session::Pool;
 
 pub use attempts::{ClaimLimits, Claimed, Position};
 pub use audit::{FindingRow, MissingPayment, OpenFindings, Run, Stage};
-pub use backlog::{Backlog, ServerClock};
+pub use backlog::{Backlog, Locker, ServerClock};
 pub use earlier::Earlier;
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use one_off::OneOffBegun;

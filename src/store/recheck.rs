@@ -37,10 +37,13 @@ impl Store {
                 select id from billd.subscription where recheck
                 union
                 select id from billd.subscription where next_change_at <= billd.now()
-            ) s
+            ) w
+            join billd.subscription s on s.id = w.id
             where not billd_internal.has_open_attempt(s.id)
             order by s.id
-            limit $1"#,
+            limit $1
+            -- Rows that somebody has locked must not take the place of others.
+            for no key update of s skip locked"#,
             i64::from(rows_max),
         )
         .fetch_all(&self.pool);

@@ -32,6 +32,7 @@ const ROUTINES: &str = routines![
     "14_replan",
     "15_changes",
     "16_version_before",
+    "16_rows_locked",
     "17_plain_updates",
     "17_rows_out_of_order",
     "18_history",

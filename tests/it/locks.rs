@@ -5,19 +5,25 @@ use std::time::Duration;
 use billd::domain::claim::{Answer, Recorded};
 use billd::store::{ClaimLimits, Connection, Store};
 use portone_sandbox::{Fault, FaultKind, Route};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Acquire, Postgres, Transaction};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::guide::{CARD, Shop};
+use crate::process::{Daemon, billd, http_get, until};
 use crate::support::{Book, connection, limits};
 use crate::words::{
-    claim, claim_at_most, claim_one, declined, given, paid, psql, record, record_all, take_over,
-    type_on,
+    PACE, claim, claim_at_most, claim_one, declined, given, paid, psql, record, record_all,
+    take_over, type_on,
 };
 
 const OTHERS_IN_THIS_DATABASE: &str =
     "pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+
+fn free_address() -> std::net::SocketAddr {
+    let free = std::net::TcpListener::bind("127.0.0.1:0");
+    free.unwrap().local_addr().unwrap()
+}
 
 /// Returns when a statement waits for a lock.
 async fn somebody_waits(book: &Book) {
@@ -248,4 +254,78 @@ async fn a_claim_that_was_overtaken_leaves_the_rows_to_the_other_one_and_takes_w
     assert_eq!(claiming.await.unwrap(), 2);
     it.tally("5 started").await;
     it.assert_sound().await;
+}
+
+/// Hazard: 250 rows that are to be planned anew are locked in somebody's session, and each look takes the first 250.
+#[tokio::test]
+async fn rows_to_plan_anew_that_somebody_has_locked_take_the_place_of_no_others() {
+    let it = given().due_many(30).await;
+    it.run("begin; set local billd.writer = 'plan'; update billd.subscription set recheck = true; commit")
+        .await;
+    let lock = "select id from billd.subscription order by id limit 20 for update";
+    let lunch = psql(&it, lock).await;
+    let planned = it.store.recheck(10, PACE).await.unwrap();
+    assert_eq!(planned.len(), 10);
+    assert!(planned.iter().all(|one| one.moved), "{planned:?}");
+    lunch.rollback().await.unwrap();
+    assert_eq!(it.store.recheck(100, PACE).await.unwrap().len(), 20);
+}
+
+/// Hazard: a session that was left open holds a row that is due, and nothing anywhere says why it is not charged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_a_session_open_on_a_row_that_is_due_is_named() {
+    let it = given().due_many(3).await;
+    let (lunch, pid) = {
+        let lock = "select * from billd.subscription where customer_uid = 'cust_2' for update";
+        let mut lunch = psql(&it, lock).await;
+        let connection = lunch.acquire().await.unwrap();
+        let pid = sqlx::query_scalar::<_, i32>("select pg_backend_pid()");
+        let pid = pid.fetch_one(connection).await.unwrap();
+        (lunch, pid)
+    };
+    let told = "select string_agg(concat_ws(' ', kind, customer_uid, substring(reason from 'process \\d+')), ', ')
+        from billd.attention a join billd.subscription s on s.id = a.subscription_id";
+    it.shows(told, "null").await;
+    it.advance("2 minutes").await;
+    it.shows(told, format!("locked cust_2 process {pid}")).await;
+
+    let free = free_address();
+    let mut command = billd(&it.url, &it.sandbox.base_url());
+    let mut daemon = Daemon::start(command.env("BILLD__HTTP__LISTEN", free.to_string()));
+    it.comes_to(
+        "select count(*) from billd.charge_attempt where state = 'paid'",
+        "2",
+    )
+    .await;
+    until("the figure says so", async || {
+        let metrics = http_get(free, "metrics").await;
+        metrics.contains("billd_locked_rows 1")
+    })
+    .await;
+    let said = daemon.said();
+    assert!(said.contains(&format!("process {pid} ")), "{said}");
+    it.debts("2 paid").await;
+    lunch.rollback().await.unwrap();
+    until("it is charged, and the figure is back", async || {
+        let metrics = http_get(free, "metrics").await;
+        metrics.contains("billd_locked_rows 0") && crate::process::paid(&it).await == "3"
+    })
+    .await;
+    it.shows(told, "null").await;
+    daemon.stops().await;
+}
+
+/// A debt or an attempt that is locked keeps its subscription waiting just so.
+#[tokio::test]
+async fn whoever_holds_a_debt_that_is_to_be_asked_for_is_named_too() {
+    let it = given().due("decline-balance-1").swept().await;
+    it.advance("1 day 2 minutes").await;
+    let lunch = psql(&it, "select * from billd.billing_cycle for update").await;
+    it.advance("2 minutes").await;
+    it.shows(
+        "select string_agg(of_table, ',') from billd.locked_row",
+        "billing_cycle",
+    )
+    .await;
+    lunch.rollback().await.unwrap();
 }
