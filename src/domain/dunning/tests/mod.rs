@@ -4,7 +4,6 @@ mod properties;
 
 use super::*;
 use crate::domain::attempt::{Decline, NotSent, Payment};
-use crate::domain::ids::ImpUid;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -49,13 +48,7 @@ fn history(attempt_no: u8, declines: u8) -> History {
 }
 
 fn payment() -> Payment {
-    Payment {
-        imp_uid: ImpUid::parse("imp_1").unwrap(),
-        pg_provider: None,
-        pg_tid: None,
-        receipt_url: None,
-        cancelled_amount: 0,
-    }
+    Payment::example("imp_1", 0)
 }
 
 fn decline(class: DeclineClass) -> Decline {
