@@ -73,14 +73,14 @@ returns setof billd.forecast
 language plpgsql volatile
 as $$
 declare
-    writer text := coalesce(current_setting('billd.writer', true), '');
+    writer text;
     before billd.subscription;
     after billd.subscription;
     lines billd.forecast[];
 begin
     begin
         before := billd_internal.lock_subscription(s);
-        perform set_config('billd.writer', 'plan', true);
+        writer := billd_internal.write_as('plan');
         execute format('select * from billd_internal.%I($1, $2)', 'do_' || verb) into after
             using before, args || jsonb_build_object('note', note);
         perform billd_internal.write_verb(after);
@@ -96,7 +96,7 @@ begin
         when sqlstate 'BD001' then
             null;
     end;
-    perform set_config('billd.writer', writer, true);
+    perform billd_internal.write_as(writer);
     return query select * from unnest(lines);
 end
 $$;
