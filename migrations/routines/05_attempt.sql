@@ -97,7 +97,7 @@ as $$
 declare
     is_claim boolean := coalesce(current_setting('billd.writer', true) in ('claim', 'claim_due'), false);
     is_open boolean := new.state in ('started', 'unknown');
-    writer text := coalesce(current_setting('billd.writer', true), '');
+    writer text;
     debt text;
     other text;
 begin
@@ -110,13 +110,13 @@ begin
     end if;
     if is_open and not is_claim then
         -- Noted, as a claim does. Whoever else has written the row since this transaction's snapshot is met here.
-        perform set_config('billd.writer', 'plan', true);
+        writer := billd_internal.write_as('plan');
         update billd.subscription s
         set open_attempt = case when s.period = new.period then coalesce(s.open_attempt, new.merchant_uid)
                                 else s.open_attempt end,
             recheck = true
         where s.id = new.subscription_id;
-        perform set_config('billd.writer', writer, true);
+        perform billd_internal.write_as(writer);
     end if;
     select c.state into debt
     from billd.billing_cycle c

@@ -208,7 +208,7 @@ language plpgsql volatile
 set plan_cache_mode = auto
 as $$
 declare
-    writer text := coalesce(current_setting('billd.writer', true), '');
+    writer text;
     held_before text;
     s billd.subscription;
     debt billd.billing_cycle;
@@ -220,7 +220,7 @@ begin
     if s.id is null or billd_internal.has_open_attempt(s.id) then
         return;
     end if;
-    perform set_config('billd.writer', 'plan', true);
+    writer := billd_internal.write_as('plan');
     s.recheck := false;
     s.open_attempt := null;
     s.settled_until := coalesce(s.settled_until, s.due_at);
@@ -277,7 +277,7 @@ begin
         interval_count = s.interval_count, anchor_at = s.anchor_at, billing_day = s.billing_day,
         tax_free = s.tax_free, vat_amount = s.vat_amount
     where t.id = s.id;
-    perform set_config('billd.writer', writer, true);
+    perform billd_internal.write_as(writer);
 end
 $$;
 comment on function billd_internal.replan(uuid, interval) is

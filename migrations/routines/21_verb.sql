@@ -74,14 +74,14 @@ language plpgsql volatile
 set plan_cache_mode = auto
 as $$
 declare
-    writer text := coalesce(current_setting('billd.writer', true), '');
+    writer text;
     before billd.subscription;
     after billd.subscription;
     lines billd.forecast[];
 begin
     begin
         before := billd_internal.lock_subscription(s);
-        perform set_config('billd.writer', 'plan', true);
+        writer := billd_internal.write_as('plan');
         execute format('select * from billd_internal.%I($1, $2)', 'do_' || verb) into after
             using before, args || jsonb_build_object('note', note);
         after := billd_internal.judge_values(after, billd_internal.changed_columns(before, after));
@@ -98,7 +98,7 @@ begin
         when sqlstate 'BD001' then
             null;
     end;
-    perform set_config('billd.writer', writer, true);
+    perform billd_internal.write_as(writer);
     return query select * from unnest(lines);
 end
 $$;

@@ -230,7 +230,7 @@ create or replace function billd_internal.refunded_in_full() returns trigger
 language plpgsql
 as $$
 declare
-    writer text := coalesce(current_setting('billd.writer', true), '');
+    writer text;
     s billd.subscription;
     after billd.subscription;
 begin
@@ -240,11 +240,11 @@ begin
     then
         return null;
     end if;
-    perform set_config('billd.writer', 'plan', true);
+    writer := billd_internal.write_as('plan');
     after := billd_internal.do_cancel(s, jsonb_build_object('at', 'now', 'note', 'given back in full at the console'));
     perform billd_internal.write_verb(after);
     perform billd_internal.note_history(s, after, 'refund', new.merchant_uid || ' was given back in full at the console');
-    perform set_config('billd.writer', writer, true);
+    perform billd_internal.write_as(writer);
     return null;
 end
 $$;

@@ -165,13 +165,7 @@ mod tests {
                 is_being_refunded: false,
             },
         };
-        let payment = Payment {
-            imp_uid: ImpUid::parse(theirs).unwrap(),
-            pg_provider: None,
-            pg_tid: None,
-            receipt_url: None,
-            cancelled_amount: 900,
-        };
+        let payment = Payment::example(theirs, 900);
         let mut comparison = Comparison::default();
         add(&mut comparison, &one, Lookup::Paid(payment));
         comparison

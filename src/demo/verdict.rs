@@ -84,40 +84,21 @@ async fn compare(stage: &Stage) -> anyhow::Result<()> {
     let money = |amount: i64| format!("{} KRW", grouped(amount));
     let (approvals, approved) = audit.approvals;
     let (payments, paid) = audit.payments;
+    let row = |what: &str, count: usize, sum| vec![what.to_owned(), count.to_string(), sum];
+    let fault = |what, count| row(what, count, String::new());
     let rows = [
-        (
+        row(
             "money moved, says the sandbox's ledger",
             approvals,
             money(approved),
         ),
-        ("paid, says billd.charge_attempt", payments, money(paid)),
-        (
-            "  in the ledger only",
-            audit.unknown_to_billd,
-            String::new(),
-        ),
-        (
-            "  in the tables only",
-            audit.unknown_to_gateway,
-            String::new(),
-        ),
-        (
-            "periods charged more than once",
-            audit.double,
-            String::new(),
-        ),
-        (
-            "periods that fell due and were passed over",
-            audit.skipped,
-            String::new(),
-        ),
-        (
-            "attempts whose fate is still open",
-            audit.open,
-            String::new(),
-        ),
+        row("paid, says billd.charge_attempt", payments, money(paid)),
+        fault("  in the ledger only", audit.unknown_to_billd),
+        fault("  in the tables only", audit.unknown_to_gateway),
+        fault("periods charged more than once", audit.double),
+        fault("periods that fell due and were passed over", audit.skipped),
+        fault("attempts whose fate is still open", audit.open),
     ];
-    let rows = rows.map(|(what, count, sum)| vec![what.to_owned(), count.to_string(), sum]);
     table(&["", ">", ">"], &rows);
     let sign = if audit.holds() { "=" } else { "≠" };
     let words = format!(

@@ -215,6 +215,20 @@ impl Payment {
     pub const CANCELLED_UNREADABLE: i64 = -1;
 }
 
+#[cfg(test)]
+impl Payment {
+    /// A receipt for the tests, with so much given back since.
+    pub(crate) fn example(imp_uid: &str, cancelled_amount: i64) -> Self {
+        Self {
+            imp_uid: ImpUid::parse(imp_uid).unwrap(),
+            pg_provider: None,
+            pg_tid: None,
+            receipt_url: None,
+            cancelled_amount,
+        }
+    }
+}
+
 /// A refusal. The policy sees the class; the row and the log keep code and message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decline {

@@ -255,7 +255,6 @@ fn verdict(outcome: &ChargeOutcome) -> Verdict {
 mod tests {
     use super::*;
     use crate::domain::attempt::{Decline, Payment};
-    use crate::domain::ids::ImpUid;
 
     fn down() -> ChargeOutcome {
         ChargeOutcome::NotSent(NotSent::NoConnection("refused".to_owned()))
@@ -272,13 +271,7 @@ mod tests {
     }
 
     fn paid() -> ChargeOutcome {
-        ChargeOutcome::Paid(Payment {
-            imp_uid: ImpUid::parse("imp_1").unwrap(),
-            pg_provider: None,
-            pg_tid: None,
-            receipt_url: None,
-            cancelled_amount: 0,
-        })
+        ChargeOutcome::Paid(Payment::example("imp_1", 0))
     }
 
     fn all() -> Allowed {

@@ -6,100 +6,89 @@
 /// At which point to die, and at which visit of it: `flush_next:3`.
 pub const VARIABLE: &str = "BILLD_FAILPOINT";
 
-/// A place on the way of a charge. A name says what was done last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failpoint {
+/// The points, each with how the program spells it.
+macro_rules! failpoints {
+    ($($(#[$doc:meta])* $point:ident = $name:literal,)+) => {
+        /// A place on the way of a charge. A name says what was done last.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Failpoint {
+            $($(#[$doc])* $point,)+
+        }
+
+        impl Failpoint {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$point),+];
+
+            /// How the program spells it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$point => $name,)+
+                }
+            }
+        }
+    };
+}
+
+failpoints! {
     /// Slots are taken, the claim is about to be sent.
-    ClaimNext,
+    ClaimNext = "claim_next",
     /// The claim is committed; nothing of it is known to the daemon yet.
-    ClaimCommitted,
+    ClaimCommitted = "claim_committed",
     /// The lease was found long enough; the request is about to leave.
-    SendNext,
+    SendNext = "send_next",
     /// The request has left and its answer is awaited.
-    Sent,
+    Sent = "sent",
     /// The answer was read.
-    AnswerRead,
+    AnswerRead = "answer_read",
     /// What follows was decided.
-    Decided,
+    Decided = "decided",
     /// The answer is in the recorder's hands, not in the database.
-    RecordQueued,
+    RecordQueued = "record_queued",
     /// A batch is about to be written.
-    FlushNext,
+    FlushNext = "flush_next",
     /// A batch is committed; nobody was told.
-    FlushCommitted,
+    FlushCommitted = "flush_committed",
     /// The charge knows that it is recorded.
-    Recorded,
+    Recorded = "recorded",
     /// The stop was heard; calls are under way.
-    DrainBegun,
+    DrainBegun = "drain_begun",
     /// Calls have ended; the last answers are being written.
-    DrainFlushing,
+    DrainFlushing = "drain_flushing",
     /// Open attempts were taken over to be asked about.
-    AskClaimed,
+    AskClaimed = "ask_claimed",
     /// The gateway has said what became of an attempt.
-    LookUpRead,
+    LookUpRead = "look_up_read",
     /// What the look-up said is recorded, and that the attempt will leave again, if so.
-    LookUpRecorded,
+    LookUpRecorded = "look_up_recorded",
     /// The same `merchant_uid` is about to leave again.
-    SendAgainNext,
+    SendAgainNext = "send_again_next",
     /// The answer to the repeated request was read.
-    SendAgainRead,
+    SendAgainRead = "send_again_read",
     /// A row that is looked at again is locked, its next step not yet written.
-    RecheckLocked,
+    RecheckLocked = "recheck_locked",
     /// Migrations are about to be applied.
-    MigrateNext,
+    MigrateNext = "migrate_next",
     /// Migrations are applied; nobody was told.
-    MigrateDone,
+    MigrateDone = "migrate_done",
     /// A slot is taken; a one-off charge is about to be written down.
-    OneOffNext,
+    OneOffNext = "one_off_next",
     /// A one-off charge is written down and has not left.
-    OneOffBegun,
+    OneOffBegun = "one_off_begun",
     /// A refund is about to be written down.
-    RefundNext,
+    RefundNext = "refund_next",
     /// A refund is written down and has not left.
-    RefundBegun,
+    RefundBegun = "refund_begun",
     /// The answer to a refund was read.
-    RefundRead,
+    RefundRead = "refund_read",
     /// What became of a refund was decided, with a look at the payment if it was refused.
-    RefundDecided,
+    RefundDecided = "refund_decided",
     /// What became of a refund is recorded; nobody was told.
-    RefundRecorded,
+    RefundRecorded = "refund_recorded",
     /// Open refunds were taken over, their payments are about to be looked at.
-    RefundAskClaimed,
+    RefundAskClaimed = "refund_ask_claimed",
 }
 
 impl Failpoint {
-    /// All of them.
-    pub const ALL: [Self; 28] = [
-        Self::ClaimNext,
-        Self::ClaimCommitted,
-        Self::SendNext,
-        Self::Sent,
-        Self::AnswerRead,
-        Self::Decided,
-        Self::RecordQueued,
-        Self::FlushNext,
-        Self::FlushCommitted,
-        Self::Recorded,
-        Self::DrainBegun,
-        Self::DrainFlushing,
-        Self::AskClaimed,
-        Self::LookUpRead,
-        Self::LookUpRecorded,
-        Self::SendAgainNext,
-        Self::SendAgainRead,
-        Self::RecheckLocked,
-        Self::MigrateNext,
-        Self::MigrateDone,
-        Self::OneOffNext,
-        Self::OneOffBegun,
-        Self::RefundNext,
-        Self::RefundBegun,
-        Self::RefundRead,
-        Self::RefundDecided,
-        Self::RefundRecorded,
-        Self::RefundAskClaimed,
-    ];
-
     /// Those on the way of a one-off charge: it is begun by a command, and goes on as all charges do.
     pub const OF_ONE_OFFS: [Self; 10] = [
         Self::OneOffNext,
@@ -122,38 +111,4 @@ impl Failpoint {
         Self::RefundDecided,
         Self::RefundRecorded,
     ];
-
-    /// How the program spells it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClaimNext => "claim_next",
-            Self::ClaimCommitted => "claim_committed",
-            Self::SendNext => "send_next",
-            Self::Sent => "sent",
-            Self::AnswerRead => "answer_read",
-            Self::Decided => "decided",
-            Self::RecordQueued => "record_queued",
-            Self::FlushNext => "flush_next",
-            Self::FlushCommitted => "flush_committed",
-            Self::Recorded => "recorded",
-            Self::DrainBegun => "drain_begun",
-            Self::DrainFlushing => "drain_flushing",
-            Self::AskClaimed => "ask_claimed",
-            Self::LookUpRead => "look_up_read",
-            Self::LookUpRecorded => "look_up_recorded",
-            Self::SendAgainNext => "send_again_next",
-            Self::SendAgainRead => "send_again_read",
-            Self::RecheckLocked => "recheck_locked",
-            Self::MigrateNext => "migrate_next",
-            Self::MigrateDone => "migrate_done",
-            Self::OneOffNext => "one_off_next",
-            Self::OneOffBegun => "one_off_begun",
-            Self::RefundNext => "refund_next",
-            Self::RefundBegun => "refund_begun",
-            Self::RefundRead => "refund_read",
-            Self::RefundDecided => "refund_decided",
-            Self::RefundRecorded => "refund_recorded",
-            Self::RefundAskClaimed => "refund_ask_claimed",
-        }
-    }
 }

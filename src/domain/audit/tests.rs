@@ -5,13 +5,7 @@ use super::*;
 fn entry(status: BookStatus, cancelled_amount: i64) -> BookEntry {
     BookEntry {
         merchant_uid: "order1".to_owned(),
-        payment: Payment {
-            imp_uid: ImpUid::parse("imp_1").unwrap(),
-            pg_provider: None,
-            pg_tid: None,
-            receipt_url: None,
-            cancelled_amount,
-        },
+        payment: Payment::example("imp_1", cancelled_amount),
         status,
         amount: Some(9900),
         currency: "KRW".to_owned(),

@@ -287,13 +287,7 @@ mod tests {
         shown: i64,
         wish: RefundWish,
     ) -> Result<RefundPlan, RefundFault> {
-        let found = Lookup::Paid(Payment {
-            imp_uid: imp_uid("imp_1"),
-            pg_provider: None,
-            pg_tid: None,
-            receipt_url: None,
-            cancelled_amount: shown,
-        });
+        let found = Lookup::Paid(Payment::example("imp_1", shown));
         let name = MerchantUid::parse("a1").unwrap();
         plan_refund(&name, &imp_uid("imp_1"), payment, &found, wish)
     }

@@ -22,13 +22,7 @@ const NO_DOUBT: RefundDoubt = RefundDoubt {
 };
 
 fn look(imp_uid: &str, cancelled: i64) -> Lookup {
-    Lookup::Paid(Payment {
-        imp_uid: ImpUid::parse(imp_uid).unwrap(),
-        pg_provider: None,
-        pg_tid: None,
-        receipt_url: None,
-        cancelled_amount: cancelled,
-    })
+    Lookup::Paid(Payment::example(imp_uid, cancelled))
 }
 
 fn question(age: Duration, unchanged: u16) -> Question {

@@ -102,44 +102,34 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
-fn a_misspelt_key_in_a_file_is_named_with_what_was_meant() {
-    let folder = Folder::with(
-        "misspelt",
-        "production.toml",
-        "[gatewy]\ntimeout = \"5s\"\n",
-    );
-    let error = folder.load(None).unwrap_err().to_string();
-    assert!(error.contains("gatewy.timeout"), "{error}");
-    assert!(error.contains("did you mean gateway.timeout?"), "{error}");
-    assert!(error.contains("production.toml"), "{error}");
-}
-
-#[test]
-fn a_removed_or_renamed_key_in_a_file_is_refused_with_what_to_do_instead() {
-    let folder = Folder::with(
-        "removed",
-        "production.toml",
-        "[engine]\ncatch_up_pace = \"1h\"\n[gateway]\nconnect_timeout = \"5s\"\n",
-    );
-    let error = folder.load(None).unwrap_err();
-    assert_eq!(error.faults.len(), 2, "{error}");
-    let error = error.to_string();
-    assert!(
-        error.contains("write engine.catch_up_interval instead"),
-        "{error}"
-    );
-    assert!(
-        error.contains("remove it: it is half of gateway.timeout"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_section_that_is_given_a_value_is_named() {
-    let folder = Folder::with("section", "production.toml", "gateway = 5\n");
-    let error = folder.load(None).unwrap_err();
-    assert_eq!(error.faults.len(), 1, "{error}");
-    assert!(error.to_string().contains("is a section"), "{error}");
+fn each_fault_of_a_file_is_a_line_that_says_what_to_do() {
+    let table: [(&str, &[&str]); 5] = [
+        (
+            "[gatewy]\ntimeout = \"5s\"\n",
+            &[
+                "gatewy.timeout",
+                "did you mean gateway.timeout?",
+                "production.toml",
+            ],
+        ),
+        (
+            "[engine]\ncatch_up_pace = \"1h\"\n",
+            &["write engine.catch_up_interval instead"],
+        ),
+        (
+            "[gateway]\nconnect_timeout = \"5s\"\n",
+            &["remove it: it is half of gateway.timeout"],
+        ),
+        ("gateway = 5\n", &["is a section"]),
+        ("[gateway]\nimp_secret = topsecret\n", &["line 2"]),
+    ];
+    for (text, says) in table {
+        let folder = Folder::with("fault", "production.toml", text);
+        let error = folder.load(None).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(says.iter().all(|words| error.contains(words)), "{error}");
+        assert!(!error.contains("topsecret"), "{error}");
+    }
 }
 
 /// An empty ladder means no further attempt, so nothing else may be taken for it.
@@ -155,19 +145,6 @@ fn a_list_is_not_taken_for_an_empty_ladder() {
             "{error}"
         );
     }
-}
-
-#[test]
-fn a_file_that_is_no_toml_is_one_line_without_its_text() {
-    let folder = Folder::with(
-        "broken",
-        "production.toml",
-        "[gateway]\nimp_secret = topsecret\n",
-    );
-    let error = folder.load(None).unwrap_err();
-    assert_eq!(error.to_string().lines().count(), 1, "{error}");
-    assert!(error.to_string().contains("line 2"), "{error}");
-    assert!(!error.to_string().contains("topsecret"), "{error}");
 }
 
 #[test]

@@ -12,18 +12,7 @@ fn a_ladder_reads_back_from_its_text() {
 
 #[test]
 fn a_ladder_has_at_most_thirty_bounded_waits() {
-    for text in [
-        "1",
-        "d",
-        "1w",
-        "-1d",
-        "+1d",
-        "1.5d",
-        "1d,",
-        ",",
-        "1일",
-        "99999999999999999999s",
-    ] {
+    for text in "1 d 1w -1d +1d 1.5d 1d, , 1일 99999999999999999999s".split(' ') {
         assert!(
             matches!(Ladder::parse(text), Err(LadderError::Wait(_))),
             "{text}"

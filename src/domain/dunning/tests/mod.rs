@@ -4,7 +4,6 @@ mod properties;
 
 use super::*;
 use crate::domain::attempt::{Decline, NotSent, Payment};
-use crate::domain::ids::ImpUid;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -49,13 +48,7 @@ fn history(attempt_no: u8, declines: u8) -> History {
 }
 
 fn payment() -> Payment {
-    Payment {
-        imp_uid: ImpUid::parse("imp_1").unwrap(),
-        pg_provider: None,
-        pg_tid: None,
-        receipt_url: None,
-        cancelled_amount: 0,
-    }
+    Payment::example("imp_1", 0)
 }
 
 fn decline(class: DeclineClass) -> Decline {
@@ -116,16 +109,9 @@ fn check_lookup(lookup: Result<&Lookup, ()>, question: Question, decision: Decis
 
 #[test]
 fn a_paid_cycle_advances_even_on_the_last_attempt() {
-    check(
-        &ChargeOutcome::Paid(payment()),
-        history(1, 0),
-        Decision::Advance,
-    );
-    check(
-        &ChargeOutcome::Paid(payment()),
-        history(99, 4),
-        Decision::Advance,
-    );
+    let paid = ChargeOutcome::Paid(payment());
+    check(&paid, history(1, 0), Decision::Advance);
+    check(&paid, history(99, 4), Decision::Advance);
 }
 
 #[test]
@@ -235,17 +221,10 @@ fn an_unknown_outcome_waits_for_reconciliation() {
                 wait: Duration::from_secs(10),
             },
         };
-        check(
-            &ChargeOutcome::Unknown(unknown(reason)),
-            history(1, 0),
-            decision,
-        );
         // There is no further attempt to give up: the question stays open on the last one too.
-        check(
-            &ChargeOutcome::Unknown(unknown(reason)),
-            history(99, 0),
-            decision,
-        );
+        let outcome = ChargeOutcome::Unknown(unknown(reason));
+        check(&outcome, history(1, 0), decision);
+        check(&outcome, history(99, 0), decision);
     }
 }
 

@@ -73,87 +73,41 @@ fn a_code_means_what_its_provider_means_by_it() {
     check(Some("danal"), "[8314]", Unspecified, Some("8314"));
 }
 
+/// Provider, message, what it means and by which code.
+const FORMS: &str = "
+    html5_inicis [1254][실시간빌링실패|잔액부족] = soft_funds 1254
+    html5_inicis [9876][실시간빌링실패|잔액부족] = soft_funds 9876
+    html5_inicis 결제에 실패하였습니다. [120054] = soft_funds 120054
+    html5_inicis [500778] = unclear 500778
+    html5_inicis [068326] = soft_funds 068326
+    html5_inicis TX9301|상점개인키 로드오류 = config TX9301
+    html5_inicis TX9240|빌키 = request TX9240
+    html5_inicis 결제에 실패하였습니다. TX9507|socket closed = unclear TX9507
+    nobody 결제승인에 실패하였습니다. [2116]개인 월 한도금액 초과 = soft_funds 2116
+    nice 결제에 실패하였습니다. [8901] 미등록PG업체/거래정지업체 = config 8901
+    tosspayments [REJECT_CARD_PAYMENT]한도초과 혹은 잔액부족 = soft_funds REJECT_CARD_PAYMENT
+    tosspayments [FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING]결제가 완료되지 않았어요. \
+        = unclear FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING
+    uplus [2] = soft_funds 2
+    kakaopay [-780]approval failure = unclear -780
+    kakaopay [LIMIT_DAILY] = soft_funds LIMIT_DAILY
+    naverpay [MaintenanceOngoing] = soft_temp MaintenanceOngoing
+    html5_inicis.INIBillTst [1254] = soft_funds 1254";
+
 #[test]
 fn the_code_is_found_in_every_known_form_of_a_message() {
-    let inicis = Some("html5_inicis");
-    check(
-        inicis,
-        "[1254][실시간빌링실패|잔액부족]",
-        SoftFunds,
-        Some("1254"),
-    );
-    check(
-        inicis,
-        "[9876][실시간빌링실패|잔액부족]",
-        SoftFunds,
-        Some("9876"),
-    );
-    check(
-        inicis,
-        "결제에 실패하였습니다. [120054]",
-        SoftFunds,
-        Some("120054"),
-    );
-    check(inicis, "[500778]", Unclear, Some("500778"));
-    check(inicis, "[068326]", SoftFunds, Some("068326"));
-    check(inicis, "TX9301|상점개인키 로드오류", Config, Some("TX9301"));
-    check(inicis, "TX9240|빌키", Request, Some("TX9240"));
-    check(
-        inicis,
-        "결제에 실패하였습니다. TX9507|socket closed",
-        Unclear,
-        Some("TX9507"),
-    );
-    check(
-        None,
-        "결제승인에 실패하였습니다. [2116]개인 월 한도금액 초과",
-        SoftFunds,
-        Some("2116"),
-    );
-    check(
-        Some("nice"),
-        "결제에 실패하였습니다. [8901] 미등록PG업체/거래정지업체",
-        Config,
-        Some("8901"),
-    );
-    let toss = Some("tosspayments");
-    check(
-        toss,
-        "[REJECT_CARD_PAYMENT]한도초과 혹은 잔액부족",
-        SoftFunds,
-        Some("REJECT_CARD_PAYMENT"),
-    );
-    check(
-        toss,
-        "[FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING]결제가 완료되지 않았어요.",
-        Unclear,
-        Some("FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING"),
-    );
-    check(Some("uplus"), "[2]", SoftFunds, Some("2"));
-    check(
-        Some("kakaopay"),
-        "[-780]approval failure",
-        Unclear,
-        Some("-780"),
-    );
-    check(
-        Some("kakaopay"),
-        "[LIMIT_DAILY]",
-        SoftFunds,
-        Some("LIMIT_DAILY"),
-    );
-    check(
-        Some("naverpay"),
-        "[MaintenanceOngoing]",
-        SoftTemp,
-        Some("MaintenanceOngoing"),
-    );
-    check(
-        Some("html5_inicis.INIBillTst"),
-        "[1254]",
-        SoftFunds,
-        Some("1254"),
-    );
+    for row in FORMS.trim().lines() {
+        let (said, meant) = row.rsplit_once(" = ").unwrap();
+        let (provider, message) = said.trim().split_once(' ').unwrap();
+        let (class, code) = meant.split_once(' ').unwrap();
+        let provider = Some(provider).filter(|it| *it != "nobody");
+        check(
+            provider,
+            message,
+            DeclineClass::parse(class).unwrap(),
+            Some(code),
+        );
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a person does by commands: one-off charges and refunds.
 
+use portone_sandbox::Ended;
+
 use super::*;
 
 const PAID: &str = "proof1";
