@@ -5,7 +5,7 @@ use std::time::Duration;
 use billd::domain::claim::{Answer, Recorded};
 use billd::store::{ClaimLimits, Connection, Store};
 use portone_sandbox::{Fault, FaultKind, Route};
-use sqlx::{Acquire, Postgres, Transaction};
+use sqlx::{Acquire, Postgres, Row, Transaction};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -279,8 +279,8 @@ async fn whoever_leaves_a_session_open_on_a_row_that_is_due_is_named() {
         let lock = "select * from billd.subscription where customer_uid = 'cust_2' for update";
         let mut lunch = psql(&it, lock).await;
         let connection = lunch.acquire().await.unwrap();
-        let pid = sqlx::query_scalar::<_, i32>("select pg_backend_pid()");
-        let pid = pid.fetch_one(connection).await.unwrap();
+        let pid = sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection);
+        let pid: i32 = pid.await.unwrap().get(0);
         (lunch, pid)
     };
     let told = "select string_agg(concat_ws(' ', kind, customer_uid, substring(reason from 'process \\d+')), ', ')

@@ -113,6 +113,13 @@ pub struct Attempt {
     pub asked_at: Option<Timestamp>,
 }
 
+impl Subscription {
+    /// Whether it has ended as agreed, by then: what lies after that is not in service.
+    pub(crate) fn has_ended_by(&self, at: Timestamp) -> bool {
+        self.state == "cancelled" && self.ends_at.is_some_and(|end| end <= at)
+    }
+}
+
 impl Attempt {
     /// Whether its fate is not proved yet.
     pub fn is_open(&self) -> bool {

@@ -82,7 +82,8 @@ fn hole(
     let is_free =
         covered > view.book.now || subscription.billing_day.is_some() && from > view.book.now;
     let lies_ahead = is_free && view.is_changed_by_person(&subscription.id);
-    let is_hole = from.duration_since(covered) >= SignedDuration::from_hours(24) && !lies_ahead;
+    let is_long = from.duration_since(covered) >= SignedDuration::from_hours(24);
+    let is_hole = is_long && !lies_ahead && !subscription.has_ended_by(covered);
     is_hole.then(|| {
         format!(
             "the time from {covered} to {from} has no debt at all, but the subscription has gone on to {}",

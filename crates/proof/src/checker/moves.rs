@@ -83,7 +83,8 @@ fn off_the_calendar<'a>(
     let is_free = covered.as_microsecond() > now_us
         || is_changed_first && new.due_at.as_microsecond() > now_us;
     let lies_ahead = is_free && view.is_changed_by_person(&new.id);
-    (covered < new.due_at && !is_same_day(new, covered, new.due_at) && !lies_ahead).then(|| {
+    let is_closed = is_same_day(new, covered, new.due_at) || new.has_ended_by(covered);
+    (covered < new.due_at && !is_closed && !lies_ahead).then(|| {
         format!(
             "it went from the period {} to {}, but nobody closed the time from {covered} to {}",
             old.period, new.period, new.due_at
