@@ -149,12 +149,11 @@ impl<G: Gateway> Asking<G> {
 
         // "Not found" says nothing while the record may still be on its way.
         let is_settled = open.question.age >= self.context.policy.settle;
-        let not_found = match &lookup {
-            Ok(found) if is_settled && found.misses_one_of(open.question.sends) => {
-                open.question.not_found.saturating_add(1)
-            }
-            Ok(Lookup::NotFound | Lookup::Paid(_) | Lookup::Failed { .. } | Lookup::Unclear(_))
-            | Err(_) => 0,
+        let misses = |found: &Lookup| is_settled && found.misses_one_of(open.question.sends);
+        let not_found = if lookup.as_ref().is_ok_and(misses) {
+            open.question.not_found.saturating_add(1)
+        } else {
+            0
         };
         let question = Question {
             not_found,
@@ -168,11 +167,8 @@ impl<G: Gateway> Asking<G> {
         );
         // Who has left, or has another card, is not charged by a request of before.
         let is_owed = open.may_leave || decision != Decision::SendAgain;
-        let decision = if is_owed {
-            decision
-        } else {
-            park(&self.context.policy)
-        };
+        let parked = (!is_owed).then(|| park(&self.context.policy));
+        let decision = parked.unwrap_or(decision);
         let (decision, slot) = self.with_a_slot(decision, question).await;
 
         let answer = Arc::new(Answer {
