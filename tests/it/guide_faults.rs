@@ -343,6 +343,9 @@ async fn a_balance_that_nobody_can_explain_waits_for_a_person() {
     shop.book
         .run("update billd.refund set checksum = 8000")
         .await;
+    shop.book
+        .run("alter table billd.refund enable trigger user")
+        .await;
     ask_for_long(&shop).await;
     assert_eq!(
         shop.book
