@@ -95,7 +95,7 @@ exception
 end
 $$;
 comment on function billd_internal.period_end(timestamptz, smallint, text, smallint, text, timestamptz) is
-    'count_period, and null if the calendar can''t be read. A charge calls count_period itself: this costs it a tenth more.';
+    'count_period, and null if the calendar can''t be read. A charge calls count_period itself: the exception block would cost it a thirtieth more.';
 
 create or replace function billd_internal.period_start(
     anchor_at timestamptz, billing_day smallint, unit text, zone text, not_before timestamptz

@@ -173,7 +173,7 @@ create or replace function billd_internal.subscription_changed() returns trigger
 language plpgsql
 as $$
 declare
-    is_plain boolean := coalesce(current_setting('billd.writer', true), '') = '' and old is distinct from new;
+    is_plain boolean := coalesce(current_setting('billd.writer', true), '') = '';
 begin
     if old.id <> new.id then
         perform billd_internal.keep_with_debts(old.id);

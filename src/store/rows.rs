@@ -180,34 +180,25 @@ impl AttemptRow {
 
 /// Reads `billd_internal.gateway_fields`.
 fn terms(gateway_fields: Vec<Option<String>>) -> Result<ChargeTerms, String> {
-    let [
-        buyer_name,
-        buyer_email,
-        buyer_tel,
-        buyer_addr,
-        buyer_postcode,
-        custom_data,
-        notice_url,
-        channel_key,
-        product_type,
-        extra,
-    ] = gateway_fields
-        .try_into()
-        .map_err(|fields: Vec<_>| format!("{} fields for the gateway, and not 10", fields.len()))?;
+    if gateway_fields.len() != 10 {
+        let count = gateway_fields.len();
+        return Err(format!("{count} fields for the gateway, and not 10"));
+    }
+    let mut fields = gateway_fields.into_iter();
+    let mut next = || fields.next().flatten();
+    // In the order in which they stand there: a literal's fields are computed as they are written.
     Ok(ChargeTerms {
-        tax_free: None,
-        vat_amount: None,
-        card_quota: None,
-        buyer_name,
-        buyer_email,
-        buyer_tel,
-        buyer_addr,
-        buyer_postcode,
-        custom_data,
-        notice_url,
-        channel_key,
-        product_type,
-        extra: extra.unwrap_or_else(|| "{}".to_owned()),
+        buyer_name: next(),
+        buyer_email: next(),
+        buyer_tel: next(),
+        buyer_addr: next(),
+        buyer_postcode: next(),
+        custom_data: next(),
+        notice_url: next(),
+        channel_key: next(),
+        product_type: next(),
+        extra: next().unwrap_or_else(|| "{}".to_owned()),
+        ..ChargeTerms::default()
     })
 }
 
