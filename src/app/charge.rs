@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::card_input::read_card;
 use crate::app::charge_request::request;
-use crate::app::charged::Charged;
+use crate::app::charged::{Charged, NO_SLOT};
 use crate::app::confirm::confirm;
 use crate::app::exit::{Exit, Failure, not_done};
 use crate::app::key_change::{key_before, warn_if_changed};
@@ -129,10 +129,6 @@ fn judge(request: &ChargeRequest, charged: OneOffCharged) -> Result<Charged, Fai
         OneOffCharged::NoSlot => Err(not_done(NO_SLOT)),
     }
 }
-
-/// The rate cap is of all daemons together, and their charges go first.
-pub(super) const NO_SLOT: &str = "nothing was charged: the daemons use up the rate cap (rate_per_second) \
-    for the next seconds; try again, or raise the cap";
 
 /// Before anything leaves: whoever loses this process must know what to ask for.
 fn announce(request: &ChargeRequest) {

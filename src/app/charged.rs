@@ -10,6 +10,10 @@ use crate::domain::money::Money;
 use crate::domain::payment::BookPayment;
 use crate::terminal;
 
+/// The rate cap is of all daemons together, and their charges go first.
+pub(super) const NO_SLOT: &str = "nothing was charged: the daemons use up the rate cap (rate_per_second) \
+    for the next seconds; try again, or raise the cap";
+
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Charged {

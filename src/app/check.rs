@@ -10,9 +10,10 @@ use crate::app::gateway;
 use crate::app::services::{self, open_store, require_schema};
 use crate::causes::chain;
 use crate::cli::Output;
+use crate::domain::standstill::Reason;
 use crate::gateway::Gateway;
 use crate::settings::{Needs, Settings, Source};
-use crate::store::{Reason, Store};
+use crate::store::Store;
 use crate::terminal;
 
 /// A difference that is worth a word: certificates and tokens begin to suffer. Billing does not; it
@@ -114,7 +115,7 @@ async fn charging(store: &Store) -> Option<Check> {
     Some(match standstill.reason {
         // It ends by itself.
         Reason::FailoverHold => Check::passed("charging", standstill.says),
-        Reason::Stopped | Reason::NotAtHome | Reason::OtherAccount => {
+        Reason::Stopped | Reason::Elsewhere | Reason::Clock | Reason::OtherAccount => {
             Check::failed("charging", Exit::NotDone, standstill.says)
         }
     })

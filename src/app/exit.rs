@@ -1,9 +1,10 @@
 //! How a command ends.
 
 use crate::causes::chain;
+use crate::domain::standstill::Reason;
 use crate::gateway::{CallError, GatewayError};
 use crate::settings::SettingsError;
-use crate::store::{Reason, StoreError};
+use crate::store::StoreError;
 
 /// How a command ended, for whoever called it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +96,9 @@ impl From<StoreError> for Failure {
             }
             StoreError::OnHold(standstill) => match standstill.reason {
                 Reason::FailoverHold => Exit::Database,
-                Reason::Stopped | Reason::NotAtHome | Reason::OtherAccount => Exit::NotDone,
+                Reason::Stopped | Reason::Elsewhere | Reason::Clock | Reason::OtherAccount => {
+                    Exit::NotDone
+                }
             },
             StoreError::Ceiling(_) => Exit::NotDone,
             StoreError::Url(_) | StoreError::Pooler(_) => Exit::Settings,

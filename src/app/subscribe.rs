@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::app::card_input::read_card;
-use crate::app::charge::NO_SLOT;
 use crate::app::charge_request::{money, optional};
-use crate::app::charged::Charged;
+use crate::app::charged::{Charged, NO_SLOT};
 use crate::app::exit::{Failure, not_done};
 use crate::app::key_change::{key_before, warn_if_changed};
 use crate::app::services::Services;

@@ -7,8 +7,9 @@ use anyhow::ensure;
 use tokio::time::Instant;
 
 use crate::demo::book::RUSH;
-use crate::demo::page::{GATEWAY, GREEN, RED, TABLES, YOU, gap, heading, paint, remark, say};
-use crate::demo::seconds;
+use crate::demo::page::{
+    GATEWAY, GREEN, RED, TABLES, YOU, gap, heading, paint, remark, say, seconds,
+};
 use crate::demo::stage::Stage;
 use portone_sandbox::{Fault, FaultKind, Latency, Route, Running};
 

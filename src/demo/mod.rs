@@ -15,8 +15,6 @@ mod page;
 mod stage;
 mod verdict;
 
-use std::time::Duration;
-
 use anyhow::bail;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -68,10 +66,4 @@ async fn story(started: Instant) -> anyhow::Result<Stage> {
     crash::the_crash(&mut stage).await?;
     verdict::judge(&mut stage, started).await?;
     Ok(stage)
-}
-
-/// `8.3 s`.
-fn seconds(duration: Duration) -> String {
-    let tenths = duration.subsec_millis().checked_div(100).unwrap_or(0);
-    format!("{}.{tenths} s", duration.as_secs())
 }

@@ -1,5 +1,7 @@
 //! How the demo looks: aligned text, with colour on a terminal only.
 
+use std::time::Duration;
+
 use std::io::{IsTerminal, stdout};
 
 use crate::terminal;
@@ -133,6 +135,12 @@ fn width(text: &str) -> usize {
     };
     let wide = text.chars().filter(|one| is_wide(*one)).count();
     text.chars().count().saturating_add(wide)
+}
+
+/// `8.3 s`.
+pub(super) fn seconds(duration: Duration) -> String {
+    let tenths = duration.subsec_millis().checked_div(100).unwrap_or(0);
+    format!("{}.{tenths} s", duration.as_secs())
 }
 
 #[cfg(test)]

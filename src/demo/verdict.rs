@@ -5,8 +5,9 @@ use tokio::time::Instant;
 
 use crate::demo::audit::{Attempt, Audit};
 use crate::demo::book::SKIPPED;
-use crate::demo::page::{DIM, GREEN, RED, gap, grouped, heading, paint, remark, table, text};
-use crate::demo::seconds;
+use crate::demo::page::{
+    DIM, GREEN, RED, gap, grouped, heading, paint, remark, seconds, table, text,
+};
 use crate::demo::stage::Stage;
 
 /// What an operator asks first, each with what it is good for.

@@ -13,4 +13,5 @@ pub mod payment;
 pub mod purpose;
 pub mod rate_limit;
 pub mod refund;
+pub mod standstill;
 pub mod state;

@@ -10,8 +10,7 @@
 //! | decide          | the same                         | the same                         |
 //! | record          | the outcome                      | nobody: it is done               |
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,30 +21,25 @@ use crate::domain::attempt::{ChargeOutcome, ChargeRequest, NotSent};
 use crate::domain::claim::{Answer, BadRow, Claim, Recorded};
 use crate::domain::dunning::{Decision, GiveUpReason};
 use crate::engine::circuit_breaker::{Allowed, Change, CircuitBreaker};
+use crate::engine::claim::{Batch, Claiming};
 use crate::engine::context::Context;
-use crate::engine::cursor::Cursor;
 use crate::engine::lease::Lease;
 use crate::engine::look_back::look_back;
 use crate::engine::rate_limiter::{Reservation, Slot};
 use crate::engine::report;
 use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
-use crate::store::{ClaimLimits, Claimed, Position, StoreError};
+use crate::store::StoreError;
 
 /// How long the next claim is put off so that it covers more rows: about as long as it takes itself, and less than
 /// anybody notices. A claim of many costs little more than a claim of one.
 const CLAIM_DELAY: Duration = Duration::from_millis(25);
 
-/// How often what is due is held against what was charged the day before, and ceilings are looked for.
-const JUDGE_EVERY: Duration = Duration::from_mins(1);
-
 /// Everything that charging needs.
 pub(super) struct Charging<G> {
     context: Arc<Context<G>>,
     breaker: CircuitBreaker,
-    cursor: Cursor,
-    judged_at: Mutex<Option<Instant>>,
-    is_counted: AtomicBool,
+    claiming: Claiming<G>,
     /// One permit per claimed charge, until its answer is in the recorder's hands.
     slots: Arc<Semaphore>,
     /// One permit per call.
@@ -56,11 +50,9 @@ impl<G: Gateway> Charging<G> {
     pub(super) fn new(context: Arc<Context<G>>) -> Self {
         let limits = context.limits;
         Self {
+            claiming: Claiming::new(Arc::clone(&context)),
             context,
             breaker: CircuitBreaker::default(),
-            cursor: Cursor::default(),
-            judged_at: Mutex::default(),
-            is_counted: AtomicBool::default(),
             slots: Arc::new(Semaphore::new(limits.slots())),
             calls: Semaphore::new(limits.charges_max),
         }
@@ -78,7 +70,7 @@ impl<G: Gateway> Charging<G> {
         let mut claimed_in_all: u64 = 0;
         // Less only where a ceiling is near.
         let mut claim_max = u32::MAX;
-        self.judge_sweep().await?;
+        self.claiming.judge_sweep().await?;
         // Of a claim that found nothing: the one behind it needs no others.
         let mut unused: Option<Reservation> = None;
         // As many as can be sent at once, never more: a leased attempt must not wait in line.
@@ -102,29 +94,21 @@ impl<G: Gateway> Charging<G> {
             crash_at("claim_next");
             let lease = Lease::start(context.limits.lease);
             let rows_max = reservation.count.min(rows_max).min(claim_max);
-            let (claimed, is_all) = match self.claim(allowed, rows_max).await {
-                // Nothing was claimed; what is left below the ceiling is found by halves.
-                Err(StoreError::Ceiling(_)) if rows_max > 1 => {
-                    claim_max = rows_max.div_ceil(2).min(rows_max.saturating_sub(1));
-                    unused = Some(reservation);
-                    continue;
-                }
-                Err(StoreError::Ceiling(said)) => {
-                    self.stop_at_ceiling(&said).await?;
-                    break;
-                }
-                claimed => claimed?,
-            };
+            let batch = self.claiming.next(allowed, rows_max).await?;
             crash_at("claim_committed");
-            if claimed.is_empty() {
-                if !is_all {
-                    // Nothing is due ahead; only a look at everything can say that nothing is due.
+            let claimed = match batch {
+                Batch::Claimed(claimed) => claimed,
+                Batch::NothingAhead => {
                     unused = Some(reservation);
                     continue;
                 }
-                self.look_for_standstill().await?;
-                break;
-            }
+                Batch::NearCeiling(fewer) => {
+                    claim_max = fewer;
+                    unused = Some(reservation);
+                    continue;
+                }
+                Batch::NothingDue | Batch::AtCeiling => break,
+            };
             let count = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
             claimed_in_all = claimed_in_all.saturating_add(count.into());
             for claim in claimed {
@@ -139,87 +123,6 @@ impl<G: Gateway> Charging<G> {
             }
         }
         Ok(claimed_in_all)
-    }
-
-    /// One claim; goes on where the last one ended, or looks at everything. Whether it did that, too.
-    async fn claim(
-        &self,
-        allowed: Allowed,
-        rows_max: u32,
-    ) -> Result<(Vec<Result<Claim, BadRow>>, bool), StoreError> {
-        let context = &self.context;
-        let limits = ClaimLimits {
-            rows_max,
-            lease: context.limits.lease,
-        };
-        let store = &context.store;
-        let (claimed, is_all) = match allowed {
-            Allowed::Nothing => return Ok((Vec::new(), true)),
-            Allowed::Probe(channel) => match store.newest_due(channel.as_deref()).await? {
-                // Where claims have come to is another matter.
-                Some(probe) => (self.claim_from(Some(probe), limits, &[]).await?, false),
-                None => return Ok((Vec::new(), false)),
-            },
-            Allowed::AllBut(stopped) => {
-                let after = self.cursor.next();
-                let claimed = self.claim_from(after, limits, &stopped).await?;
-                self.cursor.advance(after, claimed.reached);
-                (claimed, after.is_none())
-            }
-        };
-        context.liveness.database_answered();
-        if !claimed.claims.is_empty() {
-            let rows = u32::try_from(claimed.claims.len()).unwrap_or(u32::MAX);
-            context.liveness.charges(None);
-            let metrics = &context.figures.metrics;
-            metrics.claim_rows.observe(rows.into());
-        }
-        Ok((claimed.claims, is_all))
-    }
-
-    async fn claim_from(
-        &self,
-        after: Option<Position>,
-        limits: ClaimLimits,
-        passed_by: &[String],
-    ) -> Result<Claimed, StoreError> {
-        let store = &self.context.store;
-        if self.is_counted.load(Ordering::Relaxed) {
-            store.claim_due_counted(after, limits, passed_by).await
-        } else {
-            store.claim_due_after(after, limits, passed_by).await
-        }
-    }
-
-    /// Asks for a yes before far more is charged than on the day before, and whether there are ceilings: first of all,
-    /// and then once a minute.
-    async fn judge_sweep(&self) -> Result<(), StoreError> {
-        let judged_at = *self
-            .judged_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if judged_at.is_some_and(|at| at.elapsed() < JUDGE_EVERY) {
-            return Ok(());
-        }
-        let (said, is_counted) = self.context.store.judge_sweep().await?;
-        self.is_counted.store(is_counted, Ordering::Relaxed);
-        if let Some(said) = said {
-            self.stop_at_ceiling(&said).await?;
-        }
-        let now = Some(Instant::now());
-        *self
-            .judged_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = now;
-        Ok(())
-    }
-
-    /// Switches charging off, because a ceiling is reached or a person must say yes.
-    async fn stop_at_ceiling(&self, said: &str) -> Result<(), StoreError> {
-        if self.context.store.stop_at_ceiling(said).await? {
-            report::ceiling(said);
-        }
-        self.look_for_standstill().await
     }
 
     async fn work(
@@ -326,13 +229,6 @@ impl<G: Gateway> Charging<G> {
         });
         let recorded = context.recorder.record(Arc::clone(&answer)).await;
         report::bad_row(&answer, recorded);
-    }
-
-    /// A claim has found nothing: is that because it must not?
-    async fn look_for_standstill(&self) -> Result<(), StoreError> {
-        let standstill = self.context.store.standstill().await?;
-        self.context.liveness.charges(standstill);
-        Ok(())
     }
 
     /// Waits for a free slot, then takes all that are free, up to a batch. `None` when stopping.

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::causes::chain;
-use crate::store::{Reason, Standstill, StoreError};
+use crate::domain::standstill::{Reason, Standstill};
+use crate::store::StoreError;
 
 /// What was seen last of the database.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Liveness {
             Some(still) if said == Some(&still.says) => {}
             Some(still) => match still.reason {
                 Reason::Stopped | Reason::FailoverHold => warn!("{still}"),
-                Reason::NotAtHome | Reason::OtherAccount => error!("{still}"),
+                Reason::Elsewhere | Reason::Clock | Reason::OtherAccount => error!("{still}"),
             },
         }
         *seen = standstill;

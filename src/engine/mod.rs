@@ -6,6 +6,7 @@
 
 mod charge;
 mod circuit_breaker;
+mod claim;
 mod context;
 mod cursor;
 mod doorbell;
@@ -38,6 +39,8 @@ pub use one_off::{FirstPaid, OneOffCharged};
 pub use refund::Refunded;
 
 use crate::domain::dunning::Policy;
+use crate::domain::ids::CustomerUid;
+use crate::domain::refund::RefundRequest;
 use crate::engine::charge::Charging;
 use crate::engine::context::Context;
 use crate::engine::figures::Figures;
@@ -270,6 +273,16 @@ impl<G: Gateway> Engine<G> {
     /// Outcomes so far, for a progress line.
     pub fn progress(&self) -> Counts {
         self.context.figures.tally.look()
+    }
+
+    /// Gives money back: writes it down, sends it, and records what became of it.
+    pub async fn refund(
+        &self,
+        request: &RefundRequest,
+        customer_uid: Option<CustomerUid>,
+        key: &str,
+    ) -> Result<Refunded, StoreError> {
+        refund::refund(&self.context, request, customer_uid, key).await
     }
 
     /// The gateway this engine charges through.

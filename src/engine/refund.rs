@@ -19,7 +19,6 @@ use crate::domain::refund::{
     RefundFound, RefundOutcome, RefundRequest, Refusal, count_unchanged, decide_refund,
     judge_refusal,
 };
-use crate::engine::Engine;
 use crate::engine::context::Context;
 use crate::engine::lease::Lease;
 use crate::failpoint::crash_at;
@@ -53,50 +52,47 @@ struct Known {
     message: Option<String>,
 }
 
-impl<G: Gateway> Engine<G> {
-    /// Writes a refund down, sends it, and records what became of it.
-    pub async fn refund(
-        &self,
-        request: &RefundRequest,
-        customer_uid: Option<CustomerUid>,
-        key: &str,
-    ) -> Result<Refunded, StoreError> {
-        let context = &self.context;
-        // 1. Begin: the intent is durable before any money can move.
-        crash_at("refund_next");
-        let lease = Lease::start(context.limits.lease);
-        let begun = context
-            .store
-            .begin_refund(request, key, context.limits.lease)
-            .await?;
-        let key = match begun {
-            RefundBegun::Begun(key) => key,
-            known @ (RefundBegun::Known(_) | RefundBegun::Open(_)) => {
-                return Ok(Refunded::NotBegun(known));
-            }
-        };
-        crash_at("refund_begun");
-        // 2. Send.
-        let started = Instant::now();
-        let outcome = if lease.outlives(context.limits.call) {
-            context.gateway.refund(request).await
-        } else {
-            RefundOutcome::NotSent(NotSent::LeaseTooShort)
-        };
-        context.figures.call("cancel", started.elapsed());
-        crash_at("refund_read");
-        // 3. Decide; a refusal is believed only after a look at the payment.
-        let known = prove(context, request, customer_uid, outcome).await;
-        crash_at("refund_decided");
-        // 4. Record.
-        let is_recorded = record(context, &key, request, &known, 0).await;
-        crash_at("refund_recorded");
-        Ok(Refunded::Done {
-            state: known.state,
-            message: known.message,
-            is_recorded,
-        })
-    }
+/// Writes a refund down, sends it, and records what became of it.
+pub(super) async fn refund<G: Gateway>(
+    context: &Context<G>,
+    request: &RefundRequest,
+    customer_uid: Option<CustomerUid>,
+    key: &str,
+) -> Result<Refunded, StoreError> {
+    // 1. Begin: the intent is durable before any money can move.
+    crash_at("refund_next");
+    let lease = Lease::start(context.limits.lease);
+    let begun = context
+        .store
+        .begin_refund(request, key, context.limits.lease)
+        .await?;
+    let key = match begun {
+        RefundBegun::Begun(key) => key,
+        known @ (RefundBegun::Known(_) | RefundBegun::Open(_)) => {
+            return Ok(Refunded::NotBegun(known));
+        }
+    };
+    crash_at("refund_begun");
+    // 2. Send.
+    let started = Instant::now();
+    let outcome = if lease.outlives(context.limits.call) {
+        context.gateway.refund(request).await
+    } else {
+        RefundOutcome::NotSent(NotSent::LeaseTooShort)
+    };
+    context.figures.call("cancel", started.elapsed());
+    crash_at("refund_read");
+    // 3. Decide; a refusal is believed only after a look at the payment.
+    let known = prove(context, request, customer_uid, outcome).await;
+    crash_at("refund_decided");
+    // 4. Record.
+    let is_recorded = record(context, &key, request, &known, 0).await;
+    crash_at("refund_recorded");
+    Ok(Refunded::Done {
+        state: known.state,
+        message: known.message,
+        is_recorded,
+    })
 }
 
 async fn prove<G: Gateway>(

@@ -10,9 +10,10 @@ use sqlx::{Executor, Postgres};
 
 use crate::domain::claim::{Answer, BadRow, Claim, OpenAttempt, Recorded};
 use crate::store::answers::Columns;
+use crate::store::error::is_data_exception;
 use crate::store::rows::{AttemptRow, Instant};
 use crate::store::session::Tx;
-use crate::store::{Store, StoreError, is_data_exception};
+use crate::store::{Store, StoreError};
 
 /// Bounds of one claim.
 #[derive(Debug, Clone, Copy)]

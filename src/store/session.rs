@@ -7,6 +7,7 @@
 //! that brings its settings along, and has no name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, BoxStream};
@@ -20,8 +21,8 @@ use sqlx::{
     Transaction,
 };
 
+use crate::store::error::StoreError;
 use crate::store::routines::SESSION_NAME;
-use crate::store::{Connection, StoreError};
 
 words! {
     /// What stands between billd and PostgreSQL.
@@ -32,6 +33,21 @@ words! {
         /// mode. Costs three more round trips a statement.
         Transaction = "transaction",
     }
+}
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// `postgres://user:password@host/database`.
+    pub url: secrecy::SecretString,
+    /// What stands between here and there.
+    pub pooler: Pooler,
+    /// The merchant account behind the gateway's key, which a session says to the book (law 16).
+    pub account: Option<String>,
+    /// Most connections of this process.
+    pub connections_max: u32,
+    /// How long a statement, or waiting for a connection, may take.
+    pub timeout: Duration,
 }
 
 /// The settings that every statement runs with.

@@ -1,43 +1,11 @@
 //! Whether the book charges at all: the switch, its home, its clock, a fail-over. Each claim asks within its own
 //! statement (`billd_internal.may_charge`); here it is said to people.
 
-use std::fmt;
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use crate::store::rows::seconds;
+use crate::domain::standstill::{Reason, Standstill};
+use crate::store::rows::{corrupt, seconds};
 use crate::store::{Store, StoreError};
-
-/// Why nothing is charged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standstill {
-    /// Which kind.
-    pub reason: Reason,
-    /// All of it, for people.
-    pub says: String,
-    /// How long it lasts, if that is known.
-    pub left: Option<Duration>,
-}
-
-/// Kinds of standstill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// A person switched charging off, or a ceiling did.
-    Stopped,
-    /// The server has changed, and what was under way may not have ended.
-    FailoverHold,
-    /// The place or the clock is not one at which this book charges.
-    NotAtHome,
-    /// The gateway's key is of another merchant account than the book's, whose payments it does not know.
-    OtherAccount,
-}
-
-impl fmt::Display for Standstill {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.says)
-    }
-}
 
 /// A time during which charging was, or is, switched off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,13 +57,12 @@ impl Store {
         )
         .fetch_optional(&self.pool);
         let row = self.within(statement).await?;
-        Ok(row.map(|row| Standstill {
-            reason: match row.reason.as_str() {
-                "stopped" => Reason::Stopped,
-                "fail-over hold" => Reason::FailoverHold,
-                "account" => Reason::OtherAccount,
-                _ => Reason::NotAtHome,
-            },
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        Ok(Some(Standstill {
+            reason: Reason::parse(&row.reason)
+                .ok_or_else(|| corrupt(format!("unknown reason {:?}", row.reason)))?,
             says: row.says,
             left: row.left.map(seconds),
         }))

@@ -1,6 +1,7 @@
 //! The layers of the daemon, read off the sources: an arrow that runs back up fails here. What lies
 //! beside `src` is a crate of its own and can't know the daemon: it doesn't depend on it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -209,4 +210,85 @@ fn a_file_can_be_read_in_one_sitting() {
         let lines = code.lines().count();
         assert!(lines <= 450, "{} has {lines} lines of code", path.display());
     }
+}
+
+/// The paths from the root of the crate that a source names, with lists in braces taken apart, and its own files.
+fn paths(module: &str, code: &str) -> Vec<String> {
+    let own_files = code.lines().filter_map(|line| {
+        let file = line.strip_prefix("mod ")?.strip_suffix(';')?;
+        // One that it only shows to the outside is not used by it.
+        let is_used = code.lines().any(|line| {
+            !line.starts_with("pub")
+                && line.match_indices(&format!("{file}::")).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_:".contains(c))
+                })
+        });
+        is_used.then(|| format!("{module}::{file}"))
+    });
+    code.split("crate::")
+        .skip(1)
+        .flat_map(|rest| {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+            let (path, rest) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
+            let parts = match rest.strip_prefix('{').and_then(|list| list.split_once('}')) {
+                Some((list, _)) => list.split(',').map(str::trim).collect(),
+                None => vec![""],
+            };
+            parts.into_iter().map(move |part| format!("{path}{part}"))
+        })
+        .chain(own_files)
+        .collect()
+}
+
+/// The file that a path leads to: that of its longest beginning which is one.
+fn file_of<'a>(path: &str, files: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let mut parts: Vec<&str> = path.split("::").collect();
+    while !parts.is_empty() {
+        if let Some((file, _)) = files.get_key_value(&parts.join("::")) {
+            return Some(file);
+        }
+        parts.pop();
+    }
+    None
+}
+
+/// Hazard: two files that import each other can only be understood, and changed, as one.
+/// A `mod.rs` that shows its files to the outside (`pub use file::Name`) doesn't import them by that.
+#[test]
+fn no_files_import_each_other_directly_or_in_a_ring() {
+    let files: BTreeMap<String, String> = sources()
+        .into_iter()
+        .map(|(_, path, code)| {
+            let path = path.with_extension("").display().to_string();
+            let module = path.trim_start_matches("src/").trim_end_matches("/mod");
+            (module.replace('/', "::"), code)
+        })
+        .collect();
+    let mut imports: BTreeMap<&str, BTreeSet<&str>> = files
+        .iter()
+        .map(|(file, code)| {
+            assert!(!code.contains("super::"), "{file}: write `use crate::…`");
+            let named = paths(file, code);
+            let named = named.iter().filter_map(|path| file_of(path, &files));
+            (file.as_str(), named.filter(|other| other != file).collect())
+        })
+        .collect();
+    assert!(
+        imports["engine"].contains("engine::charge"),
+        "it reads imports"
+    );
+    // Who imports nothing that is left is in no ring, and neither is who is imported by nothing.
+    loop {
+        let imported: BTreeSet<&str> = imports.values().flatten().copied().collect();
+        let left = imports.len();
+        imports.retain(|file, others| !others.is_empty() && imported.contains(file));
+        let files: BTreeSet<&str> = imports.keys().copied().collect();
+        for others in imports.values_mut() {
+            others.retain(|other| files.contains(other));
+        }
+        if imports.len() == left {
+            break;
+        }
+    }
+    assert!(imports.is_empty(), "{imports:#?}");
 }

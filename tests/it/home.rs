@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use billd::store::{Connection, Reason, Store};
+use billd::domain::standstill::Reason;
+use billd::store::{Connection, Store};
 use embedded_postgres::{Embedded, Options};
 use portone_sandbox::{self as sandbox, Latency, Route, Running};
 
@@ -240,7 +241,7 @@ async fn elsewhere_nothing_is_sent_again() {
     away.record(&again, LEASE, LEASE).await.unwrap();
     it.attempts("1 unknown abandoned").await;
     let standstill = away.standstill().await.unwrap().unwrap();
-    assert_eq!(standstill.reason, Reason::NotAtHome);
+    assert_eq!(standstill.reason, Reason::Elsewhere);
 }
 
 /// Hazard: a role lacks the right to ask which server this is, and all that is said is that the database is away.

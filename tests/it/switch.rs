@@ -5,7 +5,8 @@ use billd::domain::claim::Recorded;
 use billd::domain::ids::{CustomerUid, ImpUid, MerchantUid};
 use billd::domain::money::{Currency, Money};
 use billd::domain::refund::RefundRequest;
-use billd::store::{Reason, StoreError};
+use billd::domain::standstill::Reason;
+use billd::store::StoreError;
 use portone_sandbox::{Latency, Route};
 use tokio_util::sync::CancellationToken;
 

@@ -8,7 +8,7 @@ use crate::domain::attempt::MESSAGE_CHARACTERS_MAX;
 use crate::domain::ids::{CustomerUid, MerchantUid};
 use crate::domain::money::{Currency, Money};
 
-#[path = "classify_properties.rs"]
+#[path = "classify_property_tests.rs"]
 mod properties;
 
 /// Answers to `again`: file, HTTP status, what it says. What is proved by the body is not proved under another

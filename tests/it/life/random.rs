@@ -2,7 +2,7 @@
 
 use crate::support::House;
 
-/// Lives side by side, and how often the clock goes on.
+/// Lives side by side, unless told, and how often the clock goes on.
 const LIVES: u32 = 100;
 const STEPS: u32 = 16;
 
@@ -45,7 +45,7 @@ const DICE: &str = "
 const BORN: &str = "
     insert into billd.subscription (external_id, customer_uid, name, amount, time_zone, interval_unit, interval_count,
         catch_up, next_charge_at)
-    select 'life-' || n, case when n % 5 = 0 then 'decline-limit-once-' else 'card-' end || n, 'n', 9900,
+    select 'life-$DICE-' || n, case when n % 5 = 0 then 'decline-limit-once-' else 'card-' end || n, 'n', 9900,
         (array['Asia/Seoul', 'America/New_York', 'Australia/Lord_Howe', 'Europe/London'])[1 + n % 4],
         (array['day', 'week', 'month', 'month', 'year'])[1 + n % 5], 1 + n % 3,
         (array['all', 'latest', 'none'])[1 + n % 3], billd.now() + n % 40 * interval '17 hours'
@@ -324,7 +324,9 @@ async fn random_lives_are_billed_for_no_time_twice_and_for_none_out_of_service()
     let book = &house.book;
     book.run(WATCH).await;
     book.run(DICE).await;
-    book.run(&BORN.replace("$LIVES", &LIVES.to_string())).await;
+    let (lives, dice) = super::lives(LIVES);
+    let born = BORN.replace("$LIVES", &lives.to_string());
+    book.run(&born.replace("$DICE", &dice.to_string())).await;
     for step in 1..=STEPS {
         one_step(&house, step).await;
         for (law, query) in [

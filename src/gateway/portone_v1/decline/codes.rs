@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::DeclineClass;
+use crate::domain::decline::DeclineClass;
 
 words! {
     /// Whose codes they are. Several of PortOne's providers speak one company's codes.

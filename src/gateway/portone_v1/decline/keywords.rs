@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{DeclineClass, pattern};
+use crate::domain::decline::DeclineClass;
 
 /// The rules, in order: the first that matches wins.
 ///
@@ -90,4 +90,13 @@ pub(super) fn class_of(pg_message: &str) -> Option<DeclineClass> {
         .iter()
         .find(|(_, rule)| rule.is_match(pg_message))
         .map(|(class, _)| *class)
+}
+
+/// Compiles a constant pattern.
+#[expect(
+    clippy::expect_used,
+    reason = "every pattern is a constant, and the tests compile it"
+)]
+pub(super) fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a valid pattern")
 }

@@ -66,8 +66,9 @@ pub(super) fn classify(pg_provider: Option<&str>, message: &str) -> Classified {
 ///
 /// PortOne has changed its sentences without notice, so each is known by its core only.
 pub(super) fn names_duplicate(message: &str) -> bool {
-    static DUPLICATE: LazyLock<Regex> =
-        LazyLock::new(|| pattern(r"이미 ?주문이 ?이루어진|(동일한|이미 ?등록된) ?merchant_uid"));
+    static DUPLICATE: LazyLock<Regex> = LazyLock::new(|| {
+        keywords::pattern(r"이미 ?주문이 ?이루어진|(동일한|이미 ?등록된) ?merchant_uid")
+    });
     DUPLICATE.is_match(message)
 }
 
@@ -85,7 +86,7 @@ impl<'a> Parts<'a> {
         // Issuers answer with short codes, wallets with negative numbers, Toss Payments with names,
         // and the library of Inicis with a code before a bar.
         static CODE: LazyLock<Regex> = LazyLock::new(|| {
-            pattern(concat!(
+            keywords::pattern(concat!(
                 r"\[([0-9A-Za-z]{1,8}|-[0-9]{1,5}|[A-Za-z][0-9A-Za-z_]{1,60})\]",
                 r"|(?:^|\s)([A-Z]{2}[0-9]{4})\|",
             ))
@@ -144,7 +145,9 @@ fn without_inicis_heading(text: &str) -> &str {
 /// Knows PortOne's own refusals, which come without a code, and its doubts.
 fn class_of_portone_sentence(sentence: &str) -> Option<DeclineClass> {
     static NO_BILLING_KEY: LazyLock<Regex> = LazyLock::new(|| {
-        pattern("등록되지 ?않은 ?(구매자|사용자)|등록된 ?(고객 ?정보|정보)|빌링키.*(없|않)")
+        keywords::pattern(
+            "등록되지 ?않은 ?(구매자|사용자)|등록된 ?(고객 ?정보|정보)|빌링키.*(없|않)",
+        )
     });
     if names_duplicate(sentence) || sentence.contains("PG사 결제 장애") {
         Some(DeclineClass::Unclear)
@@ -154,13 +157,4 @@ fn class_of_portone_sentence(sentence: &str) -> Option<DeclineClass> {
         // "… 통신에 실패하였습니다." may hide a charge, whoever says it.
         keywords::class_of(sentence).filter(|class| *class == DeclineClass::Unclear)
     }
-}
-
-/// Compiles a constant pattern.
-#[expect(
-    clippy::expect_used,
-    reason = "every pattern is a constant, and the tests compile it"
-)]
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("a valid pattern")
 }
