@@ -89,45 +89,7 @@ async fn a_dump_that_is_put_back_elsewhere_charges_nothing_until_it_is_adopted()
     let beside = Book::on(server().await.url("restored_beside"));
     for copied in [&other_server, &beside] {
         copy(&home.url, &copied.url);
-        let before = asked_for(&gateway);
-        let checked = run(billd_with(KEY, copied, &gateway).arg("check"));
-        exits(&checked, 9);
-        let said = stdout(&checked);
-        assert!(
-            said.contains("FAIL  charging  the home of this book is database test_"),
-            "{said}"
-        );
-        let swept = run(billd_with(KEY, copied, &gateway).args(["sweep", "--json"]));
-        exits(&swept, 7);
-        assert!(
-            stdout(&swept).contains("before billd adopt"),
-            "{}",
-            stdout(&swept)
-        );
-        let charged = run(billd_with(KEY, copied, &gateway).args([
-            "charge", "again", "cust_1", "--amount", "1000", "--name", "x", "--yes",
-        ]));
-        exits(&charged, 9);
-        assert!(
-            stderr(&charged).contains("billd adopt"),
-            "{}",
-            stderr(&charged)
-        );
-        let mut daemon = Daemon::start(&mut billd_with(KEY, copied, &gateway));
-        // It asks, and writes down what it learns.
-        until("what is open is asked about", async || {
-            copied
-                .text("select count(*) from billd.charge_attempt where state = 'unknown'")
-                .await
-                == "0"
-        })
-        .await;
-        until("it says why", async || {
-            daemon.said().contains("the home of this book is")
-        })
-        .await;
-        daemon.stops().await;
-        assert_eq!(asked_for(&gateway), before, "no request for money has left");
+        charges_nothing_before_it_is_adopted(copied, &gateway).await;
     }
 
     let unsure = run(billd_with(KEY, &beside, &gateway).arg("adopt"));
@@ -145,6 +107,48 @@ async fn a_dump_that_is_put_back_elsewhere_charges_nothing_until_it_is_adopted()
     assert_eq!(gateway.summary().approvals, 3);
     // Home is what it was.
     exits(&run(billd_with(KEY, &home, &gateway).arg("check")), 0);
+}
+
+async fn charges_nothing_before_it_is_adopted(copied: &Book, gateway: &Running) {
+    let before = asked_for(gateway);
+    let checked = run(billd_with(KEY, copied, gateway).arg("check"));
+    exits(&checked, 9);
+    let said = stdout(&checked);
+    assert!(
+        said.contains("FAIL  charging  the home of this book is database test_"),
+        "{said}"
+    );
+    let swept = run(billd_with(KEY, copied, gateway).args(["sweep", "--json"]));
+    exits(&swept, 7);
+    assert!(
+        stdout(&swept).contains("before billd adopt"),
+        "{}",
+        stdout(&swept)
+    );
+    let charged = run(billd_with(KEY, copied, gateway).args([
+        "charge", "again", "cust_1", "--amount", "1000", "--name", "x", "--yes",
+    ]));
+    exits(&charged, 9);
+    assert!(
+        stderr(&charged).contains("billd adopt"),
+        "{}",
+        stderr(&charged)
+    );
+    let mut daemon = Daemon::start(&mut billd_with(KEY, copied, gateway));
+    // It asks, and writes down what it learns.
+    until("what is open is asked about", async || {
+        copied
+            .text("select count(*) from billd.charge_attempt where state = 'unknown'")
+            .await
+            == "0"
+    })
+    .await;
+    until("it says why", async || {
+        daemon.said().contains("the home of this book is")
+    })
+    .await;
+    daemon.stops().await;
+    assert_eq!(asked_for(gateway), before, "no request for money has left");
 }
 
 /// Hazard: the daemon is started with another merchant's key; what is open is not found in that merchant's

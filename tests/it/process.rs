@@ -361,6 +361,31 @@ fn every_fault_of_the_settings_is_named_at_once() {
     }
 }
 
+const FIGURES: [&str; 13] = [
+    "billd_outcomes_total{outcome=\"paid\",class=\"\"} 1",
+    "billd_outcomes_total{outcome=\"declined\",class=\"hard_card\"} 1",
+    "billd_due ",
+    "billd_due_age_seconds",
+    "billd_in_flight",
+    "billd_gateway_seconds_bucket",
+    "billd_record_rows",
+    "billd_record_seconds",
+    "billd_unknown ",
+    "billd_unknown_age_seconds",
+    "billd_stale_fences_total",
+    "billd_token_refreshes",
+    "# EOF",
+];
+
+const SECRETS: [&str; 6] = [
+    sandbox::IMP_SECRET,
+    "김민지",
+    "minji@example.com",
+    "010-1234",
+    "card-of-minji",
+    "access_token",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_daemon_tells_how_it_is_and_never_what_is_secret() {
     let book = Book::new().await;
@@ -400,21 +425,7 @@ async fn the_daemon_tells_how_it_is_and_never_what_is_secret() {
         (Some(0), r#"{"ready":true,"reasons":[]}"#)
     );
     let metrics = http_get(free, "metrics").await;
-    for figure in [
-        "billd_outcomes_total{outcome=\"paid\",class=\"\"} 1",
-        "billd_outcomes_total{outcome=\"declined\",class=\"hard_card\"} 1",
-        "billd_due ",
-        "billd_due_age_seconds",
-        "billd_in_flight",
-        "billd_gateway_seconds_bucket",
-        "billd_record_rows",
-        "billd_record_seconds",
-        "billd_unknown ",
-        "billd_unknown_age_seconds",
-        "billd_stale_fences_total",
-        "billd_token_refreshes",
-        "# EOF",
-    ] {
+    for figure in FIGURES {
         assert!(
             metrics.contains(figure),
             "{figure} is missing in:\n{metrics}"
@@ -433,14 +444,7 @@ async fn the_daemon_tells_how_it_is_and_never_what_is_secret() {
         said.contains("\"outcome\":\"paid\"") && said.contains("past due, hard_decline"),
         "{said}"
     );
-    for secret in [
-        sandbox::IMP_SECRET,
-        "김민지",
-        "minji@example.com",
-        "010-1234",
-        "card-of-minji",
-        "access_token",
-    ] {
+    for secret in SECRETS {
         assert!(!said.contains(secret), "the log holds {secret}");
     }
     assert_eq!(health(&[]).status.code(), Some(1), "no daemon, no health");

@@ -1,5 +1,8 @@
 //! The switch: charging off and on, and what goes on meanwhile.
 
+use std::net::SocketAddr;
+use std::process::Command;
+
 use billd::domain::attempt::{ChargeRequest, ChargeTerms, Instrument};
 use billd::domain::claim::Recorded;
 use billd::domain::ids::{CustomerUid, ImpUid, MerchantUid};
@@ -196,24 +199,42 @@ async fn a_running_daemon_stops_at_the_next_claim_and_tells_everybody() {
     book.comes_to("select count(*) from billd.under_way", "0")
         .await;
     let approvals = gateway.summary().approvals;
-    until("the probe says so", async || {
-        http_get(free, "readyz")
-            .await
-            .contains("switched off by minji")
-    })
-    .await;
-    until("the figure says so", async || {
-        http_get(free, "metrics")
-            .await
-            .contains("billd_standstill 1")
-    })
-    .await;
+    answers(free, "readyz", "switched off by minji").await;
+    answers(free, "metrics", "billd_standstill 1").await;
     assert_eq!(
         gateway.summary().approvals,
         approvals,
         "nothing has left since"
     );
     assert!(daemon.said().contains("wrong prices"), "{}", daemon.said());
+    each_command_says_that_charging_is_off(billd);
+
+    let started = run(billd().args(["start", "--json"]));
+    exits(&started, 0);
+    assert!(
+        stdout(&started).contains("\"was_off\":true"),
+        "{}",
+        stdout(&started)
+    );
+    until("all is paid", async || gateway.summary().approvals == 400).await;
+    answers(free, "readyz", "\"ready\":true").await;
+    assert!(
+        daemon.said().contains("charging goes on"),
+        "{}",
+        daemon.said()
+    );
+    daemon.stops().await;
+    approved(&gateway, 400);
+}
+
+async fn answers(daemon: SocketAddr, path: &str, with: &str) {
+    until(&format!("{path} says {with}"), async || {
+        http_get(daemon, path).await.contains(with)
+    })
+    .await;
+}
+
+fn each_command_says_that_charging_is_off(billd: impl Fn() -> Command) {
     let checked = run(billd().arg("check"));
     exits(&checked, 9);
     assert!(stdout(&checked).contains("FAIL  charging  charging is switched off by minji"));
@@ -229,26 +250,6 @@ async fn a_running_daemon_stops_at_the_next_claim_and_tells_everybody() {
         "{}",
         stderr(&charged)
     );
-
-    let started = run(billd().args(["start", "--json"]));
-    exits(&started, 0);
-    assert!(
-        stdout(&started).contains("\"was_off\":true"),
-        "{}",
-        stdout(&started)
-    );
-    until("all is paid", async || gateway.summary().approvals == 400).await;
-    until("it is ready", async || {
-        http_get(free, "readyz").await.contains("\"ready\":true")
-    })
-    .await;
-    assert!(
-        daemon.said().contains("charging goes on"),
-        "{}",
-        daemon.said()
-    );
-    daemon.stops().await;
-    approved(&gateway, 400);
 }
 
 /// Hazard: the operator stops charging in the middle of a bad morning, and can't give money back.

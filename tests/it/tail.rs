@@ -149,22 +149,8 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     let before = Instant::now();
     let swept = house.engine.sweep(CancellationToken::new()).await.unwrap();
     assert_eq!((swept.counts.paid, swept.due_left), (0, 1));
-    let rest = book.store.standstill().await.unwrap().unwrap();
-    assert_eq!(rest.reason, Reason::FailoverHold);
-    assert!(
-        rest.says.contains("/1 → ") && rest.says.contains("/2)"),
-        "{rest:?}"
-    );
     // The whole of the longest lease, less what has passed since it was met.
-    let least = long.saturating_sub(before.elapsed());
-    assert!((least..=long).contains(&rest.left.unwrap()), "{rest:?}");
-    let reasons = house.engine.health().reasons;
-    assert!(
-        reasons
-            .iter()
-            .any(|reason| reason.contains("the database server changed")),
-        "{reasons:?}"
-    );
+    waits(&house, long.saturating_sub(before.elapsed()), long).await;
 
     let again = record(book, send_again(&asked.claim)).await;
     assert_ne!(again, Recorded::Moved);
@@ -189,6 +175,24 @@ async fn after_a_promotion_nothing_is_begun_taken_over_or_sent_again_for_the_lon
     assert_eq!(claim(book).await.len(), 1);
     assert_eq!(book.claim_open(9, LEASE).await.len(), 1);
     assert!(book.store.begin_one_off(&one_off, LEASE).await.is_ok());
+}
+
+/// It says that the server has changed, and how long it waits.
+async fn waits(house: &House, least: Duration, most: Duration) {
+    let rest = house.book.store.standstill().await.unwrap().unwrap();
+    assert_eq!(rest.reason, Reason::FailoverHold);
+    assert!(
+        rest.says.contains("/1 → ") && rest.says.contains("/2)"),
+        "{rest:?}"
+    );
+    assert!((least..=most).contains(&rest.left.unwrap()), "{rest:?}");
+    let reasons = house.engine.health().reasons;
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.contains("the database server changed")),
+        "{reasons:?}"
+    );
 }
 
 /// Hazard: the book is put back from a dump into another cluster, whose timeline is the first one, too.

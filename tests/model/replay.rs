@@ -212,19 +212,7 @@ async fn replay(
             let rechecked = book.store.recheck(10, Duration::ZERO).await.unwrap();
             assert_eq!(rechecked.len(), 1);
         }
-        Action::Person(deed) => {
-            let statement = match deed {
-                Deed::Pause => "update billd.subscription set state = 'paused'",
-                // Who was cancelled says from when on it is billed again; nobody else has to.
-                Deed::Activate if before.database.state == SubscriptionState::Cancelled => {
-                    "select count(*) from billd.subscription s, billd.resume(s.id, 'old_day')"
-                }
-                Deed::Activate => "update billd.subscription set state = 'active'",
-                Deed::Cancel => "update billd.subscription set state = 'cancelled'",
-                Deed::Reprice => "update billd.subscription set amount = 201 - amount",
-            };
-            book.run(statement).await;
-        }
+        Action::Person(deed) => book.run(written_by(deed, before)).await,
         Action::Send(_)
         | Action::NotSent(_)
         | Action::Decide(..)
@@ -240,6 +228,19 @@ async fn replay(
         if worker.is_none() {
             held[at] = None;
         }
+    }
+}
+
+fn written_by(person: Deed, before: &State) -> &'static str {
+    match person {
+        Deed::Pause => "update billd.subscription set state = 'paused'",
+        // Who was cancelled says from when on it is billed again; nobody else has to.
+        Deed::Activate if before.database.state == SubscriptionState::Cancelled => {
+            "select count(*) from billd.subscription s, billd.resume(s.id, 'old_day')"
+        }
+        Deed::Activate => "update billd.subscription set state = 'active'",
+        Deed::Cancel => "update billd.subscription set state = 'cancelled'",
+        Deed::Reprice => "update billd.subscription set amount = 201 - amount",
     }
 }
 

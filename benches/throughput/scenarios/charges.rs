@@ -37,10 +37,6 @@ pub(super) async fn measure(
         windows.push(window);
         memory.push(megabytes(bytes));
     }
-    let of = |pick: fn(&Window) -> f64| windows.iter().map(pick).collect::<Vec<_>>();
-    let limit = |limits: &[limits::Limit], pick: fn(&limits::Limit) -> f64| {
-        limits.iter().map(pick).collect::<Vec<_>>()
-    };
     let allowed: Vec<f64> = calls
         .iter()
         .zip(&statements)
@@ -59,57 +55,71 @@ pub(super) async fn measure(
         "{} due {when}, instant gateway, {} in flight",
         size.due, scale.concurrency
     );
-    Ok((
-        what,
-        vec![
-            Figure::new("charges", "1/s", of(|w| w.charges_per_second))
-                .must(Bound::AtLeast(8_000.0))
-                .aim(Bound::AtLeast(12_000.0)),
-            Figure::new("share of what both limits together allow", "", shares)
-                .aim(Bound::AtLeast(0.8)),
-            Figure::new("PostgreSQL CPU per charge", "µs", of(|w| w.postgres_us))
-                .must(Bound::AtMost(80.0))
-                .aim(Bound::AtMost(60.0)),
-            Figure::new("billd CPU per charge", "µs", of(|w| w.billd_us)),
-            Figure::new("sandbox CPU per charge", "µs", of(|w| w.sandbox_us)),
-            Figure::new("commits per charge", "", of(|w| w.commits)).must(Bound::AtMost(0.02)),
-            Figure::new("WAL per charge", "B", of(|w| w.log_bytes))
-                .must(Bound::AtMost(1_600.0))
-                .aim(Bound::AtMost(1_250.0)),
-            Figure::new("peak memory of billd", "MB", memory)
-                .must(Bound::AtMost(100.0))
-                .aim(Bound::AtMost(64.0)),
-            Figure::new("rows per claim", "", of(|w| w.rows_per_claim)),
-            Figure::new("rows per recorded batch", "", of(|w| w.rows_per_record)),
-            Figure::new("limit: calls alone", "1/s", limit(&calls, |l| l.per_second)),
-            Figure::new(
-                "limit: calls, client CPU",
-                "µs",
-                limit(&calls, |l| l.ours_us),
-            ),
-            Figure::new(
-                "limit: calls, sandbox CPU",
-                "µs",
-                limit(&calls, |l| l.theirs_us),
-            ),
-            Figure::new(
-                "limit: SQL alone",
-                "1/s",
-                limit(&statements, |l| l.per_second),
-            ),
-            Figure::new(
-                "limit: SQL, client CPU",
-                "µs",
-                limit(&statements, |l| l.ours_us),
-            ),
-            Figure::new(
-                "limit: SQL, PostgreSQL CPU",
-                "µs",
-                limit(&statements, |l| l.theirs_us),
-            ),
-            Figure::new("both limits together", "1/s", allowed),
-        ],
-    ))
+    let mut figures = figures(&windows, memory, shares);
+    figures.extend(limit_figures(&calls, &statements));
+    figures.push(Figure::new("both limits together", "1/s", allowed));
+    Ok((what, figures))
+}
+
+/// Of the daemon.
+fn figures(windows: &[Window], memory: Vec<f64>, shares: Vec<f64>) -> Vec<Figure> {
+    let of = |pick: fn(&Window) -> f64| windows.iter().map(pick).collect::<Vec<_>>();
+    vec![
+        Figure::new("charges", "1/s", of(|w| w.charges_per_second))
+            .must(Bound::AtLeast(8_000.0))
+            .aim(Bound::AtLeast(12_000.0)),
+        Figure::new("share of what both limits together allow", "", shares)
+            .aim(Bound::AtLeast(0.8)),
+        Figure::new("PostgreSQL CPU per charge", "µs", of(|w| w.postgres_us))
+            .must(Bound::AtMost(80.0))
+            .aim(Bound::AtMost(60.0)),
+        Figure::new("billd CPU per charge", "µs", of(|w| w.billd_us)),
+        Figure::new("sandbox CPU per charge", "µs", of(|w| w.sandbox_us)),
+        Figure::new("commits per charge", "", of(|w| w.commits)).must(Bound::AtMost(0.02)),
+        Figure::new("WAL per charge", "B", of(|w| w.log_bytes))
+            .must(Bound::AtMost(1_600.0))
+            .aim(Bound::AtMost(1_250.0)),
+        Figure::new("peak memory of billd", "MB", memory)
+            .must(Bound::AtMost(100.0))
+            .aim(Bound::AtMost(64.0)),
+        Figure::new("rows per claim", "", of(|w| w.rows_per_claim)),
+        Figure::new("rows per recorded batch", "", of(|w| w.rows_per_record)),
+    ]
+}
+
+/// Of each of its two halves alone.
+fn limit_figures(calls: &[limits::Limit], statements: &[limits::Limit]) -> Vec<Figure> {
+    let limit = |limits: &[limits::Limit], pick: fn(&limits::Limit) -> f64| {
+        limits.iter().map(pick).collect::<Vec<_>>()
+    };
+    vec![
+        Figure::new("limit: calls alone", "1/s", limit(calls, |l| l.per_second)),
+        Figure::new(
+            "limit: calls, client CPU",
+            "µs",
+            limit(calls, |l| l.ours_us),
+        ),
+        Figure::new(
+            "limit: calls, sandbox CPU",
+            "µs",
+            limit(calls, |l| l.theirs_us),
+        ),
+        Figure::new(
+            "limit: SQL alone",
+            "1/s",
+            limit(statements, |l| l.per_second),
+        ),
+        Figure::new(
+            "limit: SQL, client CPU",
+            "µs",
+            limit(statements, |l| l.ours_us),
+        ),
+        Figure::new(
+            "limit: SQL, PostgreSQL CPU",
+            "µs",
+            limit(statements, |l| l.theirs_us),
+        ),
+    ]
 }
 
 /// Half of what one daemon can do on this machine, in charges per second.

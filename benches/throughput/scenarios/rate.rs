@@ -45,14 +45,7 @@ pub(super) async fn measure(
     sandbox.stop().await?;
     world.remove(book).await?;
 
-    // The daemons start one after the other; the minute begins when all are there.
-    let warm_us = i64::try_from(scale.warm.as_micros())?;
-    let length_us = i64::try_from(scale.capped.as_micros())?;
-    let first = arrivals.first().context("nothing was sent")?;
-    let begin = first.saturating_add(warm_us);
-    let end = begin.saturating_add(length_us);
-    let sent = arrivals.iter().filter(|at| (begin..end).contains(*at));
-    let sent = number(u64::try_from(sent.count())?);
+    let sent = sent_in_the_minute(&arrivals, scale)?;
     let allowed = number(scale.capped.as_secs().saturating_mul(u64::from(CAP)));
     Ok((
         format!(
@@ -80,6 +73,17 @@ pub(super) async fn measure(
             ),
         ],
     ))
+}
+
+/// The daemons start one after the other; the minute begins when all are there.
+fn sent_in_the_minute(arrivals: &[i64], scale: Scale) -> anyhow::Result<f64> {
+    let warm_us = i64::try_from(scale.warm.as_micros())?;
+    let length_us = i64::try_from(scale.capped.as_micros())?;
+    let first = arrivals.first().context("nothing was sent")?;
+    let begin = first.saturating_add(warm_us);
+    let end = begin.saturating_add(length_us);
+    let sent = arrivals.iter().filter(|at| (begin..end).contains(*at));
+    Ok(number(u64::try_from(sent.count())?))
 }
 
 /// Most arrivals within any window of a second, wherever it begins.

@@ -108,7 +108,7 @@ pub(super) async fn come_to_rest(
     let started = Instant::now();
     let mut stepped = 0.0;
     let mut quiet_looks: u8 = 0;
-    let (mut moves, mut moved) = (0, started);
+    let (mut moves, mut since) = (0, started);
     loop {
         let unrest = look(database, &statement)
             .await
@@ -124,9 +124,9 @@ pub(super) async fn come_to_rest(
             return Ok(Ok(()));
         }
         if unrest.moves != moves {
-            (moves, moved) = (unrest.moves, Instant::now());
+            (moves, since) = (unrest.moves, Instant::now());
         }
-        if moved.elapsed() > PATIENCE || started.elapsed() > PATIENCE_IN_ALL {
+        if since.elapsed() > PATIENCE || started.elapsed() > PATIENCE_IN_ALL {
             let took = started.elapsed().as_secs();
             return Ok(Err(format!("not at rest after {took} s: {unrest:?}")));
         }

@@ -127,11 +127,7 @@ async fn set_up(
     } else {
         None
     };
-    let bouncer = if plan.pooler {
-        Some(Bouncer::start(&lane, &database).await?)
-    } else {
-        None
-    };
+    let bouncer = pooler(&plan, &lane, &database).await?;
     let upstream = bouncer
         .as_ref()
         .map_or_else(|| lane.socket(), Bouncer::socket);
@@ -144,9 +140,10 @@ async fn set_up(
     for _ in 0..plan.daemons {
         proxies.push(Proxy::start_altering(upstream.clone(), alteration).await?);
     }
-    let spec = |(which, proxy): (Which, &Proxy)| {
+    let mut specs = Vec::new();
+    for (which, proxy) in (0..).zip(&proxies) {
         let name = daemon_role(which);
-        anyhow::Ok(Spec {
+        specs.push(Spec {
             program: workshop.program.clone(),
             database_url: proxy.url(&name, database.name()),
             name,
@@ -154,10 +151,8 @@ async fn set_up(
             gateway_url: gateway_url.clone(),
             envs: settings_of(&plan, workshop.mutation, which),
             clock: clock_of(&plan, which, &folder)?,
-        })
-    };
-    let specs: anyhow::Result<Vec<_>> = (0..).zip(&proxies).map(spec).collect();
-    let specs = specs?;
+        });
+    }
     Ok(Scene {
         command_door: Proxy::start(lane.socket()).await?,
         plan,
@@ -175,6 +170,13 @@ async fn set_up(
         pinned: Mutex::default(),
         lived: Mutex::default(),
     })
+}
+
+async fn pooler(plan: &Plan, lane: &Lane, database: &Database) -> anyhow::Result<Option<Bouncer>> {
+    if plan.pooler {
+        return Bouncer::start(lane, database).await.map(Some);
+    }
+    Ok(None)
 }
 
 /// What a daemon is told. With a mutation it may be something else than the judge believes.

@@ -216,6 +216,13 @@ async fn look_ups_find_every_record_in_order_and_by_page() {
         body,
         json!({"code": -1, "message": message, "response": null})
     );
+}
+
+#[tokio::test]
+async fn a_look_up_that_makes_no_sense_is_refused_and_a_payment_in_test_mode_is_shown_if_asked_for()
+{
+    let bench = Bench::start().await;
+    let paid = bench.again("m1", "c1").await.1["response"].clone();
     for wrong in [
         "m1/done",
         "m1?page=0",
