@@ -18,11 +18,6 @@ use crate::report::Report;
 use crate::scenarios::Scale;
 use crate::world::World;
 
-/// That of the image, with the feature of that name.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     // The HTTP client needs it even where nothing is encrypted; a second installation is refused.
