@@ -3,7 +3,7 @@
 //! Without the feature `failpoints` every function here is empty, and nothing of it is left in the
 //! program.
 
-pub(crate) use points::{crash_at, crash_soon};
+pub(crate) use points::{crash_at, crash_soon, panic_at};
 
 #[cfg(not(feature = "failpoints"))]
 mod points {
@@ -14,6 +14,10 @@ mod points {
     /// Does nothing.
     #[inline]
     pub(crate) const fn crash_soon(_: &str) {}
+
+    /// Does nothing.
+    #[inline]
+    pub(crate) const fn panic_at(_: &str) {}
 }
 
 #[cfg(feature = "failpoints")]
@@ -45,6 +49,11 @@ mod points {
         if is_told(point) {
             process::abort();
         }
+    }
+
+    /// Panics here, if it was told to: a bug, as a task meets it.
+    pub(crate) fn panic_at(point: &str) {
+        assert!(!is_told(point), "a failpoint");
     }
 
     /// Dies a moment later, while whatever comes next is under way, if it was told to.

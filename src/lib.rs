@@ -10,6 +10,7 @@ pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;
+pub mod duties;
 pub mod engine;
 pub mod failpoint;
 pub mod gateway;

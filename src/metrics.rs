@@ -97,6 +97,7 @@ figures! {
     circuit_open: Gauge = Gauge::default(), "1 while charging is stopped";
     standstill: Gauge = Gauge::default(),
         "1 while the book says that nothing may be charged: switch, home, clock, fail-over";
+    log_lines_lost: Counter = Counter::default(), "Lines of the log that could not be written";
     token_refreshes: Gauge<u64, AtomicU64> = Gauge::default(), "Access tokens asked for";
     database_up: Gauge = Gauge::default(), "1 if the database answers";
     webhooks: Family<WebhookLabels, Counter> = Family::default(), "Webhooks that came in";

@@ -161,8 +161,7 @@ impl Daemon {
         let log = folder.path().join("log");
         let mut process = Process::start(
             Command::new(PROGRAM)
-                .args(["run", "--config-dir"])
-                .arg(folder.path())
+                .arg("run")
                 .current_dir(folder.path())
                 .env_clear()
                 .env("DATABASE_URL", database_url)

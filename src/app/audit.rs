@@ -8,7 +8,6 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -19,6 +18,7 @@ use crate::app::signals::stop_signals;
 use crate::auditor::{AuditError, Auditor};
 use crate::causes::chain;
 use crate::cli;
+use crate::duties::Duties;
 use crate::gateway::Gateway;
 use crate::scheduler::Schedule;
 use crate::settings::{Settings, Source};
@@ -188,14 +188,15 @@ fn print(report: &Report) {
     }
 }
 
-/// Runs the daemon's audits until `stop`; `None` if there is no hour for them.
+/// Runs the daemon's audits until `stop`, if there is an hour for them.
 pub(super) async fn keep(
     settings: &Settings,
     services: &Services<impl Gateway>,
     stop: CancellationToken,
-) -> Result<Option<JoinHandle<()>>, Failure> {
+    duties: &mut Duties,
+) -> Result<(), Failure> {
     let Some(cron) = settings.audit.cron.as_deref() else {
-        return Ok(None);
+        return Ok(());
     };
     let gateway = gateway::connect(settings)?;
     let doorbell = Some(Arc::clone(&services.doorbell));
@@ -206,7 +207,7 @@ pub(super) async fn keep(
         .await
         .context("couldn't start the schedule of the audit")?;
     let days = settings.audit.days;
-    Ok(Some(tokio::spawn(async move {
+    duties.start("audit", async move {
         loop {
             tokio::select! {
                 () = rung.notified() => {}
@@ -214,13 +215,14 @@ pub(super) async fn keep(
             }
             match auditor.daily(days, &stop).await {
                 Ok(()) => {}
-                Err(error @ (AuditError::Stopped | AuditError::TakenOver)) => info!("{error}"),
-                Err(error) => error!(
+                Err(error @ (AuditError::Stopped | AuditError::TakenOver)) => info!(event = "audit_stopped", "{error}"),
+                Err(error) => error!(event = "audit_cut_short", 
                     error = chain(&error),
                     "the audit was cut short; it goes on at its next hour, or with `billd audit --resume`"
                 ),
             }
         }
         schedule.stop().await;
-    })))
+    });
+    Ok(())
 }

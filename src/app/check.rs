@@ -53,7 +53,10 @@ pub(super) async fn check(source: &Source, output: Output) -> Result<Exit, Failu
     let mut checks = Vec::new();
     match Settings::load(source, Needs::All) {
         Ok(settings) => {
-            checks.push(Check::passed("settings", "complete and consistent"));
+            let detail = format!("complete and consistent; {}", settings.files_read());
+            checks.push(Check::passed("settings", detail));
+            let notes = settings.notes.iter();
+            checks.extend(notes.map(|note| Check::passed("settings", note)));
             database(&settings, &mut checks).await;
             checks.push(access(&settings).await);
         }
@@ -100,7 +103,7 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
 }
 
 async fn server(store: &Store) -> Result<Check, Failure> {
-    let version = store.server_version().await?;
+    let version = store.server().await?.version;
     store.require_own_servers().await?;
     services::require_grants(store).await?;
     Ok(Check::passed("database", format!("PostgreSQL {version}")))
@@ -194,11 +197,12 @@ async fn access(settings: &Settings) -> Check {
     };
     match gateway.prepare().await {
         Ok(()) => Check::passed("gateway", format!("{url} accepts the key")),
-        Err(error) => Check::failed(
-            "gateway",
-            Exit::Gateway,
-            format!("{url}: {}", chain(&error)),
-        ),
+        Err(error) => {
+            let hint = settings.gateway.proxy_hint();
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            let detail = format!("{url}: {}{hint}", chain(&error));
+            Check::failed("gateway", Exit::Gateway, detail)
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Exit {
     NotDone = 9,
     /// The gateway's books and ours differ, and a person must look.
     Findings = 10,
+    /// A part of the daemon ended by itself, which is a bug; the rest stopped in order.
+    PartDied = 11,
 }
 
 impl Exit {
@@ -49,6 +51,7 @@ impl Exit {
             Self::Declined => 8,
             Self::NotDone => 9,
             Self::Findings => 10,
+            Self::PartDied => 11,
         }
     }
 }
@@ -66,6 +69,12 @@ impl Failure {
     /// What happened and what lay behind it, in one line.
     pub fn in_words(&self) -> String {
         chain(&*self.error)
+    }
+
+    /// Whether the database is away, and may be back soon.
+    pub(super) fn may_pass(&self) -> bool {
+        let error = self.error.downcast_ref::<StoreError>();
+        error.is_some_and(StoreError::is_away)
     }
 
     pub(super) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
@@ -91,9 +100,10 @@ impl From<SettingsError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
-            StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::TooSlow(_) => {
-                Exit::Database
-            }
+            StoreError::Unavailable(_)
+            | StoreError::Unreachable { .. }
+            | StoreError::Busy(_)
+            | StoreError::TooSlow(_) => Exit::Database,
             StoreError::OnHold(standstill) => match standstill.reason {
                 Reason::FailoverHold => Exit::Database,
                 Reason::Stopped | Reason::Elsewhere | Reason::Clock | Reason::OtherAccount => {

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::gateway::Gateway;
 use crate::metrics::{FindingLabels, Metrics};
 use crate::store::{Backlog, OpenFindings, Store};
+use crate::telemetry;
 
 /// Often enough for an alarm, rarely enough to cost nothing.
 const EVERY: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ pub(super) async fn keep(
     stop: CancellationToken,
 ) {
     let mut told = Told::default();
+    let mut lost_before = 0;
+    let mut is_newer = false;
     while !stop.is_cancelled() {
         match store.backlog().await {
             Ok(backlog) => {
@@ -44,6 +47,21 @@ pub(super) async fn keep(
         metrics
             .token_refreshes
             .set(engine.gateway().token_refreshes());
+        if let Ok(waits) = store.waits_for_standby().await {
+            engine.note_standby(waits);
+        }
+        if !is_newer && store.is_newer().await.unwrap_or_default() {
+            is_newer = true;
+            warn!(
+                event = "schema_newer",
+                "the database was migrated by a newer billd; this one goes on while it can: run that version here too"
+            );
+        }
+        let lost = telemetry::lost();
+        metrics
+            .log_lines_lost
+            .inc_by(lost.saturating_sub(lost_before));
+        lost_before = lost;
         tokio::select! {
             () = sleep(EVERY) => {}
             () = stop.cancelled() => {}
@@ -78,7 +96,7 @@ async fn look_for_locks(store: &Store, metrics: &Metrics, backlog: &Backlog, tol
         matches!(&told.0, Some((at, before)) if *before == pids && at.elapsed() < TELL_AGAIN);
     if !is_known {
         for locker in &lockers {
-            warn!(
+            warn!(event = "locked_rows",
                 subscription.id = %locker.subscription,
                 pid = locker.pid,
                 "process {} ({}) has had {} row(s) that wait for billd locked for more than a minute, subscription {} \

@@ -21,6 +21,11 @@ pub(super) fn connect(settings: &Settings) -> Result<impl Gateway + use<>, Failu
         timeout: settings.gateway.timeout,
         connect_timeout: settings.connect_timeout(),
         connections_max: settings.calls_max(),
+        proxy: settings.gateway.proxy.clone(),
     })
-    .map_err(|error| Failure::new(Exit::Failed, error))
+    .map_err(|error| {
+        let what = "the client of the gateway can't be made; if no certificate authorities are installed, install \
+                    them (ca-certificates), or name a file of them in SSL_CERT_FILE";
+        Failure::new(Exit::Settings, anyhow::Error::new(error).context(what))
+    })
 }

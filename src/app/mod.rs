@@ -9,6 +9,7 @@ mod charge_request;
 mod charged;
 mod check;
 mod confirm;
+mod day;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;

@@ -1,8 +1,12 @@
 //! What the commands work with, put together: settings, store, gateway, engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::app::exit::{Exit, Failure};
 use crate::app::gateway;
@@ -10,7 +14,7 @@ use crate::engine::{Doorbell, Engine, Limits};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::settings::{Needs, Settings, Source};
-use crate::store::{Connection, SchemaState, Store, StoreError};
+use crate::store::{Connection, SchemaState, Store};
 
 /// Everything a command that charges or asks needs.
 pub(super) struct Services<G> {
@@ -19,6 +23,41 @@ pub(super) struct Services<G> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) doorbell: Arc<Doorbell>,
 }
+
+/// As [`open`], but a database that is away is waited for: six times as long as it may take to answer, so a
+/// minute. `None` if `stop` comes first.
+pub(super) async fn wait_and_open(
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> Result<Option<Services<impl Gateway + use<>>>, Failure> {
+    let wait = settings.database.timeout.saturating_mul(6);
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
+        match open(settings).await {
+            Err(failure) if failure.may_pass() && begun.elapsed() < wait => {
+                if !is_told {
+                    warn!(
+                        event = "database_awaited",
+                        wait_s = wait.as_secs(),
+                        "{}; waiting for it, {} s at most",
+                        failure.in_words(),
+                        wait.as_secs()
+                    );
+                    is_told = true;
+                }
+            }
+            opened => return opened.map(Some),
+        }
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// Between two looks for a database that is away.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Puts them together, once the database answers and has our schema.
 pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + use<>>, Failure> {
@@ -47,16 +86,25 @@ pub(super) async fn open(settings: &Settings) -> Result<Services<impl Gateway + 
 
 /// Connects once for real, so that a wrong address or password is named as such.
 pub(super) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
-    let store = Store::new(&Connection {
+    let mut connection = Connection {
         account: gateway::account(settings),
         ..settings.connection()?
-    })?;
-    match store.server_version().await {
-        Ok(_version) => Ok(store),
-        Err(StoreError::Unavailable(error)) => {
-            let what = format!("the database at {} is not available", store.place());
-            let error = anyhow::Error::new(error).context(what);
-            Err(Failure::new(Exit::Database, error))
+    };
+    let store = Store::new(&connection)?;
+    match store.server().await {
+        Ok(server) => {
+            let given = server.connections_max;
+            if given >= connection.connections_max {
+                return Ok(store);
+            }
+            warn!(
+                event = "few_connections",
+                given,
+                connections_max = connection.connections_max,
+                "the database gives this user {given} connections, fewer than database.connections_max: so many are used"
+            );
+            connection.connections_max = given;
+            Ok(Store::new(&connection)?)
         }
         Err(error) => Err(error.into()),
     }
@@ -112,7 +160,8 @@ pub(super) async fn require_grants(store: &Store) -> Result<(), Failure> {
 /// Loads the settings for a command that charges or asks, and starts the log.
 pub(super) fn settings_for_work(source: &Source) -> Result<Settings, Failure> {
     let settings = Settings::load(source, Needs::All)?;
-    crate::telemetry::init(settings.log.format, &settings.log.filter)
+    let log = &settings.log;
+    crate::telemetry::init(log.format, &log.filter, log.may_color)
         .context("couldn't start the log")?;
     Ok(settings)
 }

@@ -84,8 +84,10 @@ fn expected(one: &MissingPayment) -> Option<Expected> {
     });
     if expected.is_none() {
         warn!(
+            event = "audit_row",
             merchant_uid = one.merchant_uid,
-            "{} can't be asked about: its row makes no sense", one.merchant_uid
+            "{} can't be asked about: its row makes no sense",
+            one.merchant_uid
         );
     }
     expected

@@ -43,6 +43,7 @@ impl<G: Gateway> Auditor<G> {
             let looked = stop.run_until_cancelled(look).await;
             if let Some(Err(error)) = looked {
                 warn!(
+                    event = "given_back_unseen",
                     error = chain(&error),
                     "what a webhook says was given back can't be looked at now; the next audit sees it"
                 );
@@ -90,6 +91,7 @@ impl<G: Gateway> Auditor<G> {
                 && one.own.is_cancelled_there(payment.cancelled_amount)
             {
                 info!(
+                    event = "given_back",
                     merchant_uid = one.merchant_uid,
                     "{} {} of {} were given back elsewhere",
                     payment.cancelled_amount,

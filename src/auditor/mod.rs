@@ -110,6 +110,7 @@ impl<G: Gateway> Auditor<G> {
     async fn give_up(&self, run: &Run, error: &AuditError) -> Result<(), AuditError> {
         if self.store.fail_audit(run).await? {
             error!(
+                event = "audit_given_up",
                 error = chain(error),
                 audit.id = run.id,
                 "audit {} was given up: it was cut short again; compare its days with \
@@ -129,7 +130,7 @@ impl<G: Gateway> Auditor<G> {
         stop: &CancellationToken,
         show: &(dyn Fn(&Run) + Sync),
     ) -> Result<Run, AuditError> {
-        info!(audit.id = run.id, from = %run.from, to = %run.to, "audit {}: from {} to {}", run.id, run.from, run.to);
+        info!(event = "audit_begun", audit.id = run.id, from = %run.from, to = %run.to, "audit {}: from {} to {}", run.id, run.from, run.to);
         let last = run.clone();
         let ended = self.compare(run, stop, show).await;
         // A person is notified of what was found before a stop or a fault all the same.
@@ -184,6 +185,7 @@ impl<G: Gateway> Auditor<G> {
         let page = with_retries(|| self.gateway.payments(window, run.page)).await?;
         if page.unreadable > 0 {
             warn!(
+                event = "audit_unreadable",
                 audit.id = run.id,
                 unreadable = page.unreadable,
                 "{} records of the gateway's books can't be read; window from {}, page {}",
@@ -282,6 +284,7 @@ async fn with_retries<T, F: Future<Output = Result<T, GatewayError>>>(
         match ask().await {
             Err(error @ (GatewayError::Unreachable(_) | GatewayError::Unreadable(_))) => {
                 warn!(
+                    event = "audit_waits",
                     error = chain(&error),
                     "the gateway's books can't be read now; trying again"
                 );

@@ -25,8 +25,8 @@ pub(super) async fn notify(store: &Store) -> Result<(), StoreError> {
     let more = store.mark_notified(i64::MAX).await?;
     if more > 0 {
         error!(
-            more,
-            "the books differ in {more} more places; see billd.finding"
+            event = "books_differ_more",
+            more, "the books differ in {more} more places; see billd.finding"
         );
     }
     Ok(())
@@ -44,6 +44,7 @@ fn notify_of(row: &FindingRow) {
     macro_rules! line {
         ($level:ident) => {
             $level!(
+                event = "books_differ",
                 kind = row.kind,
                 merchant_uid = row.merchant_uid,
                 imp_uid,
@@ -64,6 +65,7 @@ fn notify_of(row: &FindingRow) {
 /// The end of a run.
 pub(super) fn ended(run: &Run) {
     info!(
+        event = "audit_ended",
         audit.id = run.id,
         payments = run.payments,
         attempts = run.attempts,

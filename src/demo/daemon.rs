@@ -57,6 +57,9 @@ impl Daemon {
         let program = env::current_exe().context("couldn't find the program that runs")?;
         let mut guard =
             start_guard(folder).context("couldn't start a shell that watches the daemon")?;
+        // Settings of its own, which are none.
+        std::fs::write(folder.join("production.toml"), "")
+            .context("couldn't write the daemon's settings")?;
         let mut child = alone(
             Command::new(program)
                 .args(["run", "--config-dir"])

@@ -113,15 +113,18 @@ impl LogView {
         }
         let message = field("message").unwrap_or_default();
         match (field("merchant_uid"), field("level").unwrap_or_default()) {
+            // Some of these are warnings, too.
+            (Some(merchant_uid), _) if matches!(field("event"), Some("charge" | "question")) => {
+                self.tell(merchant_uid, &event).await;
+            }
             (_, "ERROR") => say(DAEMON, &paint(RED, message)),
             (_, "WARN") => say(DAEMON, &paint(YELLOW, message)),
-            (Some(merchant_uid), _) => self.tell(merchant_uid, &event).await,
             (None, _) if message == "billd is running" => {
                 let mut heard = self.heard();
                 heard.is_running = true;
                 say(DAEMON, &format!("is running, process {}", heard.process));
             }
-            (None, _) => {}
+            (_, _) => {}
         }
     }
 

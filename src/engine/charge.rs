@@ -26,7 +26,7 @@ use crate::engine::context::Context;
 use crate::engine::lease::Lease;
 use crate::engine::look_back::look_back;
 use crate::engine::rate_limiter::{Reservation, Slot};
-use crate::engine::report;
+use crate::engine::report::{self, Sweep};
 use crate::failpoint::{crash_at, crash_soon};
 use crate::gateway::Gateway;
 use crate::store::StoreError;
@@ -65,7 +65,10 @@ impl<G: Gateway> Charging<G> {
 
     /// Claims batch after batch until nothing more may be claimed, and sends what was claimed on
     /// its way. Returns how many; the charges go on when this returns.
-    pub(super) async fn charge_due(self: &Arc<Self>) -> Result<u64, StoreError> {
+    pub(super) async fn charge_due(
+        self: &Arc<Self>,
+        sweep: &Arc<Sweep>,
+    ) -> Result<u64, StoreError> {
         let context = &self.context;
         let mut claimed_in_all: u64 = 0;
         // Less only where a ceiling is near.
@@ -75,6 +78,7 @@ impl<G: Gateway> Charging<G> {
         let mut unused: Option<Reservation> = None;
         // As many as can be sent at once, never more: a leased attempt must not wait in line.
         while let Some(mut slots) = self.free_slots().await {
+            context.require_recording().await?;
             let most = u32::try_from(slots.num_permits()).unwrap_or(1);
             let allowed = self.breaker.allows();
             if allowed == Allowed::Nothing || !self.is_ready().await {
@@ -111,10 +115,17 @@ impl<G: Gateway> Charging<G> {
             };
             let count = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
             claimed_in_all = claimed_in_all.saturating_add(count.into());
+            sweep.begun(count);
             for claim in claimed {
                 let Some(permit) = slots.split(1) else { break };
-                let work = Arc::clone(self).work(claim, lease, reservation.take(), permit);
-                context.tasks.spawn(work);
+                let work = Arc::clone(self).work(
+                    claim,
+                    lease,
+                    reservation.take(),
+                    permit,
+                    Arc::clone(sweep),
+                );
+                context.start(work);
             }
             if count < rows_max && !is_probe {
                 // That was all. What falls due from now on is claimed together.
@@ -131,9 +142,13 @@ impl<G: Gateway> Charging<G> {
         lease: Lease,
         slot: Slot,
         permit: OwnedSemaphorePermit,
+        sweep: Arc<Sweep>,
     ) {
         match claim {
-            Ok(claim) => drop(self.charge(&claim, lease, slot, Some(permit)).await),
+            Ok(claim) => {
+                let charged = self.charge(&claim, lease, slot, Some(permit)).await;
+                sweep.ended(&charged.outcome, charged.recorded);
+            }
             Err(bad) => self.set_aside(bad).await,
         }
     }
@@ -258,7 +273,10 @@ impl<G: Gateway> Charging<G> {
 
     /// Whether a charge that is begun now would leave. If not, none is begun.
     async fn is_ready(&self) -> bool {
-        let prepared = self.context.gateway.prepare().await;
+        let prepared = tokio::select! {
+            prepared = self.context.gateway.prepare() => prepared,
+            () = self.context.stopping.cancelled() => return false,
+        };
         let change = self.breaker.ready(prepared.is_ok());
         if let Err(error) = &prepared {
             report::unready(&change, error);

@@ -1,5 +1,6 @@
 //! What every duty of the engine works with.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -29,9 +30,44 @@ pub(super) struct Context<G> {
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing new may begin.
     pub(super) stopping: CancellationToken,
+    /// Cancelled when what is under way has had its time.
+    pub(super) cut_off: CancellationToken,
+    /// Whether there were connections for outcomes when that was last looked at.
+    pub(super) can_record: AtomicBool,
+    /// Cancelled when a newer program has taken the schema away from this one.
+    pub(super) outdated: CancellationToken,
 }
 
 impl<G> Context<G> {
+    /// Starts a charge or a question. What is cut off stays as it is written down, and is asked about.
+    pub(super) fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let cut_off = self.cut_off.clone();
+        self.tasks.spawn(async move {
+            cut_off.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Opens the connections for outcomes again, if the database was away or outcomes wait for it. Nothing may be
+    /// claimed without them.
+    pub(super) async fn require_recording(&self) -> Result<(), StoreError> {
+        let can_record = self.can_record.load(Ordering::Relaxed);
+        if !can_record || self.recorder.health().failing_for().is_some() {
+            self.store.hold_recording().await?;
+            self.can_record.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Is what the statement speaks of gone because the database was migrated by a newer program? Then this one has
+    /// nothing more to do here.
+    pub(super) async fn look_for_newer_schema(&self, error: &StoreError) {
+        if error.is_of_another_schema() && self.store.is_newer().await.unwrap_or_default() {
+            report::outdated();
+            self.outdated.cancel();
+            self.stopping.cancelled().await;
+        }
+    }
+
     /// A slot for one request whose lease is yet to begin, in the first half of what a call leaves free of
     /// it. `None` if there is none.
     pub(super) async fn slot_for_one(&self) -> Result<Option<Slot>, StoreError> {

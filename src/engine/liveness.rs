@@ -17,6 +17,7 @@ pub(super) struct Liveness {
     database_answers: AtomicBool,
     last_look: Mutex<Instant>,
     standstill: Mutex<Option<Standstill>>,
+    waits_for_standby: AtomicBool,
 }
 
 impl Default for Liveness {
@@ -25,16 +26,33 @@ impl Default for Liveness {
             database_answers: AtomicBool::new(true),
             last_look: Mutex::new(Instant::now()),
             standstill: Mutex::default(),
+            waits_for_standby: AtomicBool::new(false),
         }
     }
 }
 
 impl Liveness {
+    /// Whether commits wait for a synchronous stand-by; says each change once.
+    pub(super) fn waits_for_standby(&self, waits: bool) {
+        let before = self.waits_for_standby.swap(waits, Ordering::Relaxed);
+        if waits && !before {
+            warn!(
+                event = "standby_stalls",
+                "{STANDBY_STALLS}: charging is as slow as that"
+            );
+        } else if before && !waits {
+            info!(
+                event = "standby_back",
+                "commits don't wait for a stand-by any more"
+            );
+        }
+    }
+
     /// A claim was answered.
     pub(super) fn database_answered(&self) {
         *lock(&self.last_look) = Instant::now();
         if !self.database_answers.swap(true, Ordering::Relaxed) {
-            info!("the database answers again");
+            info!(event = "database_back", "the database answers again");
         }
     }
 
@@ -43,11 +61,23 @@ impl Liveness {
         let text = chain(error);
         if error.is_about_rows() && error.is_passing() {
             // The database is there; a lock or a slow statement stands in the way.
-            warn!(error = text, "claiming is held up; trying again");
+            warn!(
+                event = "claiming_held_up",
+                error = text,
+                "claiming is held up; trying again"
+            );
         } else if !error.is_passing() {
-            error!(error = text, "claiming failed; trying again");
+            error!(
+                event = "claiming_failed",
+                error = text,
+                "claiming failed; trying again"
+            );
         } else if self.database_answers.swap(false, Ordering::Relaxed) {
-            warn!(error = text, "the database is away; charging waits for it");
+            warn!(
+                event = "database_away",
+                error = text,
+                "the database is away; charging waits for it"
+            );
         }
     }
 
@@ -60,11 +90,13 @@ impl Liveness {
         }
         let said = seen.as_ref().map(|seen| &seen.says);
         match &standstill {
-            None => info!("charging goes on"),
+            None => info!(event = "charging_goes_on", "charging goes on"),
             Some(still) if said == Some(&still.says) => {}
             Some(still) => match still.reason {
-                Reason::Stopped | Reason::FailoverHold => warn!("{still}"),
-                Reason::Elsewhere | Reason::Clock | Reason::OtherAccount => error!("{still}"),
+                Reason::Stopped | Reason::FailoverHold => warn!(event = "standstill", "{still}"),
+                Reason::Elsewhere | Reason::Clock | Reason::OtherAccount => {
+                    error!(event = "standstill", "{still}");
+                }
             },
         }
         *seen = standstill;
@@ -81,6 +113,9 @@ impl Liveness {
         if !self.database_answers.load(Ordering::Relaxed) {
             reasons.push("the database does not answer".to_owned());
         }
+        if self.waits_for_standby.load(Ordering::Relaxed) {
+            reasons.push(STANDBY_STALLS.to_owned());
+        }
         let idle = lock(&self.last_look).elapsed();
         if idle > lease {
             reasons.push(format!("no look at what is due for {} s", idle.as_secs()));
@@ -88,6 +123,8 @@ impl Liveness {
         reasons
     }
 }
+
+const STANDBY_STALLS: &str = "commits wait for a synchronous stand-by that does not answer";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -24,6 +24,7 @@ mod report;
 mod throttle;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -41,6 +42,7 @@ pub use refund::Refunded;
 use crate::domain::dunning::Policy;
 use crate::domain::ids::CustomerUid;
 use crate::domain::refund::RefundRequest;
+use crate::duties::{self, Duties};
 use crate::engine::charge::Charging;
 use crate::engine::context::Context;
 use crate::engine::figures::Figures;
@@ -48,7 +50,8 @@ use crate::engine::liveness::Liveness;
 use crate::engine::rate_limiter::RateLimiter;
 use crate::engine::reconcile::Asking;
 use crate::engine::recorder::{Recorder, RecorderLimits};
-use crate::failpoint::crash_at;
+use crate::engine::report::Sweep;
+use crate::failpoint::{crash_at, panic_at};
 use crate::gateway::Gateway;
 use crate::metrics::{Counts, Metrics};
 use crate::store::{Store, StoreError};
@@ -103,6 +106,17 @@ pub struct Health {
     pub reasons: Vec<String>,
 }
 
+/// How [`Engine::run`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Nothing was left under way. What was is `started` in the database and will be asked about.
+    pub is_quiet: bool,
+    /// The part of the engine that ended by itself, which is a bug; `None` if it was stopped.
+    pub died: Option<&'static str>,
+    /// The database was migrated by a newer program, and this one can't work with it any more.
+    pub is_outdated: bool,
+}
+
 /// What one [`Engine::sweep`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Swept {
@@ -141,6 +155,9 @@ impl<G: Gateway> Engine<G> {
             liveness: Liveness::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
+            can_record: AtomicBool::new(true),
+            outdated: CancellationToken::new(),
         });
         Self {
             charging: Arc::new(Charging::new(Arc::clone(&context))),
@@ -151,25 +168,31 @@ impl<G: Gateway> Engine<G> {
     }
 
     /// Charges and asks until `stop`, then drains: no new claim, calls end, outcomes are recorded.
-    /// `hurry` cuts the wait for calls short, not the recording. Returns whether nothing was left
-    /// under way; what was is `started` in the database and will be asked about.
-    pub async fn run(&self, stop: CancellationToken, hurry: CancellationToken) -> bool {
-        let charging = tokio::spawn(self.clone().keep_charging());
-        let asking = tokio::spawn(self.clone().keep_asking());
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.context.recorder.health().ended() => {
-                tracing::error!("the recorder has ended; nothing may be charged without it");
-            }
+    /// `hurry` cuts the wait for calls short, not the recording.
+    pub async fn run(&self, stop: CancellationToken, hurry: CancellationToken) -> Ended {
+        let mut loops = Duties::default();
+        loops.start("charging", self.clone().keep_charging());
+        loops.start("asking", self.clone().keep_asking());
+        let died = tokio::select! {
+            () = stop.cancelled() => None,
+            () = self.context.outdated.cancelled() => None,
+            () = self.context.recorder.health().ended() => Some("recording"),
+            name = loops.one_ended() => Some(name),
+        };
+        if let Some(duty) = died {
+            duties::log_death(duty);
         }
         info!(
+            event = "stopping",
             in_flight = self.in_flight(),
             "stopping: no new claims, calls under way will end"
         );
-        self.context.stopping.cancel();
-        drop(charging.await);
-        drop(asking.await);
-        self.drain(hurry).await
+        let is_quiet = self.drain_with(loops, hurry).await;
+        Ended {
+            is_quiet,
+            died,
+            is_outdated: self.context.outdated.is_cancelled(),
+        }
     }
 
     /// One pass over everything: asks what is open and due to be asked, charges all that is due,
@@ -207,16 +230,27 @@ impl<G: Gateway> Engine<G> {
 
     /// Waits for what is under way and for the last record. See [`Engine::run`].
     pub async fn drain(&self, hurry: CancellationToken) -> bool {
+        self.drain_with(Duties::default(), hurry).await
+    }
+
+    /// As [`Engine::drain`], within the same time for the loops, too: they may wait for a gateway that is away.
+    async fn drain_with(&self, mut loops: Duties, hurry: CancellationToken) -> bool {
         let context = &self.context;
         context.stopping.cancel();
         context.tasks.close();
         crash_at("drain_begun");
+        let all_end = async {
+            loops.ended().await;
+            context.tasks.wait().await;
+        };
         let quiet = tokio::select! {
-            quiet = timeout(context.limits.drain, context.tasks.wait()) => quiet.is_ok(),
+            quiet = timeout(context.limits.drain, all_end) => quiet.is_ok(),
             () = hurry.cancelled() => context.tasks.is_empty(),
         };
+        loops.end(Duration::ZERO).await;
         if !quiet {
             warn!(
+                event = "drain_cut",
                 in_flight = context.tasks.len(),
                 "stopping with calls under way; they stay `started` and will be asked about",
             );
@@ -231,6 +265,9 @@ impl<G: Gateway> Engine<G> {
                 .await
                 .ok();
         }
+        // So that nothing is done, or said, after this.
+        context.cut_off.cancel();
+        context.tasks.wait().await;
         quiet && written
     }
 
@@ -265,6 +302,16 @@ impl<G: Gateway> Engine<G> {
             .or_else(|| self.context.liveness.standstill())
     }
 
+    /// Tells the engine whether commits wait for a synchronous stand-by.
+    pub fn note_standby(&self, waits: bool) {
+        self.context.liveness.waits_for_standby(waits);
+    }
+
+    /// Outcomes since the last time this was asked.
+    pub fn take_counts(&self) -> Counts {
+        self.context.figures.tally.take()
+    }
+
     /// Charges and questions under way.
     pub fn in_flight(&self) -> usize {
         self.context.tasks.len()
@@ -296,11 +343,10 @@ impl<G: Gateway> Engine<G> {
         let context = &self.context;
         let mut claimed_at: Option<Instant> = None;
         while !context.stopping.is_cancelled() {
-            let started = Instant::now();
-            let pause = match self.charging.charge_due().await {
+            panic_at("charging");
+            let pause = match self.charging.charge_due(&Sweep::start()).await {
                 Ok(claimed) => {
                     context.liveness.database_answered();
-                    report::sweep(claimed, started.elapsed(), context.figures.tally.look());
                     if claimed > 0 {
                         claimed_at = Some(Instant::now());
                     }
@@ -309,6 +355,8 @@ impl<G: Gateway> Engine<G> {
                 }
                 Err(error) => {
                     context.liveness.claim_failed(&error);
+                    context.can_record.store(false, Ordering::Relaxed);
+                    context.look_for_newer_schema(&error).await;
                     sleep(PAUSE_AFTER_ERROR).await;
                     continue;
                 }
@@ -368,13 +416,10 @@ impl<G: Gateway> Engine<G> {
         context.warn_of_reservations().await;
         self.asking.notice_abandoned().await;
         self.asking.ask_due().await?;
-        let started = Instant::now();
-        let mut claimed_in_all: u64 = 0;
+        let sweep = Sweep::start();
         let mut idle_looks: u32 = 0;
         while !context.stopping.is_cancelled() && idle_looks < IDLE_LOOKS_MAX {
-            let claimed = self.charging.charge_due().await?;
-            claimed_in_all = claimed_in_all.saturating_add(claimed);
-            if claimed > 0 {
+            if self.charging.charge_due(&sweep).await? > 0 {
                 idle_looks = 0;
                 continue;
             }
@@ -390,8 +435,7 @@ impl<G: Gateway> Engine<G> {
             idle_looks = idle_looks.saturating_add(1);
         }
         context.settle_down().await;
-        let counts = context.figures.tally.look();
-        report::sweep(claimed_in_all, started.elapsed(), counts);
+        drop(sweep);
         self.swept().await
     }
 

@@ -1,11 +1,11 @@
 //! Under a rate cap a request leaves in its slot, reserved in the one row of all daemons, or reserves another.
 //! A gateway that says "too many" is a cap, too: this process's own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, NotSent, UnknownReason};
@@ -51,16 +51,23 @@ impl Reservation {
 #[derive(Debug, Clone)]
 pub(super) struct RateLimiter {
     store: Store,
-    rate_per_second: u32,
+    /// What this daemon was given.
+    own: u32,
+    /// The book's, and when it was looked at.
+    agreed: Arc<Mutex<Option<(Instant, u32)>>>,
     throttle: Arc<Throttle>,
 }
+
+/// How often the book's cap is looked at: it may be another daemon's, which has just started.
+const AGREE_EVERY: Duration = Duration::from_secs(5);
 
 impl RateLimiter {
     /// Under a cap of so many requests per second over all daemons; 0 for no cap.
     pub(super) fn new(store: Store, rate_per_second: u32) -> Self {
         Self {
             store,
-            rate_per_second,
+            own: rate_per_second,
+            agreed: Arc::default(),
             throttle: Arc::default(),
         }
     }
@@ -97,7 +104,8 @@ impl RateLimiter {
         let Some((most, own)) = self.throttle.reserve(most, within) else {
             return Ok(None);
         };
-        if self.rate_per_second == 0 {
+        let rate = self.agreed().await?;
+        if rate == 0 {
             let (next, spacing) = own.map_or((Slot::Now, Duration::ZERO), |(first, spacing)| {
                 (Slot::At(first), spacing)
             });
@@ -107,17 +115,36 @@ impl RateLimiter {
                 spacing,
             }));
         }
-        let slots = self
-            .store
-            .reserve_slots(self.rate_per_second, most, within)
-            .await?;
+        let slots = self.store.reserve_slots(rate, most, within).await?;
         // Counted from when the answer came in: a request is late by the way of that answer, never early.
         let answered = Instant::now();
         Ok(slots.map(|slots| Reservation {
             count: slots.count,
             next: Slot::At(answered.checked_add(slots.wait).unwrap_or(answered)),
-            spacing: spacing(self.rate_per_second),
+            spacing: spacing(rate),
         }))
+    }
+
+    /// The cap of the book. One that is not our own is said once.
+    async fn agreed(&self) -> Result<u32, StoreError> {
+        let before = *self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, rate)) = before
+            && at.elapsed() < AGREE_EVERY
+        {
+            return Ok(rate);
+        }
+        let rate = self.store.agree_on_rate(self.own).await?;
+        if rate != self.own && before.is_none_or(|(_, before)| before != rate) {
+            warn!(
+                event = "rate_of_the_book",
+                rate,
+                own = self.own,
+                "the cap of this book is {rate} charges a second, from another daemon's gateway.rate_per_second, and is \
+                 kept here too; `update billd.rate_limit set per_second = …` changes it"
+            );
+        }
+        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), rate));
+        Ok(rate)
     }
 
     /// Waits until a request of this length may leave, reserving one slot after the other as long as each

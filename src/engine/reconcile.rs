@@ -66,7 +66,7 @@ impl<G: Gateway> Asking<G> {
                     break;
                 };
                 let question = Arc::clone(self).question(attempt, lease, permit);
-                context.tasks.spawn(question);
+                context.start(question);
             }
         }
         Ok(asked.saturating_add(self.look_at_refunds().await?))
@@ -94,7 +94,7 @@ impl<G: Gateway> Asking<G> {
                 break;
             };
             let context = Arc::clone(context);
-            self.context.tasks.spawn(async move {
+            self.context.start(async move {
                 if lease.outlives(context.limits.call) {
                     refund::look_again(&context, &refund).await;
                 }

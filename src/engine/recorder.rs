@@ -224,8 +224,10 @@ impl Worker {
                 {
                     let error = chain(&trouble);
                     warn!(
+                        event = "recording_held_up",
                         rows = entries.len(),
-                        error, "a batch is held up; writing it in halves"
+                        error,
+                        "a batch is held up; writing it in halves"
                     );
                     let half = entries.len().div_ceil(2);
                     pending.push(entries.split_off(half));
@@ -287,8 +289,10 @@ impl Worker {
             }
             let error = chain(&trouble);
             warn!(
+                event = "recording_waits",
                 rows = answers.len(),
-                error, "outcomes can't be recorded now; they are kept and written again"
+                error,
+                "outcomes can't be recorded now; they are kept and written again"
             );
             self.pause(wait).await;
             if self.give_up.is_cancelled() {
@@ -334,7 +338,7 @@ fn give_up_on(entries: Vec<Entry>, error: &str) {
 /// The last resort: what could not be written stands in the log. The attempt stays open in the
 /// database, so the gateway will be asked about it.
 fn log_unrecorded(answer: &Answer, error: &str) {
-    error!(
+    error!(event = "unrecorded",
         merchant_uid = %answer.key.merchant_uid,
         subscription.id = report::subscription(&answer.key),
         outcome = ?answer.outcome,

@@ -169,7 +169,7 @@ pub(super) async fn look_again<G: Gateway>(context: &Context<G>, open: &OpenRefu
     }
     let recorded = record(context, &open.key, request, &known, unchanged).await;
     let merchant_uid = &request.merchant_uid;
-    info!(
+    info!(event = "refund_looked_at",
         %merchant_uid,
         asks = open.question.asks,
         age_s = open.question.age.as_secs(),
@@ -181,7 +181,7 @@ pub(super) async fn look_again<G: Gateway>(context: &Context<G>, open: &OpenRefu
         known.state.as_str(),
     );
     if matches!(known.state, RefundState::Unknown { parked: true, .. }) && !open.parked {
-        error!(
+        error!(event = "refund_parked",
             %merchant_uid,
             found = known.message,
             "parked: billd can't find out whether {} {} of {merchant_uid} were given back; look it up in the PortOne console",
@@ -219,13 +219,13 @@ async fn record<G>(
         Ok(true) => return true,
         Ok(false) => {
             context.figures.metrics.stale_fences.inc();
-            warn!(
+            warn!(event = "refund_claim_lost",
                 merchant_uid = %request.merchant_uid,
                 "the claim on a refund of {} was lost to another daemon, which will find out",
                 request.merchant_uid,
             );
         }
-        Err(error) => error!(
+        Err(error) => error!(event = "refund_unrecorded",
             merchant_uid = %request.merchant_uid,
             state = known.state.as_str(),
             error = chain(&error),

@@ -3,68 +3,154 @@
 //! `error!` means that a person must look; OPERATIONS.md says what to do for each. Never here: cards,
 //! tokens, buyers, raw bodies.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::field::{DisplayValue, display};
 use tracing::{debug, error, info, warn};
 
 use crate::causes::chain;
-use crate::domain::attempt::{AttemptState, ChargeOutcome, Lookup, NotSent, UnknownReason};
+use crate::domain::attempt::{
+    AttemptState, ChargeOutcome, ChargeRequest, Lookup, NotSent, UnknownReason,
+};
 use crate::domain::claim::{Answer, AttemptKey, BadRow, Claim, OpenAttempt, Recorded};
 use crate::domain::decline::DeclineClass;
 use crate::domain::dunning::{Decision, GiveUpReason};
-use crate::domain::ids::{ImpUid, SubscriptionId};
+use crate::domain::ids::{CustomerUid, ImpUid, SubscriptionId};
 use crate::engine::circuit_breaker::Change;
 use crate::engine::throttle::Changed;
 use crate::gateway::GatewayError;
-use crate::metrics::Counts;
+use crate::metrics::Tally;
 use crate::store::{Rechecked, StoreError};
 
-/// One line per sweep; an empty one is not worth the operator's eyes.
-pub(super) fn sweep(claimed: u64, took: Duration, counts: Counts) {
-    if claimed == 0 {
-        debug!("nothing is due");
-        return;
-    }
-    info!(
-        claimed,
-        duration_ms = millis(took),
-        paid = counts.paid,
-        declined = counts.declined,
-        not_sent = counts.not_sent,
-        unknown = counts.unknown,
-        "sweep: {claimed} attempts begun",
+/// The schema has moved on without this program.
+pub(super) fn outdated() {
+    error!(
+        event = "schema_outgrown",
+        "the database was migrated by a newer billd, and this one can't work with it any more: it stops; run that version \
+         here too"
     );
+}
+
+/// What became of what one look at the book began, told when the last of it is recorded. An empty one is not worth
+/// the operator's eyes.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    started: Instant,
+    begun: AtomicU64,
+    tally: Tally,
+}
+
+impl Sweep {
+    pub(super) fn start() -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            begun: AtomicU64::new(0),
+            tally: Tally::default(),
+        })
+    }
+
+    pub(super) fn begun(&self, more: u32) {
+        self.begun.fetch_add(more.into(), Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self, outcome: &ChargeOutcome, recorded: Option<Recorded>) {
+        self.tally.count(outcome.state().as_str());
+        if recorded.is_none() {
+            self.tally.count_unrecorded();
+        }
+    }
+}
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        let begun = self.begun.load(Ordering::Relaxed);
+        if begun == 0 {
+            debug!("nothing is due");
+            return;
+        }
+        let counts = self.tally.look();
+        info!(
+            event = "sweep",
+            begun,
+            duration_ms = millis(self.started.elapsed()),
+            paid = counts.paid,
+            declined = counts.declined,
+            not_sent = counts.not_sent,
+            unknown = counts.unknown,
+            unrecorded = counts.unrecorded,
+            "sweep: {begun} attempts begun, {} of them paid",
+            counts.paid,
+        );
+    }
 }
 
 /// Charging was switched off, by billd itself.
 pub(super) fn ceiling(said: &str) {
     error!(
+        event = "ceiling",
         "ceiling: {said}; charging is switched off and what is due waits; `billd start` goes on"
     );
 }
 
-/// One line per charge.
+/// One line per charge. Who is past due now is worth a louder one.
 pub(super) fn charge(claim: &Claim, answer: &Answer, recorded: Option<Recorded>, took: Duration) {
     let outcome = answer.outcome.as_ref();
     let (word, class) = words(outcome);
-    let money = claim.request.money;
-    info!(
-        merchant_uid = %claim.key.merchant_uid,
-        subscription.id = subscription(&claim.key),
-        period = claim.key.debt.map(|debt| display(debt.period)),
-        attempt.no = claim.history.attempt_no.get(),
-        outcome = word,
-        class,
-        code = outcome.and_then(ChargeOutcome::decline).and_then(|decline| decline.code.as_deref()),
-        imp_uid = outcome.and_then(ChargeOutcome::imp_uid).map(ImpUid::as_str),
-        decision = answer.decision.as_str(),
-        duration_ms = millis(took),
-        "{money} as {}: {word}{}",
-        claim.key.merchant_uid,
-        tail(answer),
-    );
+    let ChargeRequest {
+        money, instrument, ..
+    } = &claim.request;
+    // The level of an event is a constant, so a macro has to say it twice.
+    macro_rules! line {
+        ($level:ident) => {
+            $level!(
+                event = "charge",
+                merchant_uid = %claim.key.merchant_uid,
+                subscription.id = subscription(&claim.key),
+                customer_uid = instrument.customer_uid().map(CustomerUid::as_str),
+                amount = money.amount(),
+                currency = money.currency().as_str(),
+                period = claim.key.debt.map(|debt| display(debt.period)),
+                attempt.no = claim.history.attempt_no.get(),
+                outcome = word,
+                class,
+                code = outcome.and_then(ChargeOutcome::decline).and_then(|decline| decline.code.as_deref()),
+                imp_uid = outcome.and_then(ChargeOutcome::imp_uid).map(ImpUid::as_str),
+                decision = answer.decision.as_str(),
+                next = next(&answer.decision),
+                next_in_s = answer.decision.wait().map(|wait| wait.as_secs()),
+                duration_ms = millis(took),
+                "{money} as {}: {word}{}",
+                claim.key.merchant_uid,
+                tail(answer),
+            )
+        };
+    }
+    if is_past_due(&answer.decision) {
+        line!(warn);
+    } else {
+        line!(info);
+    }
     alarms(answer, recorded);
+}
+
+/// What comes next, in a word.
+fn next(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Advance => "next_period",
+        Decision::GiveUp(GiveUpReason::OneOff) => "nothing",
+        Decision::GiveUp(_) => "past_due",
+        Decision::Retry { .. } => "retry",
+        Decision::Ask { .. } => "ask",
+        Decision::SendAgain => "send_again",
+        Decision::Park { .. } => "person",
+    }
+}
+
+fn is_past_due(decision: &Decision) -> bool {
+    next(decision) == "past_due"
 }
 
 /// One line per question, and louder ones where a person must look.
@@ -83,22 +169,40 @@ pub(super) fn question(
         Ok(Lookup::Unclear(doubt)) => format!("unclear, {}", doubt.detail),
         Err(error) => format!("no answer, {}", chain(error)),
     };
-    info!(
-        merchant_uid = %key.merchant_uid,
-        subscription.id = subscription(key),
-        attempt.no = open.claim.history.attempt_no.get(),
-        asks = open.question.asks,
-        age_s = open.question.age.as_secs(),
-        found,
-        imp_uid = answer.outcome.as_ref().and_then(ChargeOutcome::imp_uid).map(ImpUid::as_str),
-        decision = answer.decision.as_str(),
-        duration_ms = millis(took),
-        "asked what became of {}: {found}{}",
-        key.merchant_uid,
-        tail(answer),
-    );
+    let ChargeRequest {
+        money, instrument, ..
+    } = &open.claim.request;
+    macro_rules! line {
+        ($level:ident) => {
+            $level!(
+                event = "question",
+                merchant_uid = %key.merchant_uid,
+                subscription.id = subscription(key),
+                customer_uid = instrument.customer_uid().map(CustomerUid::as_str),
+                amount = money.amount(),
+                currency = money.currency().as_str(),
+                attempt.no = open.claim.history.attempt_no.get(),
+                asks = open.question.asks,
+                age_s = open.question.age.as_secs(),
+                found,
+                imp_uid = answer.outcome.as_ref().and_then(ChargeOutcome::imp_uid).map(ImpUid::as_str),
+                decision = answer.decision.as_str(),
+                next = next(&answer.decision),
+                next_in_s = answer.decision.wait().map(|wait| wait.as_secs()),
+                duration_ms = millis(took),
+                "asked what became of {}: {found}{}",
+                key.merchant_uid,
+                tail(answer),
+            )
+        };
+    }
+    if is_past_due(&answer.decision) {
+        line!(warn);
+    } else {
+        line!(info);
+    }
     if matches!(answer.decision, Decision::Park { .. }) && !open.parked {
-        error!(
+        error!(event = "parked",
             merchant_uid = %key.merchant_uid,
             subscription.id = subscription(key),
             found,
@@ -111,7 +215,7 @@ pub(super) fn question(
 
 /// An attempt that was to leave once more and could not: it stays open.
 pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
-    warn!(
+    warn!(event = "not_sent_again",
         merchant_uid = %claim.key.merchant_uid,
         subscription.id = subscription(&claim.key),
         reason = why.as_str(),
@@ -122,7 +226,7 @@ pub(super) fn not_sent_again(claim: &Claim, why: &NotSent) {
 
 /// An attempt that was declined by answer, and is paid.
 pub(super) fn paid_before(answer: &Answer) {
-    warn!(
+    warn!(event = "paid_before",
         merchant_uid = %answer.key.merchant_uid,
         subscription.id = subscription(&answer.key),
         "{} was declined by answer, and the gateway's books hold a payment: it is not asked for again",
@@ -134,6 +238,7 @@ pub(super) fn paid_before(answer: &Answer) {
 pub(super) fn out_of_order(found: u64) {
     if found > 0 {
         warn!(
+            event = "rows_out_of_order",
             found,
             "{found} subscriptions were out of order and are planned anew; who writes past the triggers?"
         );
@@ -144,6 +249,7 @@ pub(super) fn out_of_order(found: u64) {
 pub(super) fn reservations(found: u64) {
     if found > 0 {
         warn!(
+            event = "reservations",
             found,
             "{found} reservations at the gateway are for cards of ours: these are held until they are unscheduled \
              there and the findings explained"
@@ -159,6 +265,7 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>) {
         && doubt.reason == UnknownReason::Mismatch
     {
         error!(
+            event = "mismatch",
             merchant_uid,
             subscription.id = subscription(key),
             detail = doubt.detail,
@@ -169,6 +276,7 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>) {
         && decline.class == DeclineClass::RowText
     {
         error!(
+            event = "bad_row",
             merchant_uid,
             subscription.id = subscription(key),
             "bad row: {merchant_uid} was refused for a text of its row: {}",
@@ -181,6 +289,7 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>) {
             paid_written: false,
         }) => {
             warn!(
+                event = "claim_lost",
                 merchant_uid,
                 subscription.id = subscription(key),
                 "the claim on {merchant_uid} was lost to another daemon, which will find out",
@@ -188,6 +297,7 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>) {
         }
         Some(Recorded::Stale { paid_written: true }) => {
             error!(
+                event = "paid_late",
                 merchant_uid,
                 subscription.id = subscription(key),
                 "paid late: {merchant_uid} moved money after its claim was lost; see view billd.paid_twice",
@@ -200,17 +310,25 @@ fn alarms(answer: &Answer, recorded: Option<Recorded>) {
 pub(super) fn asking_failed(error: &StoreError) {
     let text = chain(error);
     if error.is_passing() && error.is_about_rows() {
-        warn!(error = text, "asking is held up; trying again");
+        warn!(
+            event = "asking_held_up",
+            error = text,
+            "asking is held up; trying again"
+        );
     } else if error.is_passing() {
         debug!(error = text, "open attempts can't be read now");
     } else {
-        error!(error = text, "asking failed; trying again");
+        error!(
+            event = "asking_failed",
+            error = text,
+            "asking failed; trying again"
+        );
     }
 }
 
 /// A row that billd can't work with; nothing was sent for it.
 pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
-    error!(
+    error!(event = "bad_row",
         merchant_uid = %answer.key.merchant_uid,
         subscription.id = subscription(&answer.key),
         recorded = recorded.is_some(),
@@ -222,7 +340,7 @@ pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
 
 /// An open attempt whose subscription billd can't read.
 pub(super) fn bad_open_row(bad: &BadRow) {
-    error!(
+    error!(event = "bad_row",
         merchant_uid = %bad.key.merchant_uid,
         subscription.id = subscription(&bad.key),
         fault = bad.fault,
@@ -234,9 +352,9 @@ pub(super) fn bad_open_row(bad: &BadRow) {
 /// A subscription whose next step was derived again.
 pub(super) fn rechecked(one: &Rechecked) {
     if one.broken {
-        error!(subscription.id = %one.subscription, found = one.found, "bad row: {} stopped", one.subscription);
+        error!(event = "bad_row", subscription.id = %one.subscription, found = one.found, "bad row: {} stopped", one.subscription);
     } else {
-        info!(subscription.id = %one.subscription, found = one.found, "looked again at {}: {}", one.subscription, one.found);
+        info!(event = "replanned", subscription.id = %one.subscription, found = one.found, "looked again at {}: {}", one.subscription, one.found);
     }
 }
 
@@ -244,9 +362,9 @@ pub(super) fn rechecked(one: &Rechecked) {
 pub(super) fn unready(change: &Change, error: &GatewayError) {
     if *change != Change::None {
         warn!(
+            event = "gateway_unready",
             error = chain(error),
-            "the gateway is not ready for charges: {}",
-            chain(error)
+            "the gateway is not ready for charges"
         );
     }
 }
@@ -257,12 +375,13 @@ pub(super) fn breaker(change: &Change) {
         Change::None => {}
         Change::Opened { reason, wait } => {
             error!(
+                event = "charging_stopped",
                 reason,
                 wait_s = wait.as_secs(),
                 "charging is stopped: {reason}"
             );
         }
-        Change::Closed => info!("charging goes on"),
+        Change::Closed => info!(event = "charging_goes_on", "charging goes on"),
     }
 }
 
@@ -271,12 +390,16 @@ pub(super) fn throttle(changed: Option<Changed>) {
     match changed {
         None => {}
         Some(Changed::Slower(spacing)) => warn!(
+            event = "slowed_down",
             spacing_ms = millis(spacing),
             "the gateway says that there are too many requests: they leave {} ms apart now",
             millis(spacing)
         ),
         Some(Changed::Ended) => {
-            info!("requests leave as fast as before the gateway slowed them down");
+            info!(
+                event = "speed_restored",
+                "requests leave as fast as before the gateway slowed them down"
+            );
         }
     }
 }

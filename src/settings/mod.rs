@@ -13,16 +13,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::domain::dunning::{Backoff, Policy};
+use crate::settings::layers::Layers;
 use crate::settings::reader::Reader;
-use crate::store::{Connection, Pooler};
+use crate::store::{CONNECTIONS_MIN, Connection, Pooler};
 use crate::telemetry::Format;
 use crate::webhook::Sources;
 
@@ -72,6 +75,23 @@ pub struct Settings {
     pub http: Http,
     /// What is logged, and how.
     pub log: Log,
+    /// What is not the default.
+    pub given: Vec<Given>,
+    /// The files of settings that were read.
+    pub files: Vec<PathBuf>,
+    /// What to know of them, though it is no fault.
+    pub notes: Vec<String>,
+}
+
+/// A value that stands above the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// `section.name`.
+    pub key: &'static str,
+    /// As it may be shown: no secret.
+    pub value: String,
+    /// The file, or the environment.
+    pub from: String,
 }
 
 /// `database.*`
@@ -100,6 +120,21 @@ pub struct Gateway {
     pub timeout: Duration,
     /// Charges a second over all daemons; 0 for no cap.
     pub rate_per_second: u32,
+    /// The way out, if it is not direct.
+    pub proxy: Option<SecretString>,
+    /// A variable that names a proxy for other programs, and none is set for us.
+    pub proxy_unheeded: Option<&'static str>,
+}
+
+impl Gateway {
+    /// Said where the gateway may be out of reach for that reason.
+    pub fn proxy_hint(&self) -> Option<String> {
+        let name = self.proxy_unheeded.filter(|_| self.proxy.is_none())?;
+        let variable = table::variable_of("gateway.proxy");
+        Some(format!(
+            "{name} is set and not heeded: the gateway is reached directly; set {variable} if it must not be"
+        ))
+    }
 }
 
 /// `engine.*`
@@ -147,17 +182,32 @@ pub struct Log {
     pub format: Format,
     /// In the syntax of `tracing`'s filters.
     pub filter: String,
+    /// Six fields, in UTC.
+    pub day_cron: String,
+    /// Whether a terminal is written in colour: not if `NO_COLOR` is set.
+    pub may_color: bool,
 }
 
 impl Settings {
     /// Reads all layers and judges the result. Either all is well, or all faults come back.
     pub fn load(source: &Source, needs: Needs) -> Result<Self, SettingsError> {
         let mut faults = Vec::new();
-        let values = layers::read(source, &mut faults);
-        let mut reader = Reader::new(values, faults);
-        let settings = Self {
-            database: database(&mut reader, needs),
-            gateway: gateway(&mut reader, needs),
+        let layers = layers::read(source, &mut faults);
+        if needs != Needs::Nothing {
+            database_address::judge_variables(&source.variables, &mut faults);
+        }
+        let given = given(&layers);
+        let mut reader = Reader::new(layers.values, faults);
+        let is_set = |name: &&str| {
+            let value = source.variables.get(OsStr::new(name));
+            value.is_some_and(|value| !value.is_empty())
+        };
+        let mut settings = Self {
+            database: database(&mut reader, source, needs),
+            gateway: Gateway {
+                proxy_unheeded: PROXIES.into_iter().find(is_set),
+                ..gateway(&mut reader, needs)
+            },
             engine: engine(&mut reader),
             questions_max: reader.number("reconcile.concurrency", 1..=1000),
             policy: policy(&mut reader),
@@ -175,9 +225,16 @@ impl Settings {
             log: Log {
                 format: reader.format("log.format"),
                 filter: reader.filter("log.filter"),
+                day_cron: reader.cron("log.day_cron"),
+                may_color: !is_set(&"NO_COLOR"),
             },
+            given,
+            files: layers.files,
+            notes: Vec::new(),
         };
         settings.validate(&mut reader);
+        settings.notes = std::mem::take(&mut reader.notes);
+        settings.notes.extend(settings.gateway.proxy_hint());
         if reader.faults.is_empty() {
             Ok(settings)
         } else {
@@ -205,6 +262,11 @@ impl Settings {
             gateway.timeout < engine.drain,
             &["engine.drain", "gateway.timeout"],
             "must be longer than gateway.timeout, or stopping would cut off charges in flight",
+        );
+        reader.require(
+            gateway.proxy.is_none() || gateway.base_url.starts_with("https:"),
+            &["gateway.proxy"],
+            "goes with an https address of the gateway only: the API secret would be in the proxy's hands",
         );
         reader.require(
             !policy.asks.is_empty(),
@@ -247,6 +309,20 @@ impl Settings {
         usize::try_from(calls_max).unwrap_or(usize::MAX)
     }
 
+    /// Which files of settings were read, as a part of a sentence.
+    pub fn files_read(&self) -> String {
+        let files: Vec<_> = self
+            .files
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        if files.is_empty() {
+            return "no file of settings was read, so all but the environment is the default"
+                .to_owned();
+        }
+        format!("settings read from {}", files.join(", "))
+    }
+
     /// How long a connection to the gateway may take.
     pub fn connect_timeout(&self) -> Duration {
         let half = self.gateway.timeout.checked_div(2).unwrap_or_default();
@@ -260,11 +336,34 @@ fn present(key: &str, secret: Option<&SecretString>) -> Result<SecretString, Set
     })
 }
 
-fn database(reader: &mut Reader, needs: Needs) -> Database {
+/// What other programs take for the way out.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// What is not the default, as it may be shown.
+fn given(layers: &Layers) -> Vec<Given> {
+    let given = layers.above.iter().filter_map(|(key, from)| {
+        let is_secret = table::row(key).is_none_or(Row::is_secret);
+        let value = layers.values.get(key)?.clone().into_string();
+        let value = if is_secret {
+            "(secret)".to_owned()
+        } else {
+            value.ok()?
+        };
+        Some(Given {
+            key,
+            value,
+            from: from.clone(),
+        })
+    });
+    given.collect()
+}
+
+fn database(reader: &mut Reader, source: &Source, needs: Needs) -> Database {
+    let is_needed = needs != Needs::Nothing;
     Database {
-        url: reader.database_url("database.url", needs != Needs::Nothing),
+        url: reader.database_url("database.url", &source.variables, is_needed),
         pooler: reader.pooler("database.pooler"),
-        connections_max: reader.number("database.connections_max", 2..=200),
+        connections_max: reader.number("database.connections_max", CONNECTIONS_MIN..=200),
         timeout: reader.duration("database.timeout", "1s", "5m"),
     }
 }
@@ -276,6 +375,8 @@ fn gateway(reader: &mut Reader, needs: Needs) -> Gateway {
         imp_secret: reader.secret("gateway.imp_secret", needs == Needs::All),
         timeout: reader.duration("gateway.timeout", "100ms", "5m"),
         rate_per_second: reader.number("gateway.rate_per_second", 0..=10_000),
+        proxy: reader.proxy("gateway.proxy"),
+        proxy_unheeded: None,
     }
 }
 

@@ -2,6 +2,8 @@
 //! placeholder, so that all the others are still judged; settings with faults never leave this
 //! module.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use config::ValueKind;
 use croner::parser::{CronParser, Seconds, Year};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -26,11 +28,17 @@ use crate::webhook::Sources;
 pub(super) struct Reader {
     values: Values,
     pub(super) faults: Vec<Fault>,
+    /// What to know, though it is no fault.
+    pub(super) notes: Vec<String>,
 }
 
 impl Reader {
     pub(super) fn new(values: Values, faults: Vec<Fault>) -> Self {
-        Self { values, faults }
+        Self {
+            values,
+            faults,
+            notes: Vec::new(),
+        }
     }
 
     /// Reports `problem` with the first of `keys` unless it `holds`. Says nothing about settings that
@@ -59,12 +67,35 @@ impl Reader {
         }
         let secret = given
             .and_then(|value| value.clone().into_string().ok())
-            .filter(|text| !text.is_empty())
-            .map(SecretString::from);
-        if secret.is_none() && is_needed {
-            self.fault(key, "is not set; set the variable");
+            .filter(|text| !text.is_empty());
+        match &secret {
+            None if is_needed => self.fault(
+                key,
+                "is not set; set the variable, or the one that ends in _FILE to the name of a file that holds it",
+            ),
+            Some(text) if text.trim() != text => self.fault(
+                key,
+                "begins or ends with a blank or a line break, which would be sent along; take it off",
+            ),
+            None | Some(_) => {}
         }
-        secret
+        secret.map(SecretString::from)
+    }
+
+    /// An HTTP proxy, or none.
+    pub(super) fn proxy(&mut self, key: &str) -> Option<SecretString> {
+        let secret = self.secret(key, false)?;
+        let url = Url::parse(secret.expose_secret()).ok();
+        let is_proxy = url.is_some_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/"
+        });
+        if !is_proxy {
+            self.fault(
+                key,
+                "is not an address such as http://user:password@proxy:3128",
+            );
+        }
+        Some(secret)
     }
 
     pub(super) fn text(&mut self, key: &str) -> String {
@@ -289,10 +320,18 @@ impl Reader {
     }
 
     /// The database's URL, as far as it can be judged without connecting.
-    pub(super) fn database_url(&mut self, key: &str, is_needed: bool) -> Option<SecretString> {
+    pub(super) fn database_url(
+        &mut self,
+        key: &str,
+        variables: &BTreeMap<OsString, OsString>,
+        is_needed: bool,
+    ) -> Option<SecretString> {
         let secret = self.secret(key, is_needed)?;
-        match database_address::judged(&secret) {
-            Ok(address) => Some(address),
+        match database_address::judged(&secret, variables) {
+            Ok((address, left_out)) => {
+                self.notes.extend(left_out);
+                Some(address)
+            }
             Err(problem) => {
                 self.fault(key, problem);
                 None

@@ -53,6 +53,19 @@ pub struct Locker {
 }
 
 impl Store {
+    /// Whether a commit of ours waits for a synchronous stand-by, and has for a while.
+    pub async fn waits_for_standby(&self) -> Result<bool, StoreError> {
+        let statement = sqlx::query_scalar!(
+            r#"-- store::waits_for_standby
+            select exists (
+                select from pg_stat_activity
+                where usename = current_user and wait_event = 'SyncRep' and query_start < clock_timestamp() - interval '2 s'
+            ) as "waits!""#
+        )
+        .fetch_one(&self.pool);
+        self.within(statement).await
+    }
+
     /// Who has had rows locked, for more than a minute, that are due or wait to be asked about.
     pub async fn lockers(&self) -> Result<Vec<Locker>, StoreError> {
         let statement = sqlx::query!(

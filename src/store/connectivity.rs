@@ -13,16 +13,34 @@ const NO_SESSION: &str = "migrations need a connection of their own for as long 
      a pooler does not give; for this command set database.pooler to \"none\" and let database.url \
      name PostgreSQL itself";
 
+/// What answers at the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// PostgreSQL's.
+    pub version: String,
+    /// Most connections that it gives our user.
+    pub connections_max: u32,
+}
+
 impl Store {
-    /// Connects once, outside the pool, and asks for the server's version. Unlike the pool, which
+    /// Connects once, outside the pool, and looks at the server. Unlike the pool, which
     /// waits and tries again, this says at once what is wrong with an address or a password, and
     /// that there is a pooler which the settings do not speak of.
-    pub async fn server_version(&self) -> Result<String, StoreError> {
-        let mut connection = self.connect_once().await?;
+    pub async fn server(&self) -> Result<Server, StoreError> {
+        let mut connection = match self.connect_once().await {
+            Err(StoreError::Unavailable(source)) => {
+                let place = self.place();
+                return Err(StoreError::Unreachable { place, source });
+            }
+            connected => connected?,
+        };
         // Unprepared, so that it says the same through whatever stands in between.
         let statement = sqlx::raw_sql(
-            "-- store::server_version
+            "-- store::server
             select current_setting('server_version') as version,
+                (select least(nullif(r.rolconnlimit, -1), nullif(d.datconnlimit, -1))
+                 from pg_roles r, pg_database d
+                 where r.rolname = current_user and d.datname = current_database() and not r.rolsuper) as given,
                 current_setting('plan_cache_mode') = 'force_custom_plan'
                     and current_setting('enable_seqscan') = 'off'
                     and current_setting('jit') = 'off'
@@ -32,10 +50,19 @@ impl Store {
         .fetch_one(&mut connection);
         let row = self.within(statement).await?;
         self.within(connection.close()).await?;
-        let (version, is_set): (String, bool) = sqlx::FromRow::from_row(&row)?;
+        let (version, given, is_set): (String, Option<i32>, bool) = sqlx::FromRow::from_row(&row)?;
+        let given = given.and_then(|given| u32::try_from(given).ok());
         match self.pool.pooler() {
             Pooler::None if !is_set => Err(StoreError::Pooler(UNEXPECTED_POOLER)),
-            Pooler::None | Pooler::Transaction => Ok(version),
+            Pooler::None => Ok(Server {
+                version,
+                connections_max: given.unwrap_or(u32::MAX),
+            }),
+            // What stands between shares its own among us.
+            Pooler::Transaction => Ok(Server {
+                version,
+                connections_max: u32::MAX,
+            }),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Why a statement did not succeed, and what that says about the next try.
 
+use std::io;
 use std::time::Duration;
 
 use crate::domain::standstill::Standstill;
@@ -11,6 +12,14 @@ pub enum StoreError {
     /// later, whatever it says.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The same, said of a first connection.
+    #[error("the database at {place} is not available")]
+    Unreachable {
+        /// Where it was looked for.
+        place: String,
+        /// What came of it.
+        source: sqlx::Error,
+    },
     /// The role that billd connects as lacks a right. It may be given, so an outcome waits for that.
     #[error(
         "the database user lacks a right that billd needs; `billd check` says what else is missing"
@@ -51,6 +60,7 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unavailable(_)
+            | Self::Unreachable { .. }
             | Self::Denied(_)
             | Self::Busy(_)
             | Self::TooSlow(_)
@@ -64,11 +74,22 @@ impl StoreError {
         }
     }
 
+    /// Whether the statement speaks of something that the schema does not have.
+    pub fn is_of_another_schema(&self) -> bool {
+        let (Self::Unavailable(error) | Self::Refused(error)) = self else {
+            return false;
+        };
+        let error = error.as_database_error();
+        let code = error.and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code.starts_with("42"))
+    }
+
     /// Whether one row may be what holds up a batch of them.
     pub fn is_about_rows(&self) -> bool {
         match self {
             Self::Busy(_) | Self::TooSlow(_) | Self::Refused(_) | Self::Corrupt(_) => true,
             Self::Unavailable(_)
+            | Self::Unreachable { .. }
             | Self::Denied(_)
             | Self::OnHold(_)
             | Self::Ceiling(_)
@@ -79,8 +100,73 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether the database is away and may be back soon: not if it does not know this user or this database.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unavailable(error) | Self::Unreachable { source: error, .. } => {
+                let code = error
+                    .as_database_error()
+                    .and_then(sqlx::error::DatabaseError::code);
+                !code.is_some_and(|code| code.starts_with("28") || code.starts_with("3D"))
+            }
+            Self::Busy(_) | Self::TooSlow(_) => true,
+            Self::Denied(_)
+            | Self::Refused(_)
+            | Self::OnHold(_)
+            | Self::Ceiling(_)
+            | Self::Corrupt(_)
+            | Self::Migration(_)
+            | Self::Url(_)
+            | Self::Pooler(_) => false,
+        }
+    }
+}
+
+/// What the library says of a connection in its own terms, in plain words.
+fn in_plain_words(error: sqlx::Error) -> sqlx::Error {
+    let said = if let sqlx::Error::Protocol(said) = &error {
+        said.as_str()
+    } else if matches!(&error, sqlx::Error::Io(error) if is_closed(error.kind())) {
+        CLOSED_AT_ONCE
+    } else if matches!(error, sqlx::Error::PoolTimedOut) {
+        NO_CONNECTION
+    } else {
+        ""
+    };
+    let words = match said {
+        CLOSED_AT_ONCE | NO_CONNECTION => said,
+        // It was closed before the answer.
+        _ if said.contains("SSLRequest: 0x00") => CLOSED_AT_ONCE,
+        _ if said.contains("SSLRequest") => OTHER_PROTOCOL,
+        _ => return error,
+    };
+    sqlx::Error::Io(io::Error::other(words.to_owned()))
+}
+
+const NO_CONNECTION: &str = "no connection was free in time: either all of database.connections_max \
+     are in use, or the server gives no more (a connection limit of the user or the database, \
+     max_connections)";
+
+const OTHER_PROTOCOL: &str =
+    "what answers there does not speak PostgreSQL's protocol; is the port right?";
+
+fn is_closed(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
+const CLOSED_AT_ONCE: &str = "the connection was closed without an answer: a proxy that has no server \
+     behind it (no leader?), or a server that is going down";
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        let error = in_plain_words(error);
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);

@@ -26,6 +26,7 @@ mod session;
 mod standstill;
 mod subscription;
 
+use std::io;
 use std::time::Duration;
 
 use crate::store::session::Pool;
@@ -33,6 +34,7 @@ use crate::store::session::Pool;
 pub use attempts::{ClaimLimits, Claimed, Position};
 pub use audit::{FindingRow, MissingPayment, OpenFindings, Run, Stage};
 pub use backlog::{Backlog, Locker, ServerClock};
+pub use connectivity::Server;
 pub use earlier::Earlier;
 pub use error::StoreError;
 pub use first_payment::{FirstBegun, FirstPayment};
@@ -58,12 +60,22 @@ pub struct Store {
 /// Connections that write outcomes; two, so that a retry does not wait for the next batch.
 const RECORDING_CONNECTIONS: u32 = 2;
 
+/// Fewest connections that a daemon can work with: those, and one for all else.
+pub const CONNECTIONS_MIN: u32 = RECORDING_CONNECTIONS + 1;
+
 impl Store {
     /// Prepares connections, but makes none yet: a database that is down is met by the first call.
     pub fn new(connection: &Connection) -> Result<Self, StoreError> {
         let options = session::options(connection)?;
         Ok(Self {
-            pool: Pool::new(connection, options.clone(), connection.connections_max),
+            pool: Pool::new(
+                connection,
+                options.clone(),
+                connection
+                    .connections_max
+                    .saturating_sub(RECORDING_CONNECTIONS)
+                    .max(1),
+            ),
             recording: Pool::kept(connection, options, RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
@@ -79,9 +91,18 @@ impl Store {
     }
 
     /// Opens the connections that outcomes are written over. To be called before anything is charged: whatever
-    /// takes this process's files later, what happened is written down.
+    /// takes this process's files or the server's connections later, what happened is written down.
     pub async fn hold_recording(&self) -> Result<(), StoreError> {
-        self.within(self.recording.fill()).await
+        match self.within(self.recording.fill()).await {
+            Err(StoreError::TooSlow(_) | StoreError::Unavailable(sqlx::Error::Io(_))) => {
+                Err(StoreError::Unavailable(sqlx::Error::Io(io::Error::other(
+                    "the connections that outcomes are written over can't be had, and nothing is begun without them: \
+                     the database is away, or the server gives no more (a connection limit of the user or the \
+                     database, max_connections)",
+                ))))
+            }
+            held => held,
+        }
     }
 
     /// Closes the connections.

@@ -16,6 +16,26 @@ pub struct Slots {
 }
 
 impl Store {
+    /// The cap of the book in charges a second, 0 for none, once this daemon's own has been counted in: the strictest
+    /// holds, for all.
+    pub async fn agree_on_rate(&self, own: u32) -> Result<u32, StoreError> {
+        let statement = sqlx::query_scalar!(
+            r#"-- store::agree_on_rate
+            with stricter as (
+                update billd.rate_limit set per_second = $1
+                where $1 > 0 and (per_second is null or per_second > $1)
+                returning per_second
+            )
+            select coalesce((select per_second from stricter), r.per_second, 0) as "rate!" from billd.rate_limit r"#,
+            i32::try_from(own).unwrap_or(i32::MAX),
+        )
+        .fetch_optional(&self.pool);
+        let rate = self.within(statement).await?;
+        Ok(rate
+            .and_then(|rate| u32::try_from(rate).ok())
+            .unwrap_or(own))
+    }
+
     /// Reserves the next free slots, up to `most` and none further ahead than `within`. `None`, and
     /// nothing is reserved, if there is none: a slot that can't be used would be lost to all.
     pub async fn reserve_slots(

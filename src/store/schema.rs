@@ -1,6 +1,6 @@
 //! The schema: bringing it up to date, and telling whether this program and this database fit.
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
@@ -61,7 +61,6 @@ impl Store {
     /// Numbered migrations first, then the routines; what only the version before needs goes last.
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
         self.require_session().await?;
-        let before = self.applied_versions().await?;
         // On a connection of its own, and without the limits of the daemon's statements: an index on
         // a large table takes its time, and a second migrator waits for the first.
         let options = PgConnectOptions::clone(&self.pool.connect_options()).options([
@@ -70,6 +69,9 @@ impl Store {
         ]);
         let mut connection = PgConnection::connect_with(&options).await?;
         crash_at("migrate_next");
+        // The migrator takes the same lock again. What another one applies meanwhile is not ours to tell.
+        connection.lock().await.map_err(StoreError::Migration)?;
+        let before = self.applied_versions().await?;
         let run = MIGRATOR.run(&mut connection).await;
         match run {
             Ok(()) => {}
@@ -136,6 +138,22 @@ impl Store {
         } else {
             SchemaState::Incomplete { missing }
         })
+    }
+
+    /// Whether a newer program has migrated the database: a cheap look, for a daemon that runs.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the migrator makes this table, so the statement can't be checked when billd is built"
+    )]
+    pub async fn is_newer(&self) -> Result<bool, StoreError> {
+        let newest = MIGRATOR.iter().map(|one| one.version).max();
+        let statement = sqlx::query_scalar(
+            "-- store::schema_is_newer
+            select exists (select from billd.schema_migration where version > $1)",
+        )
+        .bind(newest)
+        .fetch_one(&self.pool);
+        self.within(statement).await
     }
 
     async fn applied_versions(&self) -> Result<Vec<i64>, StoreError> {

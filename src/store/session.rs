@@ -7,19 +7,20 @@
 //! that brings its settings along, and has no name.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, BoxStream};
-use futures_util::{TryFutureExt, TryStreamExt};
+use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{
     PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo,
 };
 use sqlx::{
-    AssertSqlSafe, Describe, Either, Error, Execute, Executor, PgPool, Postgres, SqlStr,
-    Transaction,
+    AssertSqlSafe, ConnectOptions as _, Describe, Either, Error, Execute, Executor, PgPool,
+    Postgres, SqlStr, Transaction,
 };
+use tracing::warn;
 
 use crate::store::error::StoreError;
 use crate::store::routines::SESSION_NAME;
@@ -44,7 +45,7 @@ pub struct Connection {
     pub pooler: Pooler,
     /// The merchant account behind the gateway's key, which a session says to the book (law 16).
     pub account: Option<String>,
-    /// Most connections of this process.
+    /// Most connections of this process, those for outcomes among them.
     pub connections_max: u32,
     /// How long a statement, or waiting for a connection, may take.
     pub timeout: Duration,
@@ -90,7 +91,10 @@ pub(super) fn options(connection: &Connection) -> Result<PgConnectOptions, Store
         .expose_secret()
         .parse()
         .map_err(StoreError::Url)?;
-    let options = options.application_name(SESSION_NAME);
+    let options = options
+        .application_name(SESSION_NAME)
+        // The library would log whole texts; see [`Timed`].
+        .disable_statement_logging();
     Ok(match connection.pooler {
         Pooler::None => options.options(settings(connection)),
         // PgBouncer turns away whoever asks for a setting that it does not keep for its clients.
@@ -200,36 +204,86 @@ impl Tx {
     pub(super) async fn commit(self) -> Result<(), Error> {
         self.transaction.commit().await
     }
+}
 
-    fn statement<E>(&self, query: E) -> Statement<E> {
-        Statement {
-            query,
-            is_named: self.is_named,
-        }
+/// A statement on its way: its name, and whether it is prepared under one, which is only where that will be found
+/// again.
+struct Statement {
+    sql: SqlStr,
+    prepared: Option<PgStatement>,
+    arguments: Result<Option<PgArguments>, BoxDynError>,
+    is_persistent: bool,
+}
+
+impl Statement {
+    fn of<'q>(mut query: impl Execute<'q, Postgres>, may_be_named: bool) -> (Self, Timed) {
+        let is_persistent = may_be_named && query.persistent();
+        let prepared = query.statement().cloned();
+        let arguments = query.take_arguments();
+        let sql = query.sql();
+        let timed = Timed {
+            name: name_of(sql.as_str()).to_owned(),
+            started: Instant::now(),
+        };
+        let statement = Self {
+            sql,
+            prepared,
+            arguments,
+            is_persistent,
+        };
+        (statement, timed)
     }
 }
 
-/// A statement that is prepared under a name only where the name will be found again.
-struct Statement<E> {
-    query: E,
-    is_named: bool,
-}
-
-impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Statement<E> {
+impl Execute<'_, Postgres> for Statement {
     fn sql(self) -> SqlStr {
-        self.query.sql()
+        self.sql
     }
 
     fn statement(&self) -> Option<&PgStatement> {
-        self.query.statement()
+        self.prepared.as_ref()
     }
 
     fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
-        self.query.take_arguments()
+        std::mem::replace(&mut self.arguments, Ok(None))
     }
 
     fn persistent(&self) -> bool {
-        self.is_named && self.query.persistent()
+        self.is_persistent
+    }
+}
+
+/// Each statement of ours begins with its name.
+fn name_of(sql: &str) -> &str {
+    let first = sql.trim_start().lines().next().unwrap_or_default();
+    let name = first
+        .strip_prefix("-- ")
+        .and_then(|it| it.split_whitespace().next());
+    name.map_or("without a name", |name| name.trim_end_matches(':'))
+}
+
+/// Longer than any statement should take, the wait for a connection included.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// A statement under way. One that took long is named in the log; its text may fill a screen.
+struct Timed {
+    name: String,
+    started: Instant,
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        if took >= SLOW {
+            let statement = &self.name;
+            let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            warn!(
+                event = "slow_statement",
+                statement,
+                took_ms,
+                "{statement} took {took_ms} ms, the wait for a connection included"
+            );
+        }
     }
 }
 
@@ -268,13 +322,15 @@ impl<'c> Executor<'c> for &'c Pool {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
+        let (statement, timed) = Statement::of(query, self.begin.is_none());
         if self.begin.is_none() {
-            return self.connections.fetch_many(query);
+            return timing(self.connections.fetch_many(statement), timed);
         }
         let answers = async move {
             let mut tx = self.begin().await?;
-            let answers: Vec<Answer> = tx.fetch_many(query).try_collect().await?;
+            let answers: Vec<Answer> = tx.transaction.fetch_many(statement).try_collect().await?;
             tx.commit().await?;
+            drop(timed);
             Ok(stream::iter(answers.into_iter().map(Ok)))
         };
         Box::pin(answers.try_flatten_stream())
@@ -285,12 +341,14 @@ impl<'c> Executor<'c> for &'c Pool {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.begin.is_none() {
-            return self.connections.fetch_optional(query);
-        }
+        let (statement, timed) = Statement::of(query, self.begin.is_none());
         Box::pin(async move {
+            let _timed = timed;
+            if self.begin.is_none() {
+                return self.connections.fetch_optional(statement).await;
+            }
             let mut tx = self.begin().await?;
-            let row = tx.fetch_optional(query).await?;
+            let row = tx.transaction.fetch_optional(statement).await?;
             tx.commit().await?;
             Ok(row)
         })
@@ -307,8 +365,8 @@ impl<'c> Executor<'c> for &'c mut Tx {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let statement = self.statement(query);
-        self.transaction.fetch_many(statement)
+        let (statement, timed) = Statement::of(query, self.is_named);
+        timing(self.transaction.fetch_many(statement), timed)
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -316,9 +374,22 @@ impl<'c> Executor<'c> for &'c mut Tx {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let statement = self.statement(query);
-        self.transaction.fetch_optional(statement)
+        let (statement, timed) = Statement::of(query, self.is_named);
+        Box::pin(async move {
+            let _timed = timed;
+            self.transaction.fetch_optional(statement).await
+        })
     }
 
     refuses_ahead!('c);
+}
+
+/// Answers, timed until the last of them has been taken.
+fn timing(
+    answers: BoxStream<'_, Result<Answer, Error>>,
+    timed: Timed,
+) -> BoxStream<'_, Result<Answer, Error>> {
+    let until_then = stream::once(future::lazy(move |_| drop(timed)));
+    let end = until_then.filter_map(|()| future::ready(None));
+    Box::pin(answers.chain(end))
 }

@@ -168,10 +168,14 @@ pub async fn pass_on(
         match store.request_lookups(&names, call).await {
             Ok(0) => {}
             Ok(due) => {
-                info!(due, "webhooks: asking about {due} open attempts now");
+                info!(
+                    event = "webhooks",
+                    due, "webhooks: asking about {due} open attempts now"
+                );
                 doorbell.ring();
             }
             Err(error) => warn!(
+                event = "webhooks_lost",
                 error = chain(&error),
                 "webhooks: {} are lost; their attempts are asked about at their time",
                 names.len()

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "words",
         "causes",
+        "duties",
         "failpoint",
         "terminal",
         "telemetry",

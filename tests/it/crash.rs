@@ -223,8 +223,9 @@ async fn several_engines_on_one_book_share_the_work_and_charge_nothing_twice() {
         others[0].sweep(CancellationToken::new()),
         others[1].sweep(CancellationToken::new()),
     );
-    let counts = [a, b, c].map(|swept| swept.unwrap().counts.paid);
-    assert_eq!(counts.iter().sum::<u64>(), 600, "{counts:?}");
+    let swept = [a, b, c].map(Result::unwrap);
+    let paid = swept.iter().map(|swept| swept.counts.paid);
+    assert_eq!(paid.sum::<u64>(), 600, "{swept:?}");
     it.approved(600);
 }
 

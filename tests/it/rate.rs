@@ -51,6 +51,29 @@ async fn a_rate_cap_holds_over_all_daemons_together() {
     assert_under_the_cap(&it);
 }
 
+/// Hazard: two daemons are given different caps, and the gateway gets what neither of them allows.
+#[tokio::test]
+async fn the_strictest_cap_that_any_daemon_was_given_holds_for_all() {
+    let it = given().limits(capped()).due_many(1).swept().await;
+    it.subscribe_many(119, "more_").await;
+    let others = [0, 4_000].map(|rate_per_second| {
+        it.another_engine(Limits {
+            rate_per_second,
+            ..limits()
+        })
+    });
+    let (a, b, c) = tokio::join!(
+        it.engine.sweep(CancellationToken::new()),
+        others[0].sweep(CancellationToken::new()),
+        others[1].sweep(CancellationToken::new()),
+    );
+    let paid = [a, b, c].map(|swept| swept.unwrap().counts.paid);
+    assert_eq!(paid.iter().sum::<u64>(), 119, "{paid:?}");
+    assert_under_the_cap(&it);
+    it.shows("select per_second from billd.rate_limit", CAP)
+        .await;
+}
+
 /// Hazard: what a crash left is sent again beside the charges, and the cap is broken just then.
 #[tokio::test]
 async fn what_is_sent_again_takes_a_slot_under_the_cap() {

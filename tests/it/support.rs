@@ -321,6 +321,7 @@ pub(crate) fn portone(base_url: &str, connections_max: usize) -> PortOne {
         timeout: TIMEOUT,
         connect_timeout: Duration::from_secs(1),
         connections_max,
+        proxy: None,
     })
     .unwrap()
 }

@@ -74,6 +74,25 @@ pub(crate) const PG_DUMP: Program = Program {
     },
 };
 
+/// A program of the system's own folders.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"];
+    let mut programs = folders.iter().map(|folder| Path::new(folder).join(name));
+    programs.find(|program| program.is_file())
+}
+
+/// Reads JSON lines.
+pub(crate) const JQ: Program = Program {
+    package: "jq",
+    find: || on_path("jq"),
+};
+
+/// Makes certificates.
+pub(crate) const OPENSSL: Program = Program {
+    package: "openssl",
+    find: || on_path("openssl"),
+};
+
 /// Whether the test that goes by this name can't run here. If so, it is noted for the last lines.
 ///
 /// # Panics

@@ -80,6 +80,7 @@ pub(super) async fn calls(sandbox: &Sandbox, scale: Scale) -> anyhow::Result<Lim
         timeout: Duration::from_mins(1),
         connect_timeout: Duration::from_secs(5),
         connections_max: usize::from(scale.concurrency),
+        proxy: None,
     })?);
     portone.prepare().await?;
     let done = Arc::new(AtomicU64::new(0));

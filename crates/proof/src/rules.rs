@@ -21,7 +21,7 @@ const RUNGS: u16 = 2;
 pub(super) fn settings(plan: &Plan, through_pooler: bool) -> Vec<(String, String)> {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
     let mut settings: Vec<(String, String)> = [
-        ("DATABASE__CONNECTIONS_MAX", "2".to_owned()),
+        ("DATABASE__CONNECTIONS_MAX", "4".to_owned()),
         ("DATABASE__TIMEOUT", "2s".to_owned()),
         ("GATEWAY__TIMEOUT", millis(CALL)),
         ("GATEWAY__IMP_KEY", sandbox::IMP_KEY.to_owned()),

@@ -160,6 +160,14 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// How long until what follows, if that is a matter of time.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Retry { wait, .. } | Self::Ask { wait } | Self::Park { wait } => Some(*wait),
+            Self::Advance | Self::GiveUp(_) | Self::SendAgain => None,
+        }
+    }
+
     /// The word for rows and logs.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -246,6 +246,7 @@ mod tests {
             timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(5),
             connections_max: 1,
+            proxy: None,
         })
         .unwrap();
         let window = Window {

@@ -165,3 +165,53 @@ fn a_named_file_or_folder_that_is_missing_is_a_fault() {
         .to_string();
     assert!(error.contains("is not a folder"), "{error}");
 }
+
+/// Hazard: a file that is there and can't be read is passed over, and with it the address of the sandbox.
+#[test]
+fn a_file_that_is_there_must_be_readable() {
+    let folder = Folder::with("unreadable", "other.toml", "");
+    let path = folder.0.join("production.toml");
+    let error = folder.load(None).unwrap_err().to_string();
+    assert!(error.contains("does not exist; create it"), "{error}");
+    std::fs::create_dir(&path).unwrap();
+    let error = folder.load(None).unwrap_err().to_string();
+    assert!(error.contains("can't be read"), "{error}");
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    let error = folder.load(None).unwrap_err().to_string();
+    assert!(error.contains("a link to a file"), "{error}");
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_that_its_variable_names() {
+    let folder = Folder::with("secrets", "secret", "fr0m-a-file\n");
+    let file = folder.0.join("secret").display().to_string();
+    let with = |variables: &[(&str, &str)]| Settings::load(&source(variables), Needs::All);
+    let [url, key, _] = SECRETS;
+    let from_file = ("BILLD__GATEWAY__IMP_SECRET_FILE", file.as_str());
+    let settings = with(&[url, key, from_file]).unwrap();
+    assert_eq!(
+        settings.credentials().unwrap().1.expose_secret(),
+        "fr0m-a-file"
+    );
+    for (name, variables) in [
+        (
+            "names",
+            [url, key, ("BILLD__GATEWAY__IMP_SECRET_FILE", "/nowhere")].as_slice(),
+        ),
+        ("a second time", &[url, key, SECRETS[2], from_file]),
+        (
+            "BILLD__ENGINE__LEASE_FILE",
+            &[url, key, SECRETS[2], ("BILLD__ENGINE__LEASE_FILE", &file)],
+        ),
+    ] {
+        let error = with(variables).unwrap_err().to_string();
+        assert!(error.contains(name) && !error.contains("fr0m"), "{error}");
+    }
+    std::fs::write(folder.0.join("secret"), "postgres://file@db/billd\n").unwrap();
+    let settings = with(&[key, SECRETS[2], ("DATABASE_URL_FILE", &file)]).unwrap();
+    assert_eq!(
+        settings.connection().unwrap().url.expose_secret(),
+        "postgres://file@db/billd"
+    );
+}

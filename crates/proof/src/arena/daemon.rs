@@ -74,8 +74,6 @@ impl Daemon {
         let mut command = Command::new(&spec.program);
         command
             .arg("run")
-            .arg("--config-dir")
-            .arg(&spec.folder)
             .current_dir(&spec.folder)
             .env_clear()
             .env("DATABASE_URL", &spec.database_url)

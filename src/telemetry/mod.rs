@@ -4,11 +4,18 @@
 //! script that reads `billd … --json` must not find log lines in it. Whatever runs daemons collects
 //! both alike.
 
+mod lines;
+
 use std::io::{self, IsTerminal, Write, stderr};
+use std::panic;
 
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::telemetry::lines::Lines;
+
+pub use lines::{finish, lost};
 
 words! {
     /// For whom the lines are.
@@ -29,17 +36,33 @@ pub enum TelemetryError {
     /// This process logs already.
     #[error("logging has been started before")]
     Started(#[source] tracing_subscriber::util::TryInitError),
+    /// The system gives no thread.
+    #[error("there is no thread for the log")]
+    Thread(#[source] io::Error),
 }
 
-/// Starts logging for the whole process, once.
-pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
+/// Starts logging for the whole process, once. A panic is one line of it from now on.
+pub fn init(format: Format, filter: &str, may_color: bool) -> Result<(), TelemetryError> {
     let filter = EnvFilter::builder()
         .parse(filter)
         .map_err(TelemetryError::Filter)?;
-    let is_colored = format == Format::Pretty && stderr().is_terminal();
-    subscriber(format, filter, is_colored, stderr)
+    let is_colored = may_color && format == Format::Pretty && stderr().is_terminal();
+    let lines = Lines::start(stderr()).map_err(TelemetryError::Thread)?;
+    subscriber(format, filter, is_colored, lines.clone())
         .try_init()
-        .map_err(TelemetryError::Started)
+        .map_err(TelemetryError::Started)?;
+    lines.install();
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Only what stands in the program is told of it: what was put together may quote a row.
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string);
+    let at = at.unwrap_or_default();
+    let said = panic.payload().downcast_ref::<&'static str>().copied();
+    let said = said.unwrap_or_default();
+    tracing::error!(event = "panicked", at, "a bug: panicked at {at}: {said}");
 }
 
 /// The timestamps of both formats are UTC with microseconds, the subscriber's own default.
@@ -52,7 +75,11 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = fmt().with_env_filter(filter).with_writer(writer);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        // It would go to standard error, past what counts lost lines.
+        .log_internal_errors(false);
     match format {
         Format::Pretty => {
             let builder = builder.map_writer(OneLine);
@@ -92,8 +119,9 @@ impl<W: Write> Write for OneLine<W> {
                 c if breaks_a_line(c) => c.escape_default().to_string(),
                 c => c.to_string(),
             };
-            let escaped: String = line.chars().map(escape).collect();
-            writeln!(self.0, "{escaped}")?;
+            let mut escaped: String = line.chars().map(escape).collect();
+            escaped.push('\n');
+            self.0.write_all(escaped.as_bytes())?;
         } else {
             self.0.write_all(event)?;
         }
@@ -189,13 +217,13 @@ mod tests {
     #[test]
     fn a_second_start_is_refused_without_a_panic() {
         // Whether the first succeeds depends on what else this process has started.
-        drop(init(Format::Pretty, "off"));
+        drop(init(Format::Pretty, "off", true));
         assert!(matches!(
-            init(Format::Json, "off"),
+            init(Format::Json, "off", true),
             Err(TelemetryError::Started(_))
         ));
         assert!(matches!(
-            init(Format::Json, "billd=loud"),
+            init(Format::Json, "billd=loud", true),
             Err(TelemetryError::Filter(_))
         ));
     }
