@@ -86,11 +86,10 @@ impl<G: Gateway> Charging<G> {
             }
             let is_probe = matches!(allowed, Allowed::Probe(_));
             let rows_max = if is_probe { 1 } else { most };
-            let reserved = match unused.take() {
-                Some(reservation) => Some(reservation),
-                None => context.rate_limiter.reserve(rows_max).await?,
-            };
-            let Some(mut reservation) = reserved else {
+            if unused.is_none() {
+                unused = context.rate_limiter.reserve(rows_max).await?;
+            }
+            let Some(mut reservation) = unused.take() else {
                 break;
             };
 

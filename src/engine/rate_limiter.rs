@@ -11,7 +11,7 @@ use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, NotSent, UnknownReason};
 use crate::domain::rate_limit::{LATE_MAX, spacing};
 use crate::engine::lease::Lease;
-use crate::engine::throttle::{Changed, Throttle};
+use crate::engine::throttle::{Changed, Places, Throttle};
 use crate::store::{Store, StoreError};
 
 /// How far ahead a claim reserves: as long as it takes until the next claim, so that one daemon can't
@@ -27,23 +27,28 @@ pub(super) enum Slot {
     At(Instant),
 }
 
-/// The slots of one claim, in their order.
-#[derive(Debug, Clone, Copy)]
+/// The slots of one claim, in their order. What is not taken of this process's own is free again when it is dropped.
+#[derive(Debug)]
 pub(super) struct Reservation {
     /// How many requests may leave.
     pub(super) count: u32,
-    next: Slot,
-    spacing: Duration,
+    /// Under the cap of all daemons: the next one, and how far they are apart.
+    capped: Option<(Instant, Duration)>,
+    own: Option<Places>,
 }
 
 impl Reservation {
     /// The slot of the next request of the claim.
     pub(super) fn take(&mut self) -> Slot {
-        let slot = self.next;
-        if let Slot::At(at) = slot {
-            self.next = Slot::At(at.checked_add(self.spacing).unwrap_or(at));
+        let own = self.own.as_mut().map(Places::take);
+        match &mut self.capped {
+            Some((next, spacing)) => {
+                let at = *next;
+                *next = at.checked_add(*spacing).unwrap_or(at);
+                Slot::At(at)
+            }
+            None => own.map_or(Slot::Now, Slot::At),
         }
-        slot
     }
 }
 
@@ -106,13 +111,10 @@ impl RateLimiter {
         };
         let rate = self.agreed().await?;
         if rate == 0 {
-            let (next, spacing) = own.map_or((Slot::Now, Duration::ZERO), |(first, spacing)| {
-                (Slot::At(first), spacing)
-            });
             return Ok(Some(Reservation {
                 count: most,
-                next,
-                spacing,
+                capped: None,
+                own,
             }));
         }
         let slots = self.store.reserve_slots(rate, most, within).await?;
@@ -120,8 +122,11 @@ impl RateLimiter {
         let answered = Instant::now();
         Ok(slots.map(|slots| Reservation {
             count: slots.count,
-            next: Slot::At(answered.checked_add(slots.wait).unwrap_or(answered)),
-            spacing: spacing(rate),
+            capped: Some((
+                answered.checked_add(slots.wait).unwrap_or(answered),
+                spacing(rate),
+            )),
+            own,
         }))
     }
 

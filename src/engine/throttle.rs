@@ -3,7 +3,7 @@
 //! PortOne publishes no limit, so the pace is found: halved, once a second at most, when a request that left at
 //! the present pace is answered with "too many", and raised a little each second in which it was kept and none was.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -45,12 +45,38 @@ pub(super) enum Changed {
     Ended,
 }
 
-/// When requests may leave: so many, the first one then, so far apart. `None` is at once.
-pub(super) type Places = (u32, Option<(Instant, Duration)>);
+/// Places of one process. Those that were not taken are free again when this is dropped, if none was given behind
+/// them: who only looks whether anything is due would otherwise take each one before somebody who needs it.
+#[derive(Debug)]
+pub(super) struct Places {
+    throttle: Arc<Throttle>,
+    next: Instant,
+    end: Instant,
+    spacing: Duration,
+}
+
+impl Places {
+    pub(super) fn take(&mut self) -> Instant {
+        let place = self.next;
+        self.next = place.checked_add(self.spacing).unwrap_or(place);
+        place
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.throttle.give_back(self.next, self.end);
+    }
+}
 
 impl Throttle {
-    /// Places for up to so many requests, none further ahead than `within`; `None` if there is none.
-    pub(super) fn reserve(&self, most: u32, within: Duration) -> Option<Places> {
+    /// Up to so many requests may leave, at these places if there are any, else at once. No place is further ahead than
+    /// `within`; `None` if there is none.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        most: u32,
+        within: Duration,
+    ) -> Option<(u32, Option<Places>)> {
         let mut state = self.lock();
         let Some(slowed) = &mut state.slowed else {
             return Some((most, None));
@@ -68,7 +94,21 @@ impl Throttle {
         slowed.was_kept |= count < most;
         let taken = slowed.spacing.saturating_mul(count);
         slowed.next = first.checked_add(taken).unwrap_or(first);
-        (count > 0).then_some((count, Some((first, slowed.spacing))))
+        let places = Places {
+            throttle: Arc::clone(self),
+            next: first,
+            end: slowed.next,
+            spacing: slowed.spacing,
+        };
+        drop(state);
+        (count > 0).then_some((count, Some(places)))
+    }
+
+    fn give_back(&self, next: Instant, end: Instant) {
+        let mut state = self.lock();
+        if let Some(slowed) = state.slowed.as_mut().filter(|slowed| slowed.next == end) {
+            slowed.next = next;
+        }
     }
 
     /// A request leaves now.
@@ -142,15 +182,17 @@ mod tests {
     use super::*;
 
     const AHEAD: Duration = Duration::from_millis(200);
+    const TWO_SECONDS: Duration = Duration::from_secs(2);
 
     /// So many requests a second for so long, of which those above the limit are refused. How many were.
-    async fn play(throttle: &Throttle, seconds: u32, limit: u32) -> (u32, u32) {
+    async fn play(throttle: &Arc<Throttle>, seconds: u32, limit: u32) -> (u32, u32) {
         let (mut sent, mut refused) = (0, 0);
         for _ in 0..seconds {
             let mut in_this_second = 0;
             for _ in 0..5 {
-                if let Some((count, _)) = throttle.reserve(20, AHEAD) {
+                if let Some((count, mut places)) = throttle.reserve(20, AHEAD) {
                     for _ in 0..count {
+                        places.as_mut().map(Places::take);
                         let is_too_many = in_this_second >= limit;
                         throttle.sent();
                         throttle.answered(Instant::now(), is_too_many);
@@ -167,32 +209,52 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_refusal_nobody_waits() {
-        assert_eq!(play(&Throttle::default(), 10, 100).await, (1_000, 0));
+        assert_eq!(play(&Arc::default(), 10, 100).await, (1_000, 0));
     }
 
     /// Hazard: two thirds of a batch are refused, and each has to be asked about.
     #[tokio::test(start_paused = true)]
     async fn the_pace_finds_the_limit_and_comes_back_when_it_is_gone() {
-        let throttle = Throttle::default();
+        let throttle = Arc::default();
         let (sent, refused) = play(&throttle, 120, 30).await;
         assert!(sent > 120 * 20, "{sent} of {}", 120 * 30);
         assert!(refused * 15 < sent, "{refused} of {sent}");
         play(&throttle, 60, 1_000).await;
-        assert_eq!(throttle.reserve(500, AHEAD), Some((500, None)));
+        let (count, places) = throttle.reserve(500, AHEAD).unwrap();
+        assert!(count == 500 && places.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_left_before_the_slow_down_slows_down_no_further() {
-        let throttle = Throttle::default();
+        let (throttle, left) = slowed().await;
+        assert_eq!(throttle.answered(left, true), None);
+        assert!(throttle.reserve(5, AHEAD).is_none());
+        advance(TWO_SECONDS).await;
+        let (count, places) = throttle.reserve(5, AHEAD).unwrap();
+        assert_eq!((count, places.unwrap().take()), (1, Instant::now()));
+    }
+
+    /// A pace of one request in two seconds, and when the request left that was refused.
+    async fn slowed() -> (Arc<Throttle>, Instant) {
+        let throttle: Arc<Throttle> = Arc::default();
         let left = Instant::now();
         throttle.sent();
         advance(AHEAD).await;
-        let slower = Some(Changed::Slower(SECOND * 2));
+        let slower = Some(Changed::Slower(TWO_SECONDS));
         assert_eq!(throttle.answered(left, true), slower);
-        assert_eq!(throttle.answered(left, true), None);
-        assert_eq!(throttle.reserve(5, AHEAD), None);
-        advance(SECOND * 2).await;
-        let places = (1, Some((Instant::now(), SECOND * 2)));
-        assert_eq!(throttle.reserve(5, AHEAD), Some(places));
+        (throttle, left)
+    }
+
+    /// Hazard: each look whether anything is due takes the next place and has no use for it; what is to be sent again
+    /// never finds one, and its question is asked for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_finds_nothing_due_takes_no_place_from_who_needs_one() {
+        let (throttle, _) = slowed().await;
+        advance(TWO_SECONDS).await;
+        drop(throttle.reserve(20, AHEAD).unwrap());
+        advance(AHEAD).await;
+        let (_, places) = throttle.reserve(1, AHEAD).unwrap();
+        assert_eq!(places.unwrap().take(), Instant::now());
+        assert!(throttle.reserve(1, AHEAD).is_none(), "it was taken");
     }
 }

@@ -181,28 +181,13 @@ fn parsed(address: &str) -> Result<Url, String> {
             parameters.push(format!("{name}={encoded}"));
         }
     };
-    let port = if port.is_empty() {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
     let authority = if host.is_empty() {
         add("user", user);
         add("password", password);
-        add("port", port.trim_start_matches(':'));
+        add("port", port);
         String::new()
     } else {
-        let password = if password.is_empty() {
-            String::new()
-        } else {
-            format!(":{password}")
-        };
-        let at = if user.is_empty() && password.is_empty() {
-            ""
-        } else {
-            "@"
-        };
-        format!("{user}{password}{at}{host}{port}")
+        joined(user, password, host, port)
     };
     // What is written as a parameter wins, as it does for psql.
     parameters.extend(Some(query.to_owned()).filter(|query| !query.is_empty()));
@@ -213,6 +198,21 @@ fn parsed(address: &str) -> Result<Url, String> {
         format!("?{}", parameters.join("&"))
     };
     Url::parse(&format!("{scheme}://{authority}{path}{query}")).map_err(|_of_a_part| malformed())
+}
+
+/// `user:password@host:port`, without what is empty.
+fn joined(user: &str, password: &str, host: &str, port: &str) -> String {
+    let after_colon = |value: &str| match value {
+        "" => String::new(),
+        value => format!(":{value}"),
+    };
+    let (password, port) = (after_colon(password), after_colon(port));
+    let at = if user.is_empty() && password.is_empty() {
+        ""
+    } else {
+        "@"
+    };
+    format!("{user}{password}{at}{host}{port}")
 }
 
 /// Variables of libpq that the library heeds, or ignores without a word.
