@@ -60,7 +60,12 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     schedule.stop().await;
     duties.end(END_MAX).await;
     timeout(END_MAX, services.store.close()).await.ok();
-    Ok(match ended {
+    Ok(last_line(ended))
+}
+
+/// The last line of the log, and the code that goes with it.
+fn last_line(ended: Ended) -> Exit {
+    match ended {
         Ended { died: Some(_), .. } => {
             error!(
                 event = "stopped",
@@ -88,7 +93,7 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
             );
             Exit::WorkLeft
         }
-    })
+    }
 }
 
 /// What runs here, and with which settings: those that are not the default, and where each is from.
