@@ -60,11 +60,11 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     schedule.stop().await;
     duties.end(END_MAX).await;
     timeout(END_MAX, services.store.close()).await.ok();
-    Ok(told(&ended))
+    Ok(last_line(&ended))
 }
 
-/// Says how it ended, in the log and as an exit code.
-fn told(ended: &Ended) -> Exit {
+/// The last line of the log, and the code that goes with it.
+fn last_line(ended: &Ended) -> Exit {
     match ended {
         Ended { died: Some(_), .. } => {
             error!(

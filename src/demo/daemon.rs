@@ -34,7 +34,7 @@ const SETTINGS: [(&str, &str); 11] = [
 const GUARD: &str = r#"
 daemon=0
 while read -r line; do daemon=$line; done
-[ "$daemon" -eq 0 ] || { kill -KILL "$daemon"; rmdir "$1"; }
+[ "$daemon" -eq 0 ] || { kill -KILL "$daemon"; rm -f "$1/production.toml"; rmdir "$1"; }
 "#;
 
 /// A running daemon. Dropping it kills it.

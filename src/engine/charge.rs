@@ -78,7 +78,6 @@ impl<G: Gateway> Charging<G> {
         let mut unused: Option<Reservation> = None;
         // As many as can be sent at once, never more: a leased attempt must not wait in line.
         while let Some(mut slots) = self.free_slots().await {
-            context.require_recording().await?;
             let most = u32::try_from(slots.num_permits()).unwrap_or(1);
             let allowed = self.breaker.allows();
             if allowed == Allowed::Nothing || !self.is_ready().await {

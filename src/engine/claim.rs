@@ -89,6 +89,7 @@ impl<G: Gateway> Claiming<G> {
             rows_max,
             lease: self.context.limits.lease,
         };
+        self.context.require_recording().await?;
         match allowed {
             Allowed::Nothing => Ok((Vec::new(), true)),
             Allowed::Probe(channel) => {

@@ -71,6 +71,9 @@ const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "veri
 const SEVERAL: &str = "names several hosts, and billd takes one: give an address that is always the \
      primary's, a proxy's or a name that follows it";
 
+const MALFORMED: &str = "is not an address such as postgres://user:password@host/database; a \
+     special character in the password must be percent-encoded";
+
 /// The variables of the process, as far as libpq's are among them.
 type Variables = BTreeMap<OsString, OsString>;
 
@@ -150,14 +153,9 @@ fn protection<'a>(mode: Option<&'a str>, root: Option<&str>) -> Result<Option<&'
 /// The parts of an address. Without a host it is the one of `PGHOST` or the local socket; the library has no
 /// place for a user before that, nor for an IPv6 address in brackets.
 fn parsed(address: &str) -> Result<Url, String> {
-    let malformed = || {
-        "is not an address such as postgres://user:password@host/database; a special \
-         character in the password must be percent-encoded"
-            .to_owned()
-    };
-    let (scheme, rest) = address.split_once("://").ok_or_else(malformed)?;
+    let (scheme, rest) = address.split_once("://").ok_or(MALFORMED)?;
     if !matches!(scheme, "postgres" | "postgresql") {
-        return Err(malformed());
+        return Err(MALFORMED.to_owned());
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -197,7 +195,8 @@ fn parsed(address: &str) -> Result<Url, String> {
     } else {
         format!("?{}", parameters.join("&"))
     };
-    Url::parse(&format!("{scheme}://{authority}{path}{query}")).map_err(|_of_a_part| malformed())
+    Url::parse(&format!("{scheme}://{authority}{path}{query}"))
+        .map_err(|_of_a_part| MALFORMED.to_owned())
 }
 
 /// `user:password@host:port`, without what is empty.
