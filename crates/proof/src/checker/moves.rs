@@ -72,7 +72,9 @@ fn off_the_calendar<'a>(
     let at_that_time = |cycle: &Cycle| view.cycle_at((new.id.as_str(), cycle.period), write.entry);
     let mut cycles: Vec<_> = cycles.filter_map(at_that_time).collect();
     cycles.sort_by_key(|cycle| cycle.due_at);
-    for cycle in cycles.iter().filter(|cycle| cycle.state == "void") {
+    // Passed over, or given away.
+    let is_nobodys = |cycle: &&&Cycle| matches!(cycle.state.as_str(), "void" | "free");
+    for cycle in cycles.iter().filter(is_nobodys) {
         if cycle.due_at <= covered || is_same_day(new, covered, cycle.due_at) {
             covered = covered.max(cycle.until_at?);
         }
