@@ -44,6 +44,8 @@ const ROUTINES: &str = routines![
     "24_verb_service",
     "25_verb_time",
     "26_verb_sum",
+    "27_events",
+    "27_events_read",
     "27_manual",
     "27_whole",
     "28_rights",
