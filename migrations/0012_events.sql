@@ -102,19 +102,30 @@ create index subscription_on_trial on billd.subscription (trial_until) where tri
 comment on index billd.subscription_on_trial is
     'Finds trials that end soon. No charge touches it: an update that leaves trial_until as it is writes no index.';
 
-create index adjustment_ended on billd.adjustment (subscription_id) where kind = 'discount' and periods_left = 0;
-comment on index billd.adjustment_ended is 'Finds discounts whose last period has been billed.';
+create index subscription_told_ahead on billd.subscription (next_charge_at, id)
+    where state = 'active' and upcoming_days is not null;
+comment on index billd.subscription_told_ahead is 'Finds those whose charges are told so many days ahead by their own wish.';
+
+alter table billd.adjustment add column end_told boolean not null default false;
+comment on column billd.adjustment.end_told is 'Whether the end of this discount has been told (event discount_ending).';
+update billd.adjustment set end_told = true where kind = 'discount' and periods_left = 0;
+create index adjustment_ended on billd.adjustment (subscription_id)
+    where kind = 'discount' and periods_left = 0 and not end_told;
+comment on index billd.adjustment_ended is 'Finds discounts whose last period has been billed, and of which nobody was told yet.';
 
 create table billd_internal.notice (
     subscription_id uuid not null,
     kind text not null,
-    about text not null,
+    about text not null default '',
+    period date,
     at timestamptz not null,
-    constraint notice_pkey primary key (subscription_id, kind)
+    constraint notice_pkey primary key (subscription_id, kind, about)
 );
 comment on table billd_internal.notice is
-    'The last notice ahead of each kind: what was told, so that it is told once, whatever becomes of its date.';
+    'The last notice ahead of each kind, so that each period is told of once, whatever becomes of its date.';
+comment on constraint notice_pkey on billd_internal.notice is 'One each.';
 comment on column billd_internal.notice.subscription_id is 'Whom it is about.';
 comment on column billd_internal.notice.kind is 'The kind of event.';
-comment on column billd_internal.notice.about is 'The period, or what else it is told once for.';
+comment on column billd_internal.notice.about is 'What else it is told once for: which consent.';
+comment on column billd_internal.notice.period is 'The period that was told of; null: looked at, and nothing to tell.';
 comment on column billd_internal.notice.at is 'The date that was looked at last. While it stands, there is nothing to look at.';

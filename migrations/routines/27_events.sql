@@ -6,7 +6,7 @@
 
 create or replace view billd_internal.event_kind (kind, keys, meaning) as
 values
-    ('created', '{amount,currency,name,interval_unit,interval_count,from,until,next_charge_at,trial_until,state}'::text[],
+    ('created', '{amount,currency,name,interval_unit,interval_count,from,until,next_charge_at,trial_until,paid_until,state}'::text[],
         'A subscription was made.'),
     ('paid', '{amount,currency,made_of,from,until,next_charge_at,attempt}',
         'The debt of a period is paid; or a one-off charge, which has no period.'),
@@ -14,7 +14,7 @@ values
         'A period costs nothing: a trial, a gift, or a sum of 0.'),
     ('declined', '{amount,currency,from,until,next_charge_at,attempt,class}',
         'The gateway refused; next_charge_at says when it is asked again, null: not by itself.'),
-    ('past_due', '{amount,currency,from,until,class,paid_until}',
+    ('past_due', '{amount,currency,from,until,next_charge_at,class,why,paid_until}',
         'No more is asked for by itself: the debt of a period was finally declined.'),
     ('recovered', '{amount,currency,from,until,next_charge_at,attempt}',
         'A debt was paid that had been declined. paid tells of it, too.'),
@@ -42,21 +42,37 @@ values
 comment on view billd_internal.event_kind is
     'The kinds of events, and the keys of their data. Each key is there in each event of its kind, null if there is nothing to say.';
 
+create or replace function billd_internal.utc(at timestamptz) returns text
+language sql stable parallel safe
+as $$ select to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
+comment on function billd_internal.utc(timestamptz) is 'An instant as events have it, whatever the session''s zone.';
+
 create or replace function billd_internal.event_data(e billd_internal.event_row) returns jsonb
-language sql stable
-set timezone to 'UTC'
+language sql stable parallel safe
 as $$
-    select jsonb_object_agg(k.key, coalesce(a.made -> k.key, 'null'))
-    from billd_internal.event_kind n, unnest(n.keys) k (key), (
-        select jsonb_build_object('amount', e.amount, 'currency', e.currency, 'from', e.from_at, 'until', e.until_at,
-            'next_charge_at', e.next_charge_at, 'attempt', e.attempt_no, 'made_of', case when e.amount is not null
-                then jsonb_build_array(billd_internal.price_line('price', e.amount)) end)
-            || coalesce(e.more, '{}') as made
-    ) a
-    where n.kind = e.kind
+    select case
+            when e.kind in ('paid', 'free', 'charge_upcoming') then jsonb_build_object('amount', e.amount, 'currency', e.currency,
+                'from', billd_internal.utc(e.from_at), 'until', billd_internal.utc(e.until_at),
+                'next_charge_at', billd_internal.utc(e.next_charge_at),
+                'made_of', jsonb_build_array(jsonb_build_object('what', 'price', 'sum', e.amount)))
+            when e.kind in ('created', 'declined', 'past_due', 'recovered') then jsonb_build_object('amount', e.amount,
+                'currency', e.currency, 'from', billd_internal.utc(e.from_at), 'until', billd_internal.utc(e.until_at),
+                'next_charge_at', billd_internal.utc(e.next_charge_at))
+            when e.kind in ('plan_changed', 'trial_ending', 'discount_ending') then jsonb_build_object('amount', e.amount,
+                'currency', e.currency, 'next_charge_at', billd_internal.utc(e.next_charge_at))
+            when e.kind in ('refunded', 'parked', 'proved') then jsonb_build_object('amount', e.amount, 'currency', e.currency)
+            when e.kind in ('finding', 'consent_due') then jsonb_build_object('currency', e.currency)
+            when e.kind in ('resumed', 'card_changed', 'kept') then jsonb_build_object(
+                'next_charge_at', billd_internal.utc(e.next_charge_at))
+            when e.kind = 'paused' then jsonb_build_object('until', billd_internal.utc(e.until_at))
+            else '{}'
+        end
+        || case when e.kind in ('paid', 'declined', 'recovered', 'parked', 'proved') then jsonb_build_object('attempt', e.attempt_no)
+            else '{}' end
+        || coalesce(e.more, '{}')
 $$;
 comment on function billd_internal.event_data(billd_internal.event_row) is
-    'billd.event.data of a row: the keys of its kind. Times are in UTC.';
+    'billd.event.data of a row: the keys of its kind (billd_internal.event_kind). Times are in UTC.';
 
 create or replace view billd.event as
 select e.id, e.kind, e.subscription_id, e.period, e.merchant_uid, e.occurred_at, e.version,
@@ -162,12 +178,12 @@ comment on function billd_internal.tell(text, uuid, date, text, bigint, text, ti
 
 create or replace function billd_internal.tell_debt() returns trigger
 language plpgsql
-set timezone to 'UTC'
 as $$
 declare
     next_charge_at timestamptz := (
         select s.next_charge_at from billd.subscription s where s.id = new.subscription_id);
-    more jsonb := jsonb_strip_nulls(jsonb_build_object('made_of', new.made_of, 'why', case when new.state = 'free' then new.reason end));
+    more jsonb := case when new.made_of is not null then jsonb_build_object('made_of', new.made_of) else '{}' end
+        || case new.state when 'free' then jsonb_build_object('why', new.reason) else '{}' end;
     paid record;
 begin
     select min(a.merchant_uid) as merchant_uid, min(a.attempt_no) as attempt_no into paid
@@ -194,7 +210,6 @@ comment on function billd_internal.plan_of(billd.subscription) is 'What is charg
 create or replace function billd_internal.tell_agreement(old billd.subscription, new billd.subscription, s billd.subscription)
 returns void
 language plpgsql volatile
-set timezone to 'UTC'
 as $$
 begin
     if old.customer_uid <> new.customer_uid then
@@ -210,12 +225,12 @@ begin
         or new.periods_left is distinct from old.periods_left and coalesce(new.periods_left <> old.periods_left - 1, new.periods_left is not null)
     then
         perform billd_internal.tell('cancelled', new.id, more => jsonb_build_object(
-            'ends_at', new.ends_at, 'periods_left', new.periods_left, 'paid_until', s.paid_until));
+            'ends_at', billd_internal.utc(new.ends_at), 'periods_left', new.periods_left, 'paid_until', billd_internal.utc(s.paid_until)));
     elsif coalesce(new.ends_at::text, new.periods_left::text) is null and old.state <> 'cancelled'
         and coalesce(old.ends_at::text, old.periods_left::text) is not null
     then
         perform billd_internal.tell('kept', new.id, next_charge_at => s.next_charge_at,
-            more => jsonb_build_object('paid_until', s.paid_until));
+            more => jsonb_build_object('paid_until', billd_internal.utc(s.paid_until)));
     end if;
 end
 $$;
@@ -225,7 +240,6 @@ comment on function billd_internal.tell_agreement(billd.subscription, billd.subs
 create or replace function billd_internal.tell_state(old billd.subscription, new billd.subscription, s billd.subscription)
 returns void
 language plpgsql volatile
-set timezone to 'UTC'
 as $$
 declare
     debt billd.billing_cycle;
@@ -234,21 +248,21 @@ begin
         debt := billd_internal.current_debt(s);
         perform billd_internal.tell('past_due', new.id, debt.period, billd_internal.last_attempt(new.id, debt.period),
             debt.amount, debt.currency, debt.due_at, debt.until_at, more => jsonb_build_object(
-                'class', s.last_reason, 'why', split_part(new.state_reason, ';', 1), 'paid_until', s.paid_until));
+                'class', s.last_reason, 'why', split_part(new.state_reason, ';', 1), 'paid_until', billd_internal.utc(s.paid_until)));
     elsif new.state = 'paused' then
         perform billd_internal.tell('paused', new.id, until_at => (
                 select min(p.effective_at) from billd.planned_change p
                 where p.subscription_id = new.id and p.state = 'pending' and p.kind = 'resume'),
-            more => jsonb_build_object('paid_until', s.paid_until));
+            more => jsonb_build_object('paid_until', billd_internal.utc(s.paid_until)));
     elsif new.state = 'active' then
         perform billd_internal.tell('resumed', new.id, next_charge_at => s.next_charge_at,
-            more => jsonb_build_object('was', old.state, 'paid_until', s.paid_until));
+            more => jsonb_build_object('was', old.state, 'paid_until', billd_internal.utc(s.paid_until)));
     else
         if old.ends_at is null and old.periods_left is null then
             perform billd_internal.tell('cancelled', new.id,
-                more => jsonb_build_object('ends_at', billd.now(), 'paid_until', s.paid_until));
+                more => jsonb_build_object('ends_at', billd_internal.utc(billd.now()), 'paid_until', billd_internal.utc(s.paid_until)));
         end if;
-        perform billd_internal.tell('ended', new.id, more => jsonb_build_object('paid_until', s.paid_until, 'why', case
+        perform billd_internal.tell('ended', new.id, more => jsonb_build_object('paid_until', billd_internal.utc(s.paid_until), 'why', case
             when new.state_reason = 'ended as agreed' then 'agreed'
             when new.state_reason ~ '^first_payment' then 'first_payment'
             else 'cancelled' end));
@@ -260,7 +274,6 @@ comment on function billd_internal.tell_state(billd.subscription, billd.subscrip
 
 create or replace function billd_internal.tell_subscription() returns trigger
 language plpgsql
-set timezone to 'UTC'
 as $$
 declare
     -- As it stands at the commit: what was planned anew since is in it.
@@ -270,7 +283,7 @@ begin
     if tg_op = 'INSERT' then
         perform billd_internal.tell('created', new.id, amount => new.amount, currency => new.currency, from_at => s.due_at,
             until_at => s.until_at, next_charge_at => s.next_charge_at, more => billd_internal.plan_of(new)
-                || jsonb_build_object('trial_until', new.trial_until, 'paid_until', new.paid_until, 'state', new.state));
+                || jsonb_build_object('trial_until', billd_internal.utc(new.trial_until), 'paid_until', billd_internal.utc(new.paid_until), 'state', new.state));
     elsif tg_argv[0] = 'state' then
         perform billd_internal.tell_state(old, new, s);
     else
@@ -376,6 +389,28 @@ end
 $$;
 comment on function billd_internal.told_finding() is 'Tells of a finding that is open.';
 
+create or replace function billd_internal.ids_are_skipped() returns trigger
+language plpgsql
+as $$
+begin
+    perform billd_internal.skip_event_ids();
+    return null;
+end
+$$;
+comment on function billd_internal.ids_are_skipped() is 'After a fail-over ids go on above all that the server before may have given.';
+create or replace trigger event_ids_are_skipped after update of server_name on billd.control
+    for each row when (old.server_name <> new.server_name)
+    execute function billd_internal.ids_are_skipped();
+
+create or replace trigger event_is_kept before update or delete on billd_internal.event_row
+    for each row when (current_setting('billd.forgetting', true) is distinct from 'on')
+    execute function billd_internal.refuse(
+        'events are only added to: programs go by them', 'billd.forget_before takes old ones away once every consumer has read them.');
+create or replace trigger events_are_kept before truncate on billd_internal.event_row
+    for each statement
+    execute function billd_internal.refuse(
+        'events are only added to: programs go by them', 'billd.forget_before takes old ones away once every consumer has read them.');
+
 -- Called told…, because others have their say before: triggers fire in the order of their names.
 create or replace trigger told_attempt after update of state, parked_at, cancelled_amount on billd.charge_attempt
     for each row
@@ -405,6 +440,13 @@ create constraint trigger told_debt after update of state on billd.billing_cycle
     when (new.state in ('free', 'paid') and new.state <> old.state
           and current_setting('billd.writer', true) is distinct from 'record')
     execute function billd_internal.tell_debt();
+-- A daemon of billd 0.1 records without telling of it; migrations/contract takes this away.
+drop trigger if exists told_debt_of_0_1 on billd.billing_cycle;
+create constraint trigger told_debt_of_0_1 after update of state on billd.billing_cycle
+    deferrable initially deferred for each row
+    when (new.state = 'paid' and old.state <> 'paid' and current_setting('billd.writer', true) = 'record'
+          and current_setting('application_name') = 'billd')
+    execute function billd_internal.tell_debt();
 drop trigger if exists told_created on billd.subscription;
 create constraint trigger told_created after insert on billd.subscription
     deferrable initially deferred for each row
@@ -422,3 +464,16 @@ create constraint trigger told_agreement
           is distinct from
           (new.customer_uid, new.amount, new.name, new.interval_unit, new.interval_count, new.ends_at, new.periods_left))
     execute function billd_internal.tell_subscription('agreement');
+
+create or replace function billd.may_use(subscription uuid) returns boolean
+language sql stable
+as $$
+    select coalesce((
+        select n.now < s.paid_until or s.state = 'active' and s.paid_until is not null
+            and coalesce(s.ends_at > n.now, true) and s.periods_left is distinct from 0
+            and (s.due_at > n.now or n.now < coalesce(s.paid_until + k.grace, 'infinity'))
+        from billd.subscription s, billd.control k, (select billd.now() as now) n
+        where s.id = may_use.subscription), false)
+$$;
+comment on function billd.may_use(uuid) is
+    'Whether a customer may use the service now: what is paid or free has not ended; or it has, and it is active: the next period lies ahead, or its debt is being asked for, within billd.control.grace. Not before the first payment.';

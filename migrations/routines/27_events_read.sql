@@ -207,16 +207,51 @@ select c.name, c.kinds, c.read_at, n.id as next_id, n.occurred_at as next_since,
 from billd.consumer c
 left join lateral (
     select e.id, e.occurred_at from (
-        select e.id, e.occurred_at from billd_internal.events_of(c, 1) e
+        -- Of whatever kind: those it is not given may be many.
+        select e.id, e.occurred_at from billd_internal.events_of(row(c.name, null, c.bell, c.added_at, c.read_at, c.after_id,
+            c.seen_id, c.seen_xmax, c.seen_xip, c.window_id, c.window_xmax, c.window_xip)::billd.consumer, 1) e
         union all
-        (select e.id, e.occurred_at from billd_internal.event_row e
-        where e.id > c.window_id and (c.kinds is null or e.kind = any (c.kinds)) order by e.id limit 1)
+        (select e.id, e.occurred_at from billd_internal.event_row e where e.id > c.window_id order by e.id limit 1)
         union all
         (select late.id, late.occurred_at from unnest(c.window_xip) x (tx)
         cross join lateral (
             select e.id, e.occurred_at from billd_internal.event_row e
-            where e.tx = x.tx and e.id <= c.window_id and (c.kinds is null or e.kind = any (c.kinds)) order by e.id limit 1) late)
+            where e.tx = x.tx and e.id <= c.window_id order by e.id limit 1) late)
     ) e order by e.id limit 1
 ) n on true;
 comment on view billd.consumer_lag is
-    'How far each consumer has come: its next event and since when that waits, null if it has read all; and how many events have that id or a higher one at most, those of other kinds counted.';
+    'How far each consumer has come: the next event, of whatever kind, and since when it waits; null if all are read. And how many events have that id or a higher one: no more than so many are unread.';
+
+create or replace function billd_internal.has_read(c billd.consumer, e billd_internal.event_row) returns boolean
+language sql stable
+as $$
+    select e.tx < c.seen_xmax and e.tx <> all (c.seen_xip)
+        or e.tx < c.window_xmax and e.tx <> all (c.window_xip) and e.id <= c.after_id
+$$;
+comment on function billd_internal.has_read(billd.consumer, billd_internal.event_row) is
+    'Whether an event lies behind a consumer''s place.';
+
+create or replace procedure billd_internal.forget_events(day date, batch int)
+language plpgsql
+as $$
+declare
+    page bigint[];
+    oldest timestamptz;
+begin
+    loop
+        select array_agg(e.id), min(e.occurred_at) into page, oldest from (
+            select t.id, t.occurred_at from billd_internal.event_row t
+            where t.id > coalesce(page[cardinality(page)], 0) order by t.id limit batch) e;
+        -- Ids go with the time, near enough.
+        exit when oldest is null or oldest >= day;
+        perform set_config('billd.forgetting', 'on', true);
+        delete from billd_internal.event_row e
+        where e.id = any (page) and e.occurred_at < day
+          and not exists (select from billd.consumer c where not billd_internal.has_read(c, e));
+        perform set_config('billd.forgetting', 'off', true);
+        commit;
+    end loop;
+end
+$$;
+comment on procedure billd_internal.forget_events(date, int) is
+    'Deletes events from before a day that every consumer has read, in short transactions.';

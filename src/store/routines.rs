@@ -47,6 +47,7 @@ const ROUTINES: &str = routines![
     "27_events",
     "27_events_read",
     "27_manual",
+    "27_notices",
     "27_whole",
     "28_rights",
 ];
