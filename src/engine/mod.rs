@@ -73,6 +73,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const AWAKE: Duration = Duration::from_secs(1);
 /// How often rows that would wait for ever are looked for: nothing that billd does makes one.
 const LOOK_FOR_DISORDER: Duration = Duration::from_hours(1);
+/// How often what lies ahead is looked for: it lies days ahead.
+const GIVE_NOTICES: Duration = Duration::from_mins(10);
 
 /// The engine. Clones share everything.
 pub struct Engine<G> {
@@ -153,6 +155,7 @@ impl<G: Gateway> Engine<G> {
     pub async fn run(&self, stop: CancellationToken, hurry: CancellationToken) -> bool {
         let charging = tokio::spawn(self.clone().keep_charging());
         let asking = tokio::spawn(self.clone().keep_asking());
+        let telling = tokio::spawn(self.clone().keep_telling());
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.context.recorder.health().ended() => {
@@ -166,6 +169,7 @@ impl<G: Gateway> Engine<G> {
         self.context.stopping.cancel();
         drop(charging.await);
         drop(asking.await);
+        drop(telling.await);
         self.drain(hurry).await
     }
 
@@ -334,6 +338,17 @@ impl<G: Gateway> Engine<G> {
         }
     }
 
+    async fn keep_telling(self) {
+        let context = &self.context;
+        while !context.stopping.is_cancelled() {
+            context.give_notices().await;
+            tokio::select! {
+                () = sleep(GIVE_NOTICES) => {}
+                () = context.stopping.cancelled() => {}
+            }
+        }
+    }
+
     /// Looks for what was abandoned a tenth of the time at most: while an old transaction of somebody keeps
     /// the front of what is due from being cleaned up, a look is not cheap.
     async fn look_and_ask(&self, next_look: &mut Instant) -> Result<u64, StoreError> {
@@ -377,6 +392,7 @@ impl<G: Gateway> Engine<G> {
             idle_looks = idle_looks.saturating_add(1);
         }
         context.settle_down().await;
+        context.give_notices().await;
         let counts = context.figures.tally.look();
         report::sweep(claimed_in_all, started.elapsed(), counts);
         self.swept().await
