@@ -26,7 +26,7 @@ comment on index billd_internal.event_row_by_tx is
 comment on column billd_internal.event_row.id is
     'Given while the writer has the subscription locked, so it grows with the commits of one subscription; and given after tx.';
 comment on column billd_internal.event_row.tx is
-    'The transaction that wrote it: its number in this cluster, plus billd.control.event_offset.';
+    'The transaction that wrote it: its number in this cluster, plus billd.control.event_offset. 0: not settled yet (billd_internal.event_tx).';
 comment on column billd_internal.event_row.occurred_at is 'When it became true, by billd.now().';
 comment on column billd_internal.event_row.amount is 'In minor units.';
 comment on column billd_internal.event_row.from_at is 'The time that is paid for begins.';
@@ -89,6 +89,7 @@ comment on column billd.control.events is
 comment on column billd.control.event_offset is
     'Added to the numbers of transactions. Raised when the book is found in another cluster, where they begin anew, so that what is written there counts as later.';
 comment on column billd.control.event_cluster is 'The cluster that the offset is for.';
+update billd.control set event_cluster = (select system_identifier from pg_control_system());
 comment on column billd.control.grace is
     'How long after paid_until a customer may go on while the debt is being asked for (billd.may_use); null: as long as it is, so until it is past due.';
 comment on column billd.control.notice_days is 'How many days ahead the end of a trial or a discount is told.';

@@ -14,7 +14,7 @@ values
         'A period costs nothing: a trial, a gift, or a sum of 0.'),
     ('declined', '{amount,currency,from,until,next_charge_at,attempt,class}',
         'The gateway refused; next_charge_at says when it is asked again, null: not by itself.'),
-    ('past_due', '{amount,currency,from,until,next_charge_at,class,why,paid_until}',
+    ('past_due', '{amount,currency,from,until,class,why,paid_until}',
         'No more is asked for by itself: the debt of a period was finally declined.'),
     ('recovered', '{amount,currency,from,until,next_charge_at,attempt}',
         'A debt was paid that had been declined. paid tells of it, too.'),
@@ -55,7 +55,9 @@ as $$
                 'from', billd_internal.utc(e.from_at), 'until', billd_internal.utc(e.until_at),
                 'next_charge_at', billd_internal.utc(e.next_charge_at),
                 'made_of', jsonb_build_array(jsonb_build_object('what', 'price', 'sum', e.amount)))
-            when e.kind in ('created', 'declined', 'past_due', 'recovered') then jsonb_build_object('amount', e.amount,
+            when e.kind = 'past_due' then jsonb_build_object('amount', e.amount, 'currency', e.currency,
+                'from', billd_internal.utc(e.from_at), 'until', billd_internal.utc(e.until_at))
+            when e.kind in ('created', 'declined', 'recovered') then jsonb_build_object('amount', e.amount,
                 'currency', e.currency, 'from', billd_internal.utc(e.from_at), 'until', billd_internal.utc(e.until_at),
                 'next_charge_at', billd_internal.utc(e.next_charge_at))
             when e.kind in ('plan_changed', 'trial_ending', 'discount_ending') then jsonb_build_object('amount', e.amount,
@@ -86,30 +88,6 @@ language sql stable
 as $$ select system_identifier from pg_control_system() $$;
 comment on function billd_internal.event_cluster() is 'The cluster whose transactions are counted.';
 
-create or replace function billd_internal.renumber_events() returns bigint
-language plpgsql volatile
-security definer set search_path = pg_catalog, public, pg_temp
-as $$
-declare
-    was bigint;
-    now_at bigint;
-begin
-    select c.event_cluster into was from billd.control c for no key update;
-    if was is not null and was <> billd_internal.event_cluster() then
-        perform billd_internal.skip_event_ids();
-    end if;
-    update billd.control c
-    set event_cluster = billd_internal.event_cluster(),
-        event_offset = greatest(c.event_offset, (select max(e.tx) + 1 from billd_internal.event_row e),
-            (select max(r.window_xmax) from billd.consumer r))
-    where c.event_cluster is distinct from billd_internal.event_cluster();
-    select c.event_offset into now_at from billd.control c;
-    return now_at;
-end
-$$;
-comment on function billd_internal.renumber_events() is
-    'The book is in another cluster, put back from a dump: its transactions count from above all that is written down, and its ids go on above all that the place before may have given.';
-
 create or replace function billd_internal.skip_event_ids() returns void
 language sql volatile
 security definer set search_path = pg_catalog, public, pg_temp
@@ -120,38 +98,26 @@ $$;
 comment on function billd_internal.skip_event_ids() is
     'Leaves a million ids out. Events that a fail-over lost may have been told, and their ids must not come again for others.';
 
-create or replace function billd_internal.event_offset() returns bigint
+create or replace function billd_internal.event_tx() returns bigint
 language plpgsql volatile
 as $$
 declare
     k record;
 begin
-    select c.event_offset, c.event_cluster into k from billd.control c;
-    if k.event_cluster = billd_internal.event_cluster() then
-        return k.event_offset;
-    end if;
-    return billd_internal.renumber_events();
-end
-$$;
-comment on function billd_internal.event_offset() is
-    'What is added to the number of a transaction of this cluster.';
-
-create or replace function billd_internal.event_tx() returns bigint
-language plpgsql volatile
-as $$
-begin
-    if not (select c.events from billd.control c) then
+    select c.events, c.event_offset, c.event_cluster into k from billd.control c;
+    if not k.events then
         return null;
     end if;
     -- Many in one transaction are one.
     if exists (select from billd.consumer c where c.bell) then
         perform pg_notify('billd_event', '');
     end if;
-    return pg_current_xact_id()::text::bigint + billd_internal.event_offset();
+    return case when k.event_cluster = billd_internal.event_cluster()
+        then pg_current_xact_id()::text::bigint + k.event_offset else 0 end;
 end
 $$;
 comment on function billd_internal.event_tx() is
-    'The number under which this transaction writes events; null while none are written. Asked for before an event gets its id. Rings the bell.';
+    'The number under which this transaction writes events; null while none are written. 0 in a cluster whose transactions nobody has read events of yet: a writer must not wait until it is settled from where they count, so a reader gives these events its own number. Asked for before an event gets its id. Rings the bell.';
 
 create or replace function billd_internal.tell(
     kind text, subscription_id uuid, period date default null, merchant_uid text default null, amount bigint default null,

@@ -6,23 +6,51 @@
 -- as of now. So a transaction that stays open delays what it wrote itself, and nothing else. Who writes an event after
 -- another one's transaction has ended has a higher id and is in the same window or a later one: its order holds for all.
 
-create or replace function billd_internal.transactions_from(
-    xmin xid, top bigint
-) returns bigint
+create or replace function billd_internal.whole_number(xmin xid, top bigint) returns bigint
 language sql immutable parallel safe
 as $$
     -- The system column has the lower half of the number.
     select n + case when n < top then 4294967296 else 0 end
     from (select top - top % 4294967296 + xmin::text::bigint) x (n)
 $$;
-comment on function billd_internal.transactions_from(xid, bigint) is
+comment on function billd_internal.whole_number(xid, bigint) is
     'The whole number of a subtransaction of the transaction top.';
+
+create or replace function billd_internal.settle_events() returns bigint
+language plpgsql volatile
+security definer set search_path = pg_catalog, public, pg_temp
+as $$
+declare
+    was bigint;
+    shift bigint;
+begin
+    update billd.control c
+    set event_cluster = billd_internal.event_cluster(),
+        event_offset = greatest(c.event_offset, (select max(e.tx) + 1 from billd_internal.event_row e),
+            (select max(r.window_xmax) from billd.consumer r))
+    from billd.control before
+    where c.event_cluster is distinct from billd_internal.event_cluster()
+    returning before.event_cluster into was;
+    if was is not null then
+        perform billd_internal.skip_event_ids();
+    end if;
+    select c.event_offset into shift from billd.control c;
+    if exists (select from billd_internal.event_row e where e.tx = 0) then
+        perform set_config('billd.forgetting', 'on', true);
+        update billd_internal.event_row e set tx = pg_current_xact_id()::text::bigint + shift where e.tx = 0;
+        perform set_config('billd.forgetting', 'off', true);
+    end if;
+    return shift;
+end
+$$;
+comment on function billd_internal.settle_events() is
+    'What is added to the number of a transaction of this cluster. In another cluster than before, where the book was put back from a dump, they count from above all that is written down, and ids go on above all that the place before may have given. What was written before this was settled gets this transaction''s number.';
 
 create or replace function billd_internal.open_window(inout c billd.consumer)
 language plpgsql volatile
 as $$
 declare
-    shift bigint := billd_internal.event_offset();
+    shift bigint := billd_internal.settle_events();
     top bigint := pg_current_xact_id()::text::bigint;
     seen pg_snapshot;
     seen_to bigint;
@@ -38,12 +66,12 @@ begin
     -- a number that was given after it: that of a subtransaction, which a row keeps that it has written.
     begin
         update billd.consumer r set read_at = billd.now() where r.name = c.name
-        returning billd_internal.transactions_from(r.xmin, top) into from_now_on;
+        returning billd_internal.whole_number(r.xmin, top) into from_now_on;
     exception when sqlstate 'BD002' then
         null; -- Never raised: that it could be makes a subtransaction of this.
     end;
     c.window_xmax := from_now_on + shift;
-    -- This transaction is open, too: what it writes after this is in a later window.
+    -- This transaction is open, too: what it writes is in a later window.
     c.window_xip := array(
         select x::text::bigint + shift from pg_snapshot_xip(seen) x
         union select top + shift
@@ -61,7 +89,7 @@ as $$
     select * from (
         (select e.* from billd_internal.event_row e
         where e.id > greatest(c.seen_id, c.after_id) and e.id <= c.window_id
-          and e.tx < c.window_xmax and e.tx <> all (c.window_xip)
+          and e.tx > 0 and e.tx < c.window_xmax and e.tx <> all (c.window_xip)
           and (c.kinds is null or e.kind = any (c.kinds))
         order by e.id limit n)
         union all
@@ -85,6 +113,7 @@ as $$
     select c.after_id < c.window_id or exists (select from billd_internal.event_row e where e.id > c.window_id)
         or exists (select from unnest(c.window_xip) x (tx)
             cross join lateral (select from billd_internal.event_row e where e.tx = x.tx limit 1) late)
+        or exists (select from billd_internal.event_row e where e.tx = 0)
 $$;
 comment on function billd_internal.has_news(billd.consumer) is 'Whether there may be something to read. Writes nothing.';
 
@@ -225,8 +254,8 @@ comment on view billd.consumer_lag is
 create or replace function billd_internal.has_read(c billd.consumer, e billd_internal.event_row) returns boolean
 language sql stable
 as $$
-    select e.tx < c.seen_xmax and e.tx <> all (c.seen_xip)
-        or e.tx < c.window_xmax and e.tx <> all (c.window_xip) and e.id <= c.after_id
+    select e.tx > 0 and e.tx < c.seen_xmax and e.tx <> all (c.seen_xip)
+        or e.tx > 0 and e.tx < c.window_xmax and e.tx <> all (c.window_xip) and e.id <= c.after_id
 $$;
 comment on function billd_internal.has_read(billd.consumer, billd_internal.event_row) is
     'Whether an event lies behind a consumer''s place.';

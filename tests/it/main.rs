@@ -18,6 +18,7 @@ mod charge;
 mod crash;
 mod demo;
 mod docs;
+mod events;
 mod floods;
 mod given_back;
 mod guide;
