@@ -118,7 +118,7 @@ create table billd_internal.notice (
     subscription_id uuid not null,
     kind text not null,
     about text not null default '',
-    period date,
+    period date not null,
     at timestamptz not null,
     constraint notice_pkey primary key (subscription_id, kind, about)
 );
@@ -128,5 +128,5 @@ comment on constraint notice_pkey on billd_internal.notice is 'One each.';
 comment on column billd_internal.notice.subscription_id is 'Whom it is about.';
 comment on column billd_internal.notice.kind is 'The kind of event.';
 comment on column billd_internal.notice.about is 'What else it is told once for: which consent.';
-comment on column billd_internal.notice.period is 'The period that was told of; null: looked at, and nothing to tell.';
-comment on column billd_internal.notice.at is 'The date that was looked at last. While it stands, there is nothing to look at.';
+comment on column billd_internal.notice.period is 'The period that was told of.';
+comment on column billd_internal.notice.at is 'Its date, as it was looked at last. While it stands, there is nothing to tell.';

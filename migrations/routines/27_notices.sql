@@ -12,13 +12,12 @@ declare
 begin
     insert into billd_internal.notice as n (subscription_id, kind, about, period, at)
     values (s, note_notice.kind, note_notice.about, note_notice.period, note_notice.at)
-    on conflict on constraint notice_pkey do update
-    set period = coalesce(excluded.period, n.period), at = excluded.at;
-    return note_notice.period is distinct from before and note_notice.period is not null;
+    on conflict on constraint notice_pkey do update set period = excluded.period, at = excluded.at;
+    return note_notice.period is distinct from before;
 end
 $$;
 comment on function billd_internal.note_notice(uuid, text, text, date, timestamptz) is
-    'Notes what was looked at. Returns whether it is to be told: not if this period was told of before.';
+    'Notes what is told. Returns whether it is to be told: not if this period was told of before.';
 
 create or replace function billd_internal.upcoming_days(s billd.subscription) returns int
 language sql stable
@@ -31,19 +30,17 @@ as $$
 declare
     s billd.subscription;
     f billd.forecast;
-    is_ahead boolean;
 begin
-    select t.* into s from billd.subscription t where t.id = tell_upcoming.id for no key update skip locked;
+    select t.* into s from billd.subscription t
+    where t.id = tell_upcoming.id and t.state = 'active' and t.next_charge_at > billd.now() and t.attempts = 0 and t.held is null
+      and t.next_charge_at <= billd.now() + make_interval(days => billd_internal.upcoming_days(t))
+    for no key update skip locked;
     if s.id is null then
         return false;
     end if;
-    is_ahead := s.state = 'active' and s.next_charge_at > billd.now() and s.attempts = 0 and s.held is null
-        and s.next_charge_at <= billd.now() + make_interval(days => billd_internal.upcoming_days(s));
-    if is_ahead then
-        select t.* into f from billd.forecast(s.id, 6) t where t.kind in ('charge', 'debt', 'free', 'end', 'hold') limit 1;
-    end if;
-    if not billd_internal.note_notice(s.id, 'charge_upcoming', '', case when f.kind in ('charge', 'debt') then s.period end,
-        s.next_charge_at)
+    select t.* into f from billd.forecast(s.id, 6) t where t.kind in ('charge', 'debt', 'free', 'end', 'hold') limit 1;
+    if f.kind not in ('charge', 'debt')
+        or not billd_internal.note_notice(s.id, 'charge_upcoming', '', s.period, s.next_charge_at)
     then
         return false;
     end if;
@@ -81,14 +78,17 @@ as $$
 declare
     s billd.subscription;
     a billd.adjustment;
+    writer text;
 begin
     select t.* into s from billd.subscription t
     where t.id = (select d.subscription_id from billd.adjustment d where d.id = tell_discount.id) for no key update skip locked;
     if s.id is null then
         return false;
     end if;
+    writer := billd_internal.write_as('plan');
     update billd.adjustment d set end_told = true
     where d.id = tell_discount.id and not d.end_told and d.periods_left = 0 returning d.* into a;
+    perform billd_internal.write_as(writer);
     if a.id is null then
         return false;
     end if;

@@ -214,7 +214,10 @@ pub(super) fn notices_failed(error: &StoreError) {
     if error.is_passing() {
         debug!(error = text, "notices wait");
     } else {
-        warn!(error = text, "notices ahead could not be written; trying again");
+        warn!(
+            error = text,
+            "notices ahead could not be written; trying again"
+        );
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) async fn ask(session: &mut Session, query: &str) -> String {
 /// The marks of the next events of a consumer: the `merchant_uid` under which [`tell`] writes one.
 pub(crate) fn next(consumer: &str, n: u32) -> String {
     format!(
-        "select coalesce(string_agg(merchant_uid, ' ' order by id), '') from billd.read_events('{consumer}', {n})"
+        "select coalesce(string_agg(merchant_uid, ' '), '') from billd.read_events('{consumer}', {n})"
     )
 }
 

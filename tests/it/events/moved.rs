@@ -30,7 +30,11 @@ async fn a_book_that_is_put_back_elsewhere_goes_on_without_loss() {
     let other = Embedded::start(Options::default_for_user()).await.unwrap();
     other.create_database("restored").await.unwrap();
     let elsewhere = Book::on(other.url("restored"));
-    server().await.create_database("restored_events").await.unwrap();
+    server()
+        .await
+        .create_database("restored_events")
+        .await
+        .unwrap();
     let beside = Book::on(server().await.url("restored_events"));
     for copied in [&elsewhere, &beside] {
         // Open from before the book was there, with a number of its own.
@@ -39,14 +43,33 @@ async fn a_book_that_is_put_back_elsewhere_goes_on_without_loss() {
         assert_eq!(copied.text(&next("app", 1)).await, "c");
         copied.run(&tell("e")).await;
         type_on(&mut early, &tell("early")).await.unwrap();
-        assert_eq!(copied.text(&next("behind", 9)).await, "b c open d e");
+        // Where transactions are counted anew, what was written before the first look comes with the next one.
+        let read = [
+            copied.text(&next("behind", 9)).await,
+            copied.text(&next("behind", 9)).await,
+        ];
+        assert_eq!(read.join(" ").trim_end(), "b c open d e");
         early.commit().await.unwrap();
         copied.run(&tell("f")).await;
-        copied.reads("app", "open d e early f").await;
-        copied.reads("behind", "early f").await;
-        copied.reads("idle", "a b c open d e early f").await;
-        for consumer in ["app", "behind", "idle"] {
-            copied.reads(consumer, "").await;
+        for (consumer, rest) in [
+            ("app", "open d e"),
+            ("behind", ""),
+            ("idle", "a b c open d e"),
+        ] {
+            let mut read = Vec::new();
+            loop {
+                let page = copied.text(&next(consumer, 3)).await;
+                if page.is_empty() {
+                    break;
+                }
+                read.push(page);
+            }
+            let read = read.join(" ");
+            let either = [format!("{rest} early f"), format!("{rest} f early")];
+            assert!(
+                either.iter().any(|it| it.trim_start() == read),
+                "{consumer}: {read}"
+            );
         }
     }
     let skipped = "select max(id) > 1000000 from billd.event";
@@ -63,7 +86,9 @@ async fn a_stand_by_that_takes_over_goes_on_without_loss_and_gives_no_id_twice()
         pair.book.run(&tell(mark)).await;
     }
     assert_eq!(pair.book.text(&next("app", 2)).await, "a b");
-    pair.book.run("select billd_internal.note_server('1 second')").await;
+    pair.book
+        .run("select billd_internal.note_server('1 second')")
+        .await;
     pair.lose_tail().await;
     for _ in 0..40 {
         pair.book.run(&tell("lost")).await;
@@ -71,9 +96,13 @@ async fn a_stand_by_that_takes_over_goes_on_without_loss_and_gives_no_id_twice()
     let lost = pair.book.text("select max(id) from billd.event").await;
     let (_lane, house) = pair.fail_over().await;
     house.run(&tell("d")).await;
-    house.run("select billd_internal.note_server('1 second')").await;
+    house
+        .run("select billd_internal.note_server('1 second')")
+        .await;
     house.run(&tell("e")).await;
     house.reads("app", "c d e").await;
     house.reads("app", "").await;
-    house.shows(&format!("select max(id) > {lost} from billd.event"), "true").await;
+    house
+        .shows(&format!("select max(id) > {lost} from billd.event"), "true")
+        .await;
 }

@@ -30,9 +30,11 @@ struct World {
 impl World {
     async fn new(seed: u64, rows: usize) -> Self {
         let book = Book::new().await;
-        book.subscribe_many(u32::try_from(rows).unwrap(), "cust_").await;
+        book.subscribe_many(u32::try_from(rows).unwrap(), "cust_")
+            .await;
         for consumer in 0..3 {
-            book.run(&format!("select billd.add_consumer('c{consumer}', 'now')")).await;
+            book.run(&format!("select billd.add_consumer('c{consumer}', 'now')"))
+                .await;
         }
         Self {
             book,
@@ -50,13 +52,22 @@ impl World {
             return self.read_some().await;
         }
         let which = self.rng.usize(..self.writers.len());
-        let Some(writer) = self.writers.get_mut(which) else { return };
+        let Some(writer) = self.writers.get_mut(which) else {
+            return;
+        };
         match (writer.take(), self.rng.u8(..100)) {
             (None, chance) => {
                 // Some have their number long before they write.
-                let first = if chance < 50 { "select 1" } else { "select pg_current_xact_id()" };
+                let first = if chance < 50 {
+                    "select 1"
+                } else {
+                    "select pg_current_xact_id()"
+                };
                 let session = psql(&self.book, first).await;
-                *writer = Some(Writer { session, wrote: Vec::new() });
+                *writer = Some(Writer {
+                    session,
+                    wrote: Vec::new(),
+                });
             }
             (Some(open), 0..=24) => {
                 open.session.commit().await.unwrap();
@@ -125,8 +136,11 @@ impl World {
             }
             for (row, marks) in &self.committed {
                 let prefix = format!("r{row}m");
-                let of_row: Vec<String> =
-                    read.iter().filter(|mark| mark.starts_with(&prefix)).cloned().collect();
+                let of_row: Vec<String> = read
+                    .iter()
+                    .filter(|mark| mark.starts_with(&prefix))
+                    .cloned()
+                    .collect();
                 assert_eq!(&of_row, marks, "consumer {which}, row {row}");
             }
             let all: usize = self.committed.values().map(Vec::len).sum();

@@ -147,12 +147,30 @@ async fn a_consumer_begins_at_the_start_now_or_behind_an_event_and_is_given_its_
     book.reads("cards", "card").await;
     book.reads("app", "open a b card").await;
     for (statement, words) in [
-        ("select * from billd.read_events('nobody')", "there is no consumer nobody"),
-        ("select * from billd.read_events('app', 0)", "n is 1 to 100000"),
-        ("select billd.add_consumer('app')", "there is a consumer app already"),
-        ("select billd.add_consumer('x', 'soon')", "start, now, or the id"),
-        ("select billd.add_consumer('x', kinds => '{paid,payed}')", "no events of kind payed"),
-        ("select billd.drop_consumer('nobody')", "there is no consumer nobody"),
+        (
+            "select * from billd.read_events('nobody')",
+            "there is no consumer nobody",
+        ),
+        (
+            "select * from billd.read_events('app', 0)",
+            "n is 1 to 100000",
+        ),
+        (
+            "select billd.add_consumer('app')",
+            "there is a consumer app already",
+        ),
+        (
+            "select billd.add_consumer('x', 'soon')",
+            "start, now, or the id",
+        ),
+        (
+            "select billd.add_consumer('x', kinds => '{paid,payed}')",
+            "no events of kind payed",
+        ),
+        (
+            "select billd.drop_consumer('nobody')",
+            "there is no consumer nobody",
+        ),
     ] {
         book.refuses(statement, words).await;
     }
@@ -215,7 +233,8 @@ async fn a_transaction_that_was_left_open_is_named_and_so_is_a_consumer_that_rea
     it.consumer("app").await;
     let mut open = psql(&it, "select billd.pause(id) from billd.subscription").await;
     let pid = ask(&mut open, "select pg_backend_pid()").await;
-    let told = "select string_agg(concat_ws(' ', kind, reason), '; ' order by kind) from billd.attention
+    let told =
+        "select string_agg(concat_ws(' ', kind, reason), '; ' order by kind) from billd.attention
         where kind in ('left_open', 'consumer')";
     it.shows(told, "null").await;
     it.advance("2 minutes").await;
