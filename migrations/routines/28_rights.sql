@@ -95,7 +95,7 @@ begin
                     grant update (amount, tax_free, vat_amount, card_quota) on billd.billing_cycle to billd_operator;
                     grant update (state, finished_at, ask_at, reason, message) on billd.refund to billd_operator;
                     grant update (state, note) on billd.finding to billd_operator;
-                    grant update (clock_shift, consent, surge, catch_up_pace, lease) on billd.control to billd_operator;
+                    grant update (clock_shift, consent, surge, catch_up_pace, lease, events, grace, notice_days, upcoming_days) on billd.control to billd_operator;
                     grant insert, update, delete on billd.ceiling to billd_operator';
             when 'billd_daemon' then
                 execute format('grant insert, update on %s to billd_daemon', (

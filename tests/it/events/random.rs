@@ -103,10 +103,13 @@ impl World {
 
     async fn read_some(&mut self) {
         let which = self.rng.usize(..self.read.len());
-        let isolation = ["read committed", "repeatable read"][self.rng.usize(..2)];
+        let isolation = *self
+            .rng
+            .choice(&["read committed", "repeatable read"])
+            .unwrap();
         let begin = format!("set transaction isolation level {isolation}");
         let mut reader = psql(&self.book, &begin).await;
-        let n = [1, 2, 5, 100][self.rng.usize(..4)];
+        let n = *self.rng.choice(&[1, 2, 5, 100]).unwrap();
         let page = ask(&mut reader, &next(&format!("c{which}"), n)).await;
         if self.rng.u8(..4) == 0 {
             return reader.rollback().await.unwrap();

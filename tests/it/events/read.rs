@@ -2,6 +2,7 @@
 
 use crate::bouncer::PgBouncer;
 use crate::events::{ask, next, tell};
+use crate::programs::{PGBOUNCER, needs};
 use crate::support::Book;
 use crate::words::{given, psql, type_on};
 
@@ -214,16 +215,15 @@ async fn who_finds_nothing_writes_nothing() {
 /// Hazard: a pooler gives each transaction another session; a place that a session keeps is lost.
 #[tokio::test]
 async fn reading_works_through_a_pooler() {
-    use crate::programs::{PGBOUNCER, needs};
     needs!(PGBOUNCER);
     let book = book().await;
     let pooler = PgBouncer::before(&book.url);
-    let pooled = pooler.sql(&book.url);
+    let sql = pooler.sql(&book.url);
     for mark in ["a", "b", "c"] {
         book.run(&tell(mark)).await;
-        assert_eq!(crate::support::text(&pooled, &next("app", 9)).await, mark);
+        assert_eq!(crate::support::text(&sql, &next("app", 9)).await, mark);
     }
-    pooled.close().await;
+    sql.close().await;
 }
 
 /// Hazard: events stay away, and nobody knows that a session was left open in a window of somebody's.

@@ -198,7 +198,7 @@ async fn nothing_is_told_of_what_was_rolled_back_or_while_events_are_off() {
 async fn a_fate_that_was_unknown_is_told_when_it_waits_for_a_person_and_when_it_is_known() {
     let it = given().due("cust_1").begun().later("1 hour").await;
     let open = take_over(&it).await.remove(0);
-    let wait = Duration::from_secs(60);
+    let wait = Duration::from_mins(1);
     record(&it, answer(&open.claim, None, Decision::Park { wait })).await;
     it.told("parked").await;
     it.advance("1 hour").await;
