@@ -4,7 +4,7 @@ use embedded_postgres::{Embedded, Options};
 
 use crate::events::{next, tell};
 use crate::home::copy;
-use crate::programs::{PG_DUMP, needs};
+use crate::programs::needs;
 use crate::support::{Book, server};
 use crate::tail::Pair;
 use crate::words::{psql, type_on};

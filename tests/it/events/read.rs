@@ -2,7 +2,7 @@
 
 use crate::bouncer::PgBouncer;
 use crate::events::{ask, next, tell};
-use crate::programs::{PGBOUNCER, needs};
+use crate::programs::needs;
 use crate::support::Book;
 use crate::words::{given, psql, type_on};
 
