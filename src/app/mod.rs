@@ -11,6 +11,7 @@ mod check;
 mod confirm;
 #[cfg(feature = "demo")]
 mod demo;
+mod event;
 mod exit;
 mod figures;
 mod gateway;
@@ -51,6 +52,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Charge(charge) => charge::charge(&source, charge).await,
         Command::BillingKey(key) => billing_key::billing_key(&source, key).await,
         Command::Payment(payment) => payment::payment(&source, payment).await,
+        Command::Event(command) => event::event(&source, command).await,
         Command::Refund(refund) => refund::refund(&source, refund).await,
         Command::Subscription(command) => subscription::subscription(&source, command).await,
         #[cfg(feature = "demo")]

@@ -2,6 +2,7 @@
 
 mod billing_key;
 mod charge;
+mod event;
 mod output;
 mod payment;
 mod refund;
@@ -16,6 +17,7 @@ use jiff::civil::Date;
 
 pub use billing_key::BillingKey;
 pub use charge::{Again, Charge, Onetime, Terms};
+pub use event::Event;
 pub use output::Output;
 pub use payment::Payment;
 pub use refund::Refund;
@@ -143,6 +145,9 @@ Examples:
     /// Look a payment up, in the gateway's books and in ours
     #[command(subcommand, after_help = payment::HELP)]
     Payment(Payment),
+    /// Show what was told to your programs, and how far they have read
+    #[command(subcommand, after_help = event::HELP)]
+    Event(Event),
     /// Give money back, all or a part, once
     #[command(after_help = refund::HELP)]
     Refund(Refund),

@@ -11,6 +11,7 @@ mod audit;
 mod backlog;
 mod connectivity;
 mod earlier;
+mod events;
 mod first_payment;
 mod lookup_requests;
 mod notices;

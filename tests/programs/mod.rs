@@ -74,6 +74,44 @@ pub(crate) const PG_DUMP: Program = Program {
     },
 };
 
+/// Whether a program stands in one of the usual folders.
+fn is_on_path(program: &str) -> bool {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
+/// Python with psycopg 3: the interpreter.
+pub(crate) const PSYCOPG: Program = Program {
+    package: "python3-psycopg",
+    find: || {
+        let module = Path::new("/usr/lib/python3/dist-packages/psycopg");
+        module.is_dir().then(|| PathBuf::from("/usr/bin/python3"))
+    },
+};
+
+/// Node with pg: the folder of its modules.
+pub(crate) const NODE_PG: Program = Program {
+    package: "node-pg",
+    find: || {
+        const FOLDERS: [&str; 3] = [
+            "/usr/share/nodejs",
+            "/usr/lib/node_modules",
+            "/usr/local/lib/node_modules",
+        ];
+        let mut folders = FOLDERS.map(PathBuf::from).into_iter();
+        folders.find(|folder| is_on_path("node") && folder.join("pg").is_dir())
+    },
+};
+
+/// Java with the driver of PostgreSQL: the driver.
+pub(crate) const JDBC: Program = Program {
+    package: "libpostgresql-jdbc-java",
+    find: || {
+        let driver = PathBuf::from("/usr/share/java/postgresql.jar");
+        (is_on_path("javac") && driver.is_file()).then_some(driver)
+    },
+};
+
 /// Whether the test that goes by this name can't run here. If so, it is noted for the last lines.
 ///
 /// # Panics

@@ -1,9 +1,11 @@
 //! Events: what is told, how it is read, and what becomes of a reader's place.
 
+mod cli;
 mod moved;
 mod notices;
 mod random;
 mod read;
+mod receivers;
 mod told;
 
 use std::fmt::Display;
