@@ -1,6 +1,6 @@
 //! `billd event`: what was told, and who has read it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::app::exit::{Exit, Failure};
 use crate::app::services::open_book;
@@ -35,9 +35,9 @@ fn in_words(row: &Value) -> String {
     let words = words
         .filter(|(_, value)| !value.is_null())
         .map(|(key, value)| match value {
-            Value::String(text) if key != "next_id" => text.clone(),
-            Value::Object(_) | Value::Array(_) => json!(value).to_string(),
-            _ => format!("{key} {value}"),
+            Value::String(text) => text.clone(),
+            Value::Object(_) | Value::Array(_) => value.to_string(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => format!("{key} {value}"),
         });
     words.collect::<Vec<_>>().join("  ")
 }

@@ -23,7 +23,7 @@ impl Store {
             limit,
         )
         .fetch_all(&self.pool);
-        in_json(self.within(statement).await?)
+        in_json(&self.within(statement).await?)
     }
 
     /// Who reads, and how far each has come, as JSON.
@@ -33,11 +33,11 @@ impl Store {
             select to_json(c)::text as "consumer!" from billd.consumer_lag c order by name"#,
         )
         .fetch_all(&self.pool);
-        in_json(self.within(statement).await?)
+        in_json(&self.within(statement).await?)
     }
 }
 
-fn in_json(rows: Vec<String>) -> Result<Vec<Value>, StoreError> {
+fn in_json(rows: &[String]) -> Result<Vec<Value>, StoreError> {
     let values = rows.iter().map(|row| serde_json::from_str(row));
     values.collect::<Result<_, _>>().map_err(corrupt)
 }
