@@ -276,11 +276,12 @@ begin
         perform set_config('billd.forgetting', 'on', true);
         delete from billd_internal.event_row e
         where e.id = any (page) and e.occurred_at < day
-          and not exists (select from billd.consumer c where not billd_internal.has_read(c, e));
+          and not exists (select from billd.consumer c where not billd_internal.has_read(c, e))
+          and not exists (select from billd.webhook_delivery d where d.event_id = e.id and d.state = 'pending');
         perform set_config('billd.forgetting', 'off', true);
         commit;
     end loop;
 end
 $$;
 comment on procedure billd_internal.forget_events(date, int) is
-    'Deletes events from before a day that every consumer has read, in short transactions.';
+    'Deletes events from before a day that every consumer has read and no endpoint waits for, in short transactions.';

@@ -102,13 +102,17 @@ begin
                     select string_agg(c.oid::regclass::text, ', ') from pg_class c
                     where c.relnamespace in ('billd'::regnamespace, 'billd_internal'::regnamespace) and c.relkind = 'r'
                         and c.relname not in ('schema_migration', 'routines')));
-                grant delete on billd_internal.asked, billd.audit_seen to billd_daemon;
+                grant delete on billd_internal.asked, billd.audit_seen, billd.webhook_attempt to billd_daemon;
             else null;
         end case;
+        if r.name <> 'billd_daemon' then
+            execute format('revoke all on billd_internal.webhook_secret from %s', r.name);
+        end if;
     end loop;
     -- Whoever could write before these roles were made goes on.
     for f in
-        select p.oid::regprocedure as name, p.proname in ('stop_charging', 'start_charging', 'adopt', 'close_attempt') as is_for_operators
+        select p.oid::regprocedure as name, p.proname in ('stop_charging', 'start_charging', 'adopt', 'close_attempt', 'add_webhook',
+            'change_webhook', 'rotate_webhook', 'start_webhook', 'stop_webhook', 'replay_webhook', 'drop_webhook') as is_for_operators
         from pg_proc p
         where p.prosecdef and p.pronamespace in ('billd'::regnamespace, 'billd_internal'::regnamespace)
     loop

@@ -12,6 +12,7 @@ use crate::app::services::{self, Services, limits, settings_for_work};
 use crate::app::signals::stop_signals;
 use crate::app::{audit, figures, gateway};
 use crate::auditor::Auditor;
+use crate::delivery;
 use crate::gateway::Gateway;
 use crate::http::Server;
 use crate::scheduler::Schedule;
@@ -42,12 +43,20 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     )
     .await
     .context("couldn't start the schedule")?;
+    let delivering = tokio::spawn(delivery::keep(
+        services.store.clone(),
+        crate::app::webhook::sender(&settings)?,
+        Arc::clone(&services.metrics),
+        stop.clone(),
+        hurry.clone(),
+    ));
     let auditing = audit::keep(&settings, &services, stop.clone()).await?;
     info!("billd is running");
 
     let quiet = services.engine.run(stop, hurry).await;
 
     schedule.stop().await;
+    drop(delivering.await);
     if let Some(auditing) = auditing {
         drop(auditing.await);
     }

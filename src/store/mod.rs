@@ -10,6 +10,7 @@ mod attempts;
 mod audit;
 mod backlog;
 mod connectivity;
+mod delivery;
 mod earlier;
 mod events;
 mod first_payment;
@@ -26,6 +27,7 @@ mod schema;
 mod session;
 mod standstill;
 mod subscription;
+mod webhook_endpoint;
 
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ use crate::store::session::Pool;
 pub use attempts::{ClaimLimits, Claimed, Position};
 pub use audit::{FindingRow, MissingPayment, OpenFindings, Run, Stage};
 pub use backlog::{Backlog, Locker, ServerClock};
+pub use delivery::{Attempted, Became, Delivery, Letter};
 pub use earlier::Earlier;
 pub use first_payment::{FirstBegun, FirstPayment};
 pub use notices::NoticeCursor;
@@ -46,6 +49,7 @@ pub use schema::{Migrated, SchemaState};
 pub use session::Pooler;
 pub use standstill::{Reason, Standstill, Stop};
 pub use subscription::{ForecastRow, Named, VerbCall, VerbRefused};
+pub use webhook_endpoint::{AttemptShown, EndpointRow, Replay, Verdict};
 
 /// Why a statement did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -185,11 +189,16 @@ pub struct Store {
     pool: Pool,
     /// For outcomes alone: whatever else waits for a connection, what happened is written down.
     recording: Pool,
+    /// For webhooks alone: however many endpoints there are, they take no connection from charges.
+    delivery: Pool,
     limit: Duration,
 }
 
 /// Connections that write outcomes; two, so that a retry does not wait for the next batch.
 const RECORDING_CONNECTIONS: u32 = 2;
+
+/// Connections for webhooks, made when the first one is needed.
+const DELIVERY_CONNECTIONS: u32 = 2;
 
 /// How to reach the database.
 #[derive(Debug, Clone)]
@@ -212,6 +221,7 @@ impl Store {
         let options = session::options(connection)?;
         Ok(Self {
             pool: Pool::new(connection, options.clone(), connection.connections_max),
+            delivery: Pool::new(connection, options.clone(), DELIVERY_CONNECTIONS),
             recording: Pool::kept(connection, options, RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
@@ -236,6 +246,7 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
         self.recording.close().await;
+        self.delivery.close().await;
     }
 
     /// Runs a statement within the time limit.

@@ -49,6 +49,8 @@ const ROUTINES: &str = routines![
     "27_manual",
     "27_notices",
     "27_whole",
+    "31_webhooks",
+    "31_webhooks_send",
     "28_rights",
 ];
 

@@ -16,6 +16,7 @@ mod by_hand;
 mod ceilings;
 mod charge;
 mod crash;
+mod delivery;
 mod demo;
 mod docs;
 mod events;
