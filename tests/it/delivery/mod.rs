@@ -3,6 +3,7 @@
 mod endpoints;
 mod faults;
 mod receiver;
+mod receivers;
 mod tools;
 
 use std::process::Command;
