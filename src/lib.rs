@@ -7,6 +7,7 @@ pub mod app;
 pub mod auditor;
 pub mod causes;
 pub mod cli;
+pub mod delivery;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;

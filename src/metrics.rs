@@ -42,6 +42,20 @@ pub struct FindingLabels {
     pub kind: &'static str,
 }
 
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeliveryLabels {
+    /// `delivered`, `retried`, `dead`, `gone`, `stale`.
+    pub result: &'static str,
+}
+
+/// Which endpoint of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndpointLabels {
+    /// Its name.
+    pub endpoint: String,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// The figures of this process: field, type, value at the start, and its help text. The registry puts a unit behind a
@@ -103,11 +117,26 @@ figures! {
     webhooks: Family<WebhookLabels, Counter> = Family::default(), "Webhooks that came in";
     findings_open: Family<FindingLabels, Gauge> = Family::default(),
         "Differences between the gateway's books and ours that wait for a person";
+    deliveries: Family<DeliveryLabels, Counter> = Family::default(),
+        "Attempts to deliver an event to an endpoint, and what became of it";
+    delivery_lag as delivery_lag in Seconds: Family<EndpointLabels, Seconds> = Family::default(),
+        "How long the oldest event has waited for an endpoint";
+    dead_letters: Family<EndpointLabels, Gauge> = Family::default(),
+        "Events that could not be delivered in three days";
+    endpoint_up: Family<EndpointLabels, Gauge> = Family::default(),
+        "1 if the last event that was sent to an endpoint was taken, and it is not stopped";
     audit_finished_at: Gauge = Gauge::default(),
         "When an audit last came to its end, in Unix seconds; 0 if none did";
 }
 
 impl Metrics {
+    /// Shows nothing more of an endpoint that is gone.
+    pub fn forget_endpoint(&self, labels: &EndpointLabels) {
+        self.delivery_lag.remove(labels);
+        self.dead_letters.remove(labels);
+        self.endpoint_up.remove(labels);
+    }
+
     /// Counts one outcome.
     pub fn count_outcome(&self, outcome: &'static str, class: &'static str) {
         self.outcomes

@@ -22,6 +22,7 @@ drop function if exists billd_internal.begin_one_off_of_0_1();
 drop trigger if exists subscription_of_0_1_has_its_end on billd.subscription;
 drop function if exists billd_internal.end_move_of_0_1();
 drop procedure if exists billd_internal.fill_time(int);
+drop trigger if exists told_debt_of_0_1 on billd.billing_cycle;
 
 -- Only once: each of these locks the whole table.
 do $$

@@ -138,6 +138,10 @@ begin
         perform billd_internal.refuse_change(format('%s is no currency of ISO 4217', s.currency), 'currency_is_known',
             'Nobody knows its minor unit, and a wrong one costs a power of ten. KRW is one.');
     end if;
+    if s.upcoming_days not between 0 and 60 then
+        perform billd_internal.refuse_change(format('upcoming_days is %s', s.upcoming_days), 'upcoming_days_are_0_to_60',
+            'So many days ahead each charge is told: 0 to 60, or null for what billd.control says.');
+    end if;
 end
 $$;
 comment on function billd_internal.judge_values(billd.subscription, text[]) is

@@ -43,7 +43,9 @@ begin
         perform set_config('billd.forgetting', 'off', true);
         commit;
     end loop;
+    call billd_internal.forget_webhooks(day, batch);
+    call billd_internal.forget_events(day, batch);
 end
 $$;
 comment on procedure billd.forget_before(date, int) is
-    'Deletes closed debts of periods before a day, and their attempts, in short transactions; safe to stop and to run again. Never the current period of a subscription, so no merchant_uid can be made a second time. Keep a copy if the law asks for one.';
+    'Deletes closed debts of periods before a day, and their attempts, and events that every consumer has read and what became of them at endpoints, in short transactions; safe to stop and to run again. Never the current period of a subscription, so no merchant_uid can be made a second time. Keep a copy if the law asks for one.';

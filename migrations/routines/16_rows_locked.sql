@@ -30,3 +30,15 @@ where coalesce(a.xact_start < billd.now() - interval '1 minute', true)
 group by w.id, l.pid;
 comment on view billd.locked_row is
     'What has been due, or waits to be asked about or planned anew, and is locked by a transaction that has been open for more than a minute; pid is null for a prepared one. billd passes it by. pg_terminate_backend(pid) lets it go.';
+
+create or replace view billd_internal.left_open as
+select distinct l.pid, a.xact_start as since, concat_ws(', ', a.usename, nullif(a.application_name, '')) as who
+from pg_locks l
+left join pg_stat_activity a on a.pid = l.pid
+where l.locktype = 'relation' and l.granted and l.mode = 'RowExclusiveLock'
+  and l.database = billd_internal.this_database() and l.relation in ('billd.subscription'::regclass,
+      'billd.billing_cycle'::regclass, 'billd.charge_attempt'::regclass, 'billd.refund'::regclass,
+      'billd_internal.event_row'::regclass)
+  and coalesce(a.xact_start < billd.now() - interval '1 minute', true);
+comment on view billd_internal.left_open is
+    'Transactions that have written to the book and have been open for more than a minute; pid is null for a prepared one. What they wrote is told when they end.';

@@ -95,6 +95,20 @@ select 'locked', w.subscription_id, null, w.since,
        null, 'let that transaction end: it was left open in somebody''s session'
 from billd.locked_row w
 union all
+select 'left_open', null, null, o.since,
+       format('process %s (%s) has written to the book and is open', coalesce(o.pid::text, 'none: a prepared transaction'), o.who) collate "default",
+       null, 'let that transaction end: what it wrote is told then (billd.event)'
+from billd_internal.left_open o
+union all
+select 'consumer', null, null, e.occurred_at, format('consumer %s has not read an event of that time', c.name) collate "default", null,
+       'start its program; or billd.drop_consumer, if nobody reads them any more: events are kept for it'
+from billd.consumer c
+cross join lateral (
+    select e.occurred_at from billd_internal.event_row e
+    where e.id > case when c.after_id < c.window_id then c.after_id else c.window_id end order by e.id limit 1
+) e
+where e.occurred_at < billd.now() - interval '1 day'
+union all
 select 'held', s.id, null, s.due_at,
        case when s.held = 'dates' then billd_internal.unreadable_date(s, billd_internal.date_columns()) else s.held end, null, case s.held
            when 'catch_up' then 'set catch_up to what becomes of the periods that were missed'

@@ -95,7 +95,7 @@ begin
                     grant update (amount, tax_free, vat_amount, card_quota) on billd.billing_cycle to billd_operator;
                     grant update (state, finished_at, ask_at, reason, message) on billd.refund to billd_operator;
                     grant update (state, note) on billd.finding to billd_operator;
-                    grant update (clock_shift, consent, surge, catch_up_pace, lease) on billd.control to billd_operator;
+                    grant update (clock_shift, consent, surge, catch_up_pace, lease, events, grace, notice_days, upcoming_days) on billd.control to billd_operator;
                     grant update (per_second) on billd.rate_limit to billd_operator;
                     grant insert, update, delete on billd.ceiling to billd_operator';
             when 'billd_daemon' then
@@ -103,13 +103,17 @@ begin
                     select string_agg(c.oid::regclass::text, ', ') from pg_class c
                     where c.relnamespace in ('billd'::regnamespace, 'billd_internal'::regnamespace) and c.relkind = 'r'
                         and c.relname not in ('schema_migration', 'routines')));
-                grant delete on billd_internal.asked, billd.audit_seen to billd_daemon;
+                grant delete on billd_internal.asked, billd.audit_seen, billd.webhook_attempt to billd_daemon;
             else null;
         end case;
+        if r.name <> 'billd_daemon' then
+            execute format('revoke all on billd_internal.webhook_secret from %s', r.name);
+        end if;
     end loop;
     -- Whoever could write before these roles were made goes on.
     for f in
-        select p.oid::regprocedure as name, p.proname in ('stop_charging', 'start_charging', 'adopt', 'close_attempt') as is_for_operators
+        select p.oid::regprocedure as name, p.proname in ('stop_charging', 'start_charging', 'adopt', 'close_attempt', 'add_webhook',
+            'change_webhook', 'rotate_webhook', 'start_webhook', 'stop_webhook', 'replay_webhook', 'drop_webhook') as is_for_operators
         from pg_proc p
         where p.prosecdef and p.pronamespace in ('billd'::regnamespace, 'billd_internal'::regnamespace)
     loop

@@ -94,6 +94,7 @@ async fn database(settings: &Settings, checks: &mut Vec<Check>) {
             checks.extend(charging(&store).await);
             checks.extend(rows(&store).await);
             checks.extend(reservations(&store).await);
+            checks.extend(webhooks(&store).await);
         }
         Err(failure) => {
             checks.push(Check::failed("schema", failure.exit, failure.in_words()));
@@ -154,6 +155,26 @@ async fn reservations(store: &Store) -> Option<Check> {
         }
         Err(error) => Some(Check::failed("reservations", Exit::Database, chain(&error))),
     }
+}
+
+/// Endpoints that are not well, only while there are any. They hold up no charge.
+async fn webhooks(store: &Store) -> Option<Check> {
+    let endpoints = match store.webhooks().await {
+        Ok(endpoints) => endpoints,
+        Err(error) => return Some(Check::failed("webhooks", Exit::Database, chain(&error))),
+    };
+    let told: Vec<String> = endpoints
+        .iter()
+        .filter(|row| row.health != "well" || row.dead > 0)
+        .map(|row| {
+            let why = row.why.as_deref().unwrap_or("dead letters");
+            format!(
+                "{} is {}: {why}; at most {} wait, {} dead",
+                row.name, row.health, row.waiting_at_most, row.dead
+            )
+        })
+        .collect();
+    (!told.is_empty()).then(|| Check::passed("webhooks", told.join("; ")))
 }
 
 async fn clock(store: &Store) -> Check {

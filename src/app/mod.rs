@@ -12,11 +12,13 @@ mod confirm;
 mod day;
 #[cfg(feature = "demo")]
 mod demo;
+mod event;
 mod exit;
 mod figures;
 mod gateway;
 mod healthcheck;
 mod key_change;
+mod listen;
 mod migrate;
 mod payment;
 mod refund;
@@ -29,6 +31,7 @@ mod subscribe;
 mod subscription;
 mod sweep;
 mod switch;
+mod webhook;
 
 use crate::cli::{Cli, Command};
 use crate::settings::Source;
@@ -52,8 +55,12 @@ pub async fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Charge(charge) => charge::charge(&source, charge).await,
         Command::BillingKey(key) => billing_key::billing_key(&source, key).await,
         Command::Payment(payment) => payment::payment(&source, payment).await,
+        Command::Event(command) => event::event(&source, command).await,
         Command::Refund(refund) => refund::refund(&source, refund).await,
         Command::Subscription(command) => subscription::subscription(&source, command).await,
+        Command::Webhook(command) => webhook::webhook(&source, command).await,
+        Command::Listen(options) => listen::listen(&source, options).await,
+        Command::Trigger(options) => listen::trigger(&source, options).await,
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::demo(options).await,
         #[cfg(feature = "sandbox")]

@@ -13,6 +13,7 @@ use crate::app::services::{self, Services, limits, settings_for_work};
 use crate::app::signals::stop_signals;
 use crate::app::{audit, day, figures, gateway};
 use crate::auditor::Auditor;
+use crate::delivery;
 use crate::duties::{self, Duties};
 use crate::engine::{Ended, Engine};
 use crate::gateway::Gateway;
@@ -52,6 +53,16 @@ pub(super) async fn run(source: &Source) -> Result<Exit, Failure> {
     .context("couldn't start the schedule")?;
     audit::keep(&settings, &services, stop.clone(), &mut duties).await?;
     day::keep(&settings.log.day_cron, &services, stop.clone(), &mut duties).await?;
+    duties.start(
+        "delivery",
+        delivery::keep(
+            services.store.clone(),
+            crate::app::webhook::sender(&settings)?,
+            Arc::clone(&services.metrics),
+            stop.clone(),
+            hurry.clone(),
+        ),
+    );
     info!(event = "running", "billd is running");
 
     let ended = charge_until(&services.engine, &mut duties, stop, hurry).await;

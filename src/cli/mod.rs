@@ -2,12 +2,14 @@
 
 mod billing_key;
 mod charge;
+mod event;
 mod output;
 mod payment;
 mod refund;
 mod subscription;
 mod switch;
 mod values;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -16,11 +18,13 @@ use jiff::civil::Date;
 
 pub use billing_key::BillingKey;
 pub use charge::{Again, Charge, Onetime, Terms};
+pub use event::Event;
 pub use output::Output;
 pub use payment::Payment;
 pub use refund::Refund;
 pub use subscription::{Subscription, Verb};
 pub use switch::{Adopt, Start, Stop};
+pub use webhook::{AddEndpoint, ChangeEndpoint, Endpoint, Listen, ReplayEvents, Trigger, Webhook};
 
 /// Recurring billing for merchants who charge through PortOne V1: never twice, never lost.
 #[derive(Debug, Parser)]
@@ -143,12 +147,24 @@ Examples:
     /// Look a payment up, in the gateway's books and in ours
     #[command(subcommand, after_help = payment::HELP)]
     Payment(Payment),
+    /// Show what was told to your programs, and how far they have read
+    #[command(subcommand, after_help = event::HELP)]
+    Event(Event),
     /// Give money back, all or a part, once
     #[command(after_help = refund::HELP)]
     Refund(Refund),
     /// Change a subscription, or show what will follow: pause, cancel, change its card or plan, discounts
     #[command(after_help = subscription::HELP)]
     Subscription(Subscription),
+    /// Send events to programs of yours: endpoints, attempts, dead letters
+    #[command(subcommand, after_help = webhook::HELP)]
+    Webhook(Webhook),
+    /// Send events to a receiver on your own machine, for whoever writes one
+    #[command(after_help = webhook::LISTEN_HELP)]
+    Listen(Listen),
+    /// Write an example event, in a book whose gateway is a sandbox
+    #[command(after_help = webhook::TRIGGER_HELP)]
+    Trigger(Trigger),
     /// See it work, in half a minute: a database, a gateway and a book of its own, and a crash
     #[cfg(feature = "demo")]
     #[command(after_help = "\

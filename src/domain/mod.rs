@@ -9,6 +9,7 @@ pub mod decline;
 pub mod dunning;
 pub mod ids;
 pub mod money;
+pub mod networks;
 pub mod payment;
 pub mod purpose;
 pub mod rate_limit;

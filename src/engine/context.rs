@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::debug;
 
 use crate::domain::dunning::Policy;
 use crate::engine::figures::Figures;
@@ -85,6 +86,23 @@ impl<G> Context<G> {
         {
             Ok(found) => report::out_of_order(found),
             Err(error) => report::asking_failed(&error),
+        }
+    }
+
+    /// Tells of what lies ahead and was not told of, page by page. What fails is told next time.
+    pub(super) async fn give_notices(&self) {
+        let mut after = None;
+        while !self.stopping.is_cancelled() {
+            match self.store.give_notices(after).await {
+                Ok((told, next)) => {
+                    debug!(told, "looked for what lies ahead");
+                    if next.is_none() {
+                        return;
+                    }
+                    after = next;
+                }
+                Err(error) => return report::notices_failed(&error),
+            }
         }
     }
 

@@ -79,6 +79,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const AWAKE: Duration = Duration::from_secs(1);
 /// How often rows that would wait for ever are looked for: nothing that billd does makes one.
 const LOOK_FOR_DISORDER: Duration = Duration::from_hours(1);
+/// How often what lies ahead is looked for: it lies days ahead.
+const GIVE_NOTICES: Duration = Duration::from_mins(10);
 
 /// The engine. Clones share everything.
 pub struct Engine<G> {
@@ -173,6 +175,7 @@ impl<G: Gateway> Engine<G> {
         let mut loops = Duties::default();
         loops.start("charging", self.clone().keep_charging());
         loops.start("asking", self.clone().keep_asking());
+        loops.start("notices", self.clone().keep_telling());
         let died = tokio::select! {
             () = stop.cancelled() => None,
             () = self.context.outdated.cancelled() => None,
@@ -395,6 +398,17 @@ impl<G: Gateway> Engine<G> {
         }
     }
 
+    async fn keep_telling(self) {
+        let context = &self.context;
+        while !context.stopping.is_cancelled() {
+            context.give_notices().await;
+            tokio::select! {
+                () = sleep(GIVE_NOTICES) => {}
+                () = context.stopping.cancelled() => {}
+            }
+        }
+    }
+
     /// Looks for what was abandoned a tenth of the time at most: while an old transaction of somebody keeps
     /// the front of what is due from being cleaned up, a look is not cheap.
     async fn look_and_ask(&self, next_look: &mut Instant) -> Result<u64, StoreError> {
@@ -435,6 +449,7 @@ impl<G: Gateway> Engine<G> {
             idle_looks = idle_looks.saturating_add(1);
         }
         context.settle_down().await;
+        context.give_notices().await;
         drop(sweep);
         self.swept().await
     }

@@ -326,6 +326,19 @@ pub(super) fn asking_failed(error: &StoreError) {
     }
 }
 
+/// What lies ahead could not be told; it is looked for again.
+pub(super) fn notices_failed(error: &StoreError) {
+    let text = chain(error);
+    if error.is_passing() {
+        debug!(error = text, "notices wait");
+    } else {
+        warn!(
+            error = text,
+            "notices ahead could not be written; trying again"
+        );
+    }
+}
+
 /// A row that billd can't work with; nothing was sent for it.
 pub(super) fn bad_row(answer: &Answer, recorded: Option<Recorded>) {
     error!(event = "bad_row",

@@ -1,6 +1,7 @@
 //! The contract with whoever moves the money: [`Gateway`] is all that the rest of the program knows
 //! of it, and every call that can move money is a method here.
 
+pub(crate) mod body;
 pub mod portone_v1;
 mod records;
 

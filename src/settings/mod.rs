@@ -23,11 +23,11 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::domain::dunning::{Backoff, Policy};
+use crate::domain::networks::Networks;
 use crate::settings::layers::Layers;
 use crate::settings::reader::Reader;
 use crate::store::{CONNECTIONS_MIN, Connection, Pooler};
 use crate::telemetry::Format;
-use crate::webhook::Sources;
 
 pub use fault::{Fault, SettingsError};
 pub use layers::Source;
@@ -73,6 +73,8 @@ pub struct Settings {
     pub audit: Audit,
     /// Probes, metrics and the webhook.
     pub http: Http,
+    /// Where events are sent, and how long that may take.
+    pub webhooks: Webhooks,
     /// What is logged, and how.
     pub log: Log,
     /// What is not the default.
@@ -172,7 +174,16 @@ pub struct Http {
     /// `None` is off.
     pub listen: Option<SocketAddr>,
     /// From where webhooks are taken.
-    pub webhook_sources: Sources,
+    pub webhook_sources: Networks,
+}
+
+/// `webhooks.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhooks {
+    /// Of one request in all.
+    pub timeout: Duration,
+    /// What may be reached beside public addresses, and without TLS.
+    pub allowed_networks: Networks,
 }
 
 /// `log.*`
@@ -220,7 +231,11 @@ impl Settings {
             },
             http: Http {
                 listen: reader.listen("http.listen"),
-                webhook_sources: reader.sources("http.webhook_sources"),
+                webhook_sources: reader.networks("http.webhook_sources"),
+            },
+            webhooks: Webhooks {
+                timeout: reader.duration("webhooks.timeout", "1s", "1m"),
+                allowed_networks: reader.networks("webhooks.allowed_networks"),
             },
             log: Log {
                 format: reader.format("log.format"),

@@ -16,13 +16,13 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::domain::dunning::{Ladder, NotFoundPolicy};
+use crate::domain::networks::Networks;
 use crate::settings::database_address;
 use crate::settings::fault::{Fault, nearest, shown};
 use crate::settings::layers::{Values, is_from_environment};
 use crate::settings::table;
 use crate::store::Pooler;
 use crate::telemetry::Format;
-use crate::webhook::Sources;
 
 /// Reads settings and gathers faults.
 pub(super) struct Reader {
@@ -284,14 +284,14 @@ impl Reader {
     }
 
     /// Addresses and networks between commas.
-    pub(super) fn sources(&mut self, key: &str) -> Sources {
+    pub(super) fn networks(&mut self, key: &str) -> Networks {
         let text = self.text(key);
-        Sources::parse(&text).unwrap_or_else(|error| {
+        Networks::parse(&text).unwrap_or_else(|error| {
             self.fault(
                 key,
                 format!("{error}; write addresses between commas, or nothing"),
             );
-            Sources::default()
+            Networks::default()
         })
     }
 

@@ -10,10 +10,13 @@ mod attempts;
 mod audit;
 mod backlog;
 mod connectivity;
+mod delivery;
 mod earlier;
 mod error;
+mod events;
 mod first_payment;
 mod lookup_requests;
+mod notices;
 mod one_off;
 mod payment;
 mod rate_limit;
@@ -25,6 +28,7 @@ mod schema;
 mod session;
 mod standstill;
 mod subscription;
+mod webhook_endpoint;
 
 use std::io;
 use std::time::Duration;
@@ -35,9 +39,11 @@ pub use attempts::{ClaimLimits, Claimed, Position};
 pub use audit::{FindingRow, MissingPayment, OpenFindings, Run, Stage};
 pub use backlog::{Backlog, Locker, ServerClock};
 pub use connectivity::Server;
+pub use delivery::{Attempted, Became, Delivery, Letter};
 pub use earlier::Earlier;
 pub use error::StoreError;
 pub use first_payment::{FirstBegun, FirstPayment};
+pub use notices::NoticeCursor;
 pub use one_off::OneOffBegun;
 pub use payment::KeyUse;
 pub use rate_limit::Slots;
@@ -47,6 +53,7 @@ pub use schema::{Migrated, SchemaState};
 pub use session::{Connection, Pooler};
 pub use standstill::Stop;
 pub use subscription::{ForecastRow, Named, VerbCall, VerbRefused};
+pub use webhook_endpoint::{AttemptShown, EndpointRow, Replay, Verdict};
 
 /// The database.
 #[derive(Debug, Clone)]
@@ -54,28 +61,40 @@ pub struct Store {
     pool: Pool,
     /// For outcomes alone: whatever else waits for a connection, what happened is written down.
     recording: Pool,
+    /// For webhooks: however many endpoints there are, they take no connection from charges, but where there are few in all.
+    delivery: Pool,
     limit: Duration,
 }
 
 /// Connections that write outcomes; two, so that a retry does not wait for the next batch.
 const RECORDING_CONNECTIONS: u32 = 2;
 
-/// Fewest connections that a daemon can work with: those, and one for all else.
+/// Connections for webhooks, made when the first one is needed.
+const DELIVERY_CONNECTIONS: u32 = 2;
+
+/// Fewest connections that a daemon can work with: those for outcomes, and one for all else.
 pub const CONNECTIONS_MIN: u32 = RECORDING_CONNECTIONS + 1;
 
 impl Store {
     /// Prepares connections, but makes none yet: a database that is down is met by the first call.
     pub fn new(connection: &Connection) -> Result<Self, StoreError> {
         let options = session::options(connection)?;
+        let rest = connection
+            .connections_max
+            .saturating_sub(RECORDING_CONNECTIONS);
+        // Where there are few, webhooks have none of their own.
+        let own = if rest > 2 * DELIVERY_CONNECTIONS {
+            DELIVERY_CONNECTIONS
+        } else {
+            0
+        };
+        let pool = Pool::new(connection, options.clone(), rest.saturating_sub(own).max(1));
         Ok(Self {
-            pool: Pool::new(
-                connection,
-                options.clone(),
-                connection
-                    .connections_max
-                    .saturating_sub(RECORDING_CONNECTIONS)
-                    .max(1),
-            ),
+            delivery: match own {
+                0 => pool.clone(),
+                own => Pool::new(connection, options.clone(), own),
+            },
+            pool,
             recording: Pool::kept(connection, options, RECORDING_CONNECTIONS),
             limit: connection.timeout,
         })
@@ -109,6 +128,7 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
         self.recording.close().await;
+        self.delivery.close().await;
     }
 
     /// Runs a statement within the time limit.

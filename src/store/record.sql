@@ -9,7 +9,7 @@
 -- $1 … $18 one array per column, one element per answer · $19 catch-up pace in seconds · $20 lease in seconds
 -- $21 whether a plain row goes on by itself, or all are left to the re-plan
 with clock as materialized (
-    select billd.now() as now, set_config('billd.writer', 'record', true), 'send_again' = any ($14::text[])
+    select billd.now() as now, billd_internal.event_tx() as event_tx, set_config('billd.writer', 'record', true), 'send_again' = any ($14::text[])
         and billd_internal.may_charge(make_interval(secs => $20::float8)) is not null as is_held
 ),
 answer as materialized (
@@ -73,7 +73,7 @@ move as (
     from fact f, clock k
     where s.id = f.subscription_id and f.holds_claim and s.period = f.period
       and coalesce(s.open_attempt, f.merchant_uid) = f.merchant_uid and s.fence <= f.fence
-    returning s.id, f.merchant_uid, f.period, f.give_up_reason,
+    returning s.id, f.merchant_uid, f.period, f.attempt_no, f.give_up_reason, s.next_charge_at,
         billd_internal.cycle_state(f.decision, f.state, s.state) as cycle_state
 ),
 cycle as (
@@ -83,6 +83,19 @@ cycle as (
             when 'void' then 'the subscription was cancelled' end
     from move m, clock k
     where c.subscription_id = m.id and c.period = m.period and c.state <> m.cycle_state
+    returning c.subscription_id, c.period, c.state, c.amount, c.currency, c.due_at, c.until_at, c.made_of, m.merchant_uid,
+        m.attempt_no, m.next_charge_at
+),
+-- Told once per period: a debt becomes paid once. All else is told by triggers (migrations/routines/29_events.sql).
+told as (
+    insert into billd_internal.event_row (tx, kind, subscription_id, period, merchant_uid, occurred_at, amount, currency,
+        from_at, until_at, next_charge_at, attempt_no, more)
+    select k.event_tx, e.kind, c.subscription_id, c.period, c.merchant_uid, k.now, c.amount, c.currency,
+        c.due_at, c.until_at, c.next_charge_at, c.attempt_no, case when c.made_of is not null then jsonb_build_object('made_of', c.made_of) end
+    from cycle c
+    cross join clock k
+    cross join lateral (values ('paid'), (case when c.attempt_no > 1 then 'recovered' end)) e (kind)
+    where c.state = 'paid' and e.kind is not null and k.event_tx is not null
 ),
 -- An outcome of somebody who no longer holds the claim, or of a period that a person has moved away from: planned anew.
 stray as (

@@ -44,8 +44,13 @@ const ROUTINES: &str = routines![
     "24_verb_service",
     "25_verb_time",
     "26_verb_sum",
+    "27_events",
+    "27_events_read",
     "27_manual",
+    "27_notices",
     "27_whole",
+    "31_webhooks",
+    "31_webhooks_send",
     "28_rights",
 ];
 

@@ -84,6 +84,14 @@ impl VerbRefused {
             hint: refused.hint().map(str::to_owned),
         })
     }
+
+    /// Tells a refusal from an error.
+    pub(super) fn judged<T>(done: Result<T, StoreError>) -> Result<Result<T, Self>, StoreError> {
+        match done {
+            Ok(done) => Ok(Ok(done)),
+            Err(error) => Self::read(error).map(Err),
+        }
+    }
 }
 
 impl Store {
@@ -126,10 +134,8 @@ impl Store {
             call.dry_run,
         )
         .fetch_all(&self.pool);
-        match self.within(statement).await {
-            Ok(rows) => Ok(Ok(rows.into_iter().map(|Json(row)| row).collect())),
-            Err(error) => VerbRefused::read(error).map(Err),
-        }
+        let rows = self.within(statement).await;
+        VerbRefused::judged(rows.map(|rows| rows.into_iter().map(|Json(row)| row).collect()))
     }
 
     /// What will follow for a subscription, if every debt is paid when it is asked for.

@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["store", "gateway"],
     &["engine"],
-    &["scheduler", "http", "auditor", "webhook"],
+    &["scheduler", "http", "auditor", "delivery", "webhook"],
     &["settings", "cli"],
     &["demo"],
     &["app"],
@@ -52,7 +52,7 @@ const IO_CRATES: &[&str] = &[
 /// Who alone may name a crate or a thing.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::", &["store", "demo"]),
-    ("reqwest::", &["gateway"]),
+    ("reqwest::", &["delivery", "gateway"]),
     ("config::", &["settings"]),
     ("tokio_cron_scheduler", &["scheduler"]),
     ("anyhow::", &["app", "demo", "main"]),

@@ -80,6 +80,8 @@ fn every_alarm_of_the_engine_is_explained_to_the_operator() {
         "books differ, ",
         "the audit was cut short",
         "ceiling:",
+        "webhook dead:",
+        "webhook stopped:",
     ] {
         assert!(
             sources.contains(&format!("\"{alarm}")),

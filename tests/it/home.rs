@@ -39,7 +39,7 @@ fn asked_for(gateway: &Running) -> u64 {
 }
 
 /// Puts a dump of one database into another one.
-fn copy(from: &str, to: &str) {
+pub(crate) fn copy(from: &str, to: &str) {
     let programs = (PG_DUMP.find)().unwrap();
     let folder = PathBuf::from(programs.parent().unwrap());
     let dump = Command::new(&programs)

@@ -75,7 +75,7 @@ async fn whatever_is_done_to_daemons_nobody_is_charged_twice_and_nothing_is_lost
 
 /// A mutation, and seeds that are likely to catch it; `docs/PROOF.md` names them, too. Threads are not planned:
 /// a seed may let its mutation slip. If all of them do, all kinds of injury are tried, one after the other.
-const CAUGHT_BY: [(Mutation, &[u64]); 15] = [
+const CAUGHT_BY: [(Mutation, &[u64]); 17] = [
     (Mutation::SendBeforeBegin, &[5, 3]),
     (Mutation::TimeoutIsDecline, &[1, 2]),
     (Mutation::RescueBySending, &[34, 124]),
@@ -91,6 +91,8 @@ const CAUGHT_BY: [(Mutation, &[u64]); 15] = [
     (Mutation::RefundForgotten, &[70, 81]),
     (Mutation::GapForgotten, &[17, 16]),
     (Mutation::PeriodsOverlap, &[1, 3]),
+    (Mutation::EventForgotten, &[1, 2]),
+    (Mutation::EventDoubled, &[1, 2]),
 ];
 
 #[test]

@@ -20,17 +20,17 @@ use crate::words::{
 };
 
 /// A book on a primary whose stand-by is about to take its place.
-struct Pair {
+pub(crate) struct Pair {
     lane: Lane,
     database: Database,
     standby: Standby,
-    book: Book,
+    pub(crate) book: Book,
     sandbox: Running,
 }
 
 impl Pair {
     /// With these subscriptions, which both servers have.
-    async fn new(cards: &[&str]) -> Self {
+    pub(crate) async fn new(cards: &[&str]) -> Self {
         let mut lane = Lane::start(Path::new(env!("CARGO_BIN_EXE_billd")), "")
             .await
             .unwrap();
@@ -54,12 +54,12 @@ impl Pair {
     }
 
     /// From here on the primary's commits are lost.
-    async fn lose_tail(&self) {
+    pub(crate) async fn lose_tail(&self) {
         self.standby.catch_up(&self.lane).await.unwrap();
         self.standby.lose_tail();
     }
 
-    async fn fail_over(mut self) -> (Lane, House) {
+    pub(crate) async fn fail_over(mut self) -> (Lane, House) {
         self.book.sql.close().await;
         self.book.store.close().await;
         self.standby.fail_over(&mut self.lane).await.unwrap();

@@ -374,8 +374,9 @@ async fn the_operators_schema_holds_what_people_call_and_no_helper() {
         where pronamespace = 'billd'::regnamespace";
     assert_eq!(
         book.text(called).await,
-        "add_item adopt attempts_of cancel change_card change_plan close_attempt end_after extend forecast forget_before forgive \
-         give_credit give_discount keep merchant_uid move_day now pause put_off record_consent release \
-         renew_early resume retry_now set_trial skip start_charging stop_charging take_back withdraw_consent"
+        "add_consumer add_item add_webhook adopt attempts_of cancel change_card change_plan change_webhook close_attempt drop_consumer \
+         drop_webhook end_after extend forecast forget_before forgive give_credit give_discount keep may_use merchant_uid \
+         move_day now pause put_off read_events record_consent release renew_early replay_webhook resume retry_now \
+         rotate_webhook set_trial skip start_charging start_webhook stop_charging stop_webhook take_back withdraw_consent"
     );
 }

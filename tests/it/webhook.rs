@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use billd::domain::networks::Networks;
 use billd::engine::Doorbell;
 use billd::http::Server;
 use billd::metrics::Metrics;
-use billd::webhook::{self, Sources};
+use billd::webhook;
 use portone_sandbox::{Fault, FaultKind, Route};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ impl Inlet {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any_port).await.unwrap();
         let url = format!("http://{}/webhooks/portone", server.addr().unwrap());
-        let sources = Sources::parse(sources).unwrap();
+        let sources = Networks::parse(sources).unwrap();
         let metrics = Metrics::new();
         let (router, named, _given_back) = webhook::router(sources, metrics.webhooks.clone());
         let (store, doorbell) = (house.store.clone(), Arc::new(Doorbell::default()));

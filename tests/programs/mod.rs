@@ -74,10 +74,10 @@ pub(crate) const PG_DUMP: Program = Program {
     },
 };
 
-/// A program of the system's own folders.
+/// A program in one of the usual folders.
 fn on_path(name: &str) -> Option<PathBuf> {
-    let folders = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"];
-    let mut programs = folders.iter().map(|folder| Path::new(folder).join(name));
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let mut programs = env::split_paths(&folders).map(|folder| folder.join(name));
     programs.find(|program| program.is_file())
 }
 
@@ -91,6 +91,66 @@ pub(crate) const JQ: Program = Program {
 pub(crate) const OPENSSL: Program = Program {
     package: "openssl",
     find: || on_path("openssl"),
+};
+
+/// Python with psycopg 3: the interpreter.
+pub(crate) const PSYCOPG: Program = Program {
+    package: "python3-psycopg",
+    find: || {
+        let module = Path::new("/usr/lib/python3/dist-packages/psycopg");
+        module.is_dir().then(|| PathBuf::from("/usr/bin/python3"))
+    },
+};
+
+/// Node with pg: the folder of its modules.
+pub(crate) const NODE_PG: Program = Program {
+    package: "node-pg",
+    find: || {
+        const FOLDERS: [&str; 3] = [
+            "/usr/share/nodejs",
+            "/usr/lib/node_modules",
+            "/usr/local/lib/node_modules",
+        ];
+        let mut folders = FOLDERS.map(PathBuf::from).into_iter();
+        folders.find(|folder| on_path("node").is_some() && folder.join("pg").is_dir())
+    },
+};
+
+/// Java with the driver of PostgreSQL: the driver.
+pub(crate) const JDBC: Program = Program {
+    package: "libpostgresql-jdbc-java",
+    find: || {
+        let driver = PathBuf::from("/usr/share/java/postgresql.jar");
+        (on_path("javac").is_some() && driver.is_file()).then_some(driver)
+    },
+};
+
+/// Where `.ci/run` puts the libraries that receivers of webhooks verify with.
+pub(crate) fn receivers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers")
+}
+
+/// Python, and its library of Standard Webhooks.
+pub(crate) const PYTHON_WEBHOOKS: Program = Program {
+    package: "standardwebhooks for Python (.ci/run puts it into target/receivers)",
+    find: || {
+        let versions = fs::read_dir(receivers().join("python/lib"))
+            .into_iter()
+            .flatten();
+        let mut libraries = versions
+            .flatten()
+            .map(|version| version.path().join("site-packages/standardwebhooks"));
+        libraries.find(|library| library.is_dir())
+    },
+};
+
+/// Node's library of Standard Webhooks.
+pub(crate) const NODE_WEBHOOKS: Program = Program {
+    package: "standardwebhooks for Node (.ci/run puts it into target/receivers)",
+    find: || {
+        let library = receivers().join("node/node_modules/standardwebhooks");
+        library.is_dir().then_some(library)
+    },
 };
 
 /// Whether the test that goes by this name can't run here. If so, it is noted for the last lines.

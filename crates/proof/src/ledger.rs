@@ -27,6 +27,7 @@ const ATTEMPTS: &str = "attempts.jsonl";
 const REFUNDS: &str = "refunds.jsonl";
 const PAID_TWICE: &str = "paid_twice.jsonl";
 const FINDINGS: &str = "findings.jsonl";
+const EVENTS: &str = "events.jsonl";
 const REST: &str = "rest.jsonl";
 
 /// A subscription's row, as far as it is judged.
@@ -262,6 +263,29 @@ pub struct Finding {
     pub note: Option<String>,
 }
 
+/// What the merchant's program is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "the columns of billd.event, which explains them"
+)]
+pub struct Event {
+    pub id: i64,
+    pub kind: String,
+    pub subscription_id: Option<String>,
+    pub period: Option<Date>,
+    pub merchant_uid: Option<String>,
+    pub data: EventData,
+}
+
+/// What an event says, as far as it is judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "docs/EVENTS.md explains them")]
+pub struct EventData {
+    pub amount: Option<i64>,
+    pub refund_id: Option<String>,
+}
+
 /// The book at rest, and the way there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Book {
@@ -281,6 +305,8 @@ pub struct Book {
     pub paid_twice: Vec<PaidTwice>,
     /// What the auditor knows.
     pub findings: Vec<Finding>,
+    /// What was told.
+    pub events: Vec<Event>,
 }
 
 /// When the book was read.
@@ -330,6 +356,7 @@ impl Book {
             refunds: rows(database, &format!("{} order by id", all("refund"))).await?,
             paid_twice: rows(database, &all("paid_twice")).await?,
             findings: rows(database, &format!("{} order by id", all("finding"))).await?,
+            events: rows(database, &format!("{} order by id", all("event"))).await?,
         })
     }
 
@@ -342,7 +369,8 @@ impl Book {
         save(folder, ATTEMPTS, &self.attempts)?;
         save(folder, REFUNDS, &self.refunds)?;
         save(folder, PAID_TWICE, &self.paid_twice)?;
-        save(folder, FINDINGS, &self.findings)
+        save(folder, FINDINGS, &self.findings)?;
+        save(folder, EVENTS, &self.events)
     }
 
     /// Reads what [`Book::save`] wrote.
@@ -358,6 +386,7 @@ impl Book {
             refunds: load(folder, REFUNDS)?,
             paid_twice: load(folder, PAID_TWICE)?,
             findings: load(folder, FINDINGS)?,
+            events: load(folder, EVENTS)?,
         })
     }
 }

@@ -39,6 +39,10 @@ pub enum Mutation {
     GapForgotten,
     /// The next period begins a day before the last one's end.
     PeriodsOverlap,
+    /// Of some payments nobody is told.
+    EventForgotten,
+    /// Some payments are told twice.
+    EventDoubled,
 }
 
 /// How a bug is put in.
@@ -52,7 +56,7 @@ enum Means {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::SendBeforeBegin,
         Self::TimeoutIsDecline,
         Self::RescueBySending,
@@ -68,6 +72,8 @@ impl Mutation {
         Self::RefundForgotten,
         Self::GapForgotten,
         Self::PeriodsOverlap,
+        Self::EventForgotten,
+        Self::EventDoubled,
     ];
 
     /// How the command line spells it.
@@ -88,6 +94,8 @@ impl Mutation {
             Self::RefundForgotten => "refund_forgotten",
             Self::GapForgotten => "gap_forgotten",
             Self::PeriodsOverlap => "periods_overlap",
+            Self::EventForgotten => "event_forgotten",
+            Self::EventDoubled => "event_doubled",
         }
     }
 
@@ -170,6 +178,8 @@ impl Mutation {
             Self::RefundForgotten => Means::Trigger(include_str!("mutation/refund_forgotten.sql")),
             Self::GapForgotten => Means::Trigger(include_str!("mutation/gap_forgotten.sql")),
             Self::PeriodsOverlap => Means::Trigger(include_str!("mutation/periods_overlap.sql")),
+            Self::EventForgotten => Means::Trigger(include_str!("mutation/event_forgotten.sql")),
+            Self::EventDoubled => Means::Trigger(include_str!("mutation/event_doubled.sql")),
         }
     }
 }

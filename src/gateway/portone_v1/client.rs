@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::causes::chain;
 use crate::domain::attempt::{ChargeOutcome, NotSent, Unknown, UnknownReason, bounded_message};
 use crate::domain::card::redacted;
-use crate::gateway::portone_v1::body::read_up_to;
+use crate::gateway::body::read_up_to;
 use crate::gateway::portone_v1::token::{Token, Tokens};
 use crate::gateway::portone_v1::wire::{Envelope, Outside};
 use crate::gateway::{CallError, GatewayError};

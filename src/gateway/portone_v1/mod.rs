@@ -5,7 +5,6 @@
 //! leaves the attempt open in the database; asking is the engine's business.
 
 mod account;
-mod body;
 mod books;
 mod classify;
 mod client;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::gateway::GatewayError;
-use crate::gateway::portone_v1::body::read_up_to;
+use crate::gateway::body::read_up_to;
 use crate::gateway::portone_v1::wire::{Envelope, Outside, TokenRequest, TokenResponse};
 
 /// Renewed this long before it ends: a call that starts with a token must not outlive it on its way.

@@ -23,6 +23,7 @@ mod service;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod told;
 mod view;
 mod violation;
 
@@ -39,7 +40,7 @@ use portone_sandbox::Request;
 type Rule = fn(&View<'_>, &mut Vec<Violation>);
 
 /// In the order of [`Property`], but for those about refunds.
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 22] = [
     money::charged_once,
     order::intent_first,
     debts::nothing_vanishes,
@@ -60,6 +61,8 @@ const RULES: [Rule; 20] = [
     service::nothing_out_of_service,
     asked::asked_is_owed,
     asked::look_before_asking,
+    told::payments_told_once,
+    told::refunds_told_once,
 ];
 
 /// Everything that does not agree, in the order of the properties.

@@ -44,11 +44,13 @@ pub enum Property {
     AskedIsOwed,
     /// 18: before a debt is asked for under another name, its refused attempts are looked up once more.
     LookBeforeAsking,
+    /// 19: each payment and each refund is told once, for its sum.
+    ToldOnce,
 }
 
 impl Property {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ChargedOnce,
         Self::IntentFirst,
         Self::NothingVanishes,
@@ -67,6 +69,7 @@ impl Property {
         Self::NothingOutOfService,
         Self::AskedIsOwed,
         Self::LookBeforeAsking,
+        Self::ToldOnce,
     ];
 
     /// The word for people and logs, as in JSON.
@@ -90,6 +93,7 @@ impl Property {
             Self::NothingOutOfService => "nothing_out_of_service",
             Self::AskedIsOwed => "asked_is_owed",
             Self::LookBeforeAsking => "look_before_asking",
+            Self::ToldOnce => "told_once",
         }
     }
 }

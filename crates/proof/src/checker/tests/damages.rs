@@ -145,5 +145,12 @@ pub(super) const DAMAGES: &[(Property, &str, Damage)] = &[
         let mut looks = story.gateway.iter_mut();
         looks.find(|r| r.merchant_uid == uid(DECLINED, 1) && r.route == Route::FindAll).unwrap().arrived_at_us = begun - 1;
     }),
+    (Property::ToldOnce, "a payment is not told", |story| {
+        story.book.events = story.events().split_off(1);
+    }),
+    (Property::ToldOnce, "a payment is told twice", |story| {
+        let events = story.events();
+        story.book.events = events.iter().chain(&events[..1]).cloned().collect();
+    }),
     (Property::HeirsAskInTime, "the heir comes late", |story| *story = Story::told(20)),
 ];

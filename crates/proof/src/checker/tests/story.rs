@@ -8,7 +8,7 @@ use jiff::civil::date;
 use portone_sandbox::{Decided, Ended, Request, Route};
 
 use super::super::{Terms, Violation, check};
-use crate::ledger::{Attempt, Book, Change, Cycle, Entry, Subscription};
+use crate::ledger::{Attempt, Book, Change, Cycle, Entry, Event, EventData, Subscription};
 
 pub(super) const SECOND: i64 = 1_000_000;
 pub(super) const PAID: usize = 0;
@@ -68,6 +68,7 @@ impl Story {
                 refunds: Vec::new(),
                 paid_twice: Vec::new(),
                 findings: Vec::new(),
+                events: Vec::new(),
             },
             now_us,
             txid: 0,
@@ -277,7 +278,48 @@ impl Story {
     }
 
     pub(super) fn violated(&self) -> Vec<Violation> {
-        check(&self.terms, &self.gateway, &self.book)
+        let mut book = self.book.clone();
+        if book.events.is_empty() {
+            book.events = self.events();
+        }
+        check(&self.terms, &self.gateway, &book)
+    }
+
+    /// What is told of the rows as they stand.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let told = |kind: &str, amount, refund_id: Option<&String>| Event {
+            id: 1,
+            kind: kind.to_owned(),
+            subscription_id: None,
+            period: None,
+            merchant_uid: None,
+            data: EventData {
+                amount: Some(amount),
+                refund_id: refund_id.cloned(),
+            },
+        };
+        let cycles = self.book.cycles.iter().filter(|row| row.state == "paid");
+        let debts = cycles.map(|row| Event {
+            subscription_id: Some(row.subscription_id.clone()),
+            period: Some(row.period),
+            ..told("paid", row.amount, None)
+        });
+        let attempts = self.book.attempts.iter();
+        let one_offs = attempts.filter(|row| row.is_one_off() && row.state == "paid");
+        let one_offs = one_offs.map(|row| Event {
+            merchant_uid: Some(row.merchant_uid.clone()),
+            ..told("paid", row.amount, None)
+        });
+        let refunds = self
+            .book
+            .refunds
+            .iter()
+            .filter(|row| row.state == "refunded");
+        let refunds = refunds.map(|row| Event {
+            merchant_uid: Some(row.merchant_uid.clone()),
+            ..told("refunded", row.amount, Some(&row.id))
+        });
+        debts.chain(one_offs).chain(refunds).collect()
     }
 
     pub(super) fn request(&mut self, uid: &str) -> &mut Request {

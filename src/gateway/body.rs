@@ -1,7 +1,7 @@
 //! Reads the body of an answer, within bounds.
 
 /// Reads up to `bytes_max`; the rest is dropped, and then it won't parse.
-pub(super) async fn read_up_to(
+pub(crate) async fn read_up_to(
     mut answer: reqwest::Response,
     bytes_max: usize,
 ) -> Result<Vec<u8>, reqwest::Error> {
