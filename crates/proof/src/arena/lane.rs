@@ -43,12 +43,13 @@ const EMPTY: &str = "
     declare
         tables text := (
             select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables
-            where schemaname in ('billd', 'proof') and tablename <> 'schema_migration');
+            where schemaname in ('billd', 'proof') and tablename <> 'schema_migration'
+                or schemaname = 'billd_internal' and tablename <> 'routines');
     begin
         execute 'truncate ' || tables || ' restart identity cascade';
     end $$;
     insert into billd.rate_limit default values;
-    insert into billd.control (server_name) values (billd_internal.server_name());
+    insert into billd.control (server_name, event_cluster) values (billd_internal.server_name(), billd_internal.event_cluster());
     reset session_replication_role;";
 
 /// A migrator has the machine to itself, but the machine may be busy.
