@@ -112,6 +112,34 @@ pub(crate) const JDBC: Program = Program {
     },
 };
 
+/// Where `.ci/run` puts the libraries that receivers of webhooks verify with.
+pub(crate) fn receivers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers")
+}
+
+/// Python, and its library of Standard Webhooks.
+pub(crate) const PYTHON_WEBHOOKS: Program = Program {
+    package: "standardwebhooks for Python (.ci/run puts it into target/receivers)",
+    find: || {
+        let versions = fs::read_dir(receivers().join("python/lib"))
+            .into_iter()
+            .flatten();
+        let mut libraries = versions
+            .flatten()
+            .map(|version| version.path().join("site-packages/standardwebhooks"));
+        libraries.find(|library| library.is_dir())
+    },
+};
+
+/// Node's library of Standard Webhooks.
+pub(crate) const NODE_WEBHOOKS: Program = Program {
+    package: "standardwebhooks for Node (.ci/run puts it into target/receivers)",
+    find: || {
+        let library = receivers().join("node/node_modules/standardwebhooks");
+        library.is_dir().then_some(library)
+    },
+};
+
 /// Whether the test that goes by this name can't run here. If so, it is noted for the last lines.
 ///
 /// # Panics
