@@ -18,7 +18,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::causes::chain;
 use crate::metrics::{EndpointLabels, Metrics};
 use crate::store::{EndpointRow, Store};
 
@@ -105,25 +104,18 @@ fn show(metrics: &Metrics, endpoints: &[EndpointRow], health: &mut HashMap<Strin
         }
         let (name, why) = (&row.name, row.why.as_deref().unwrap_or_default());
         if is_well {
-            info!(endpoint = %name, "webhook endpoint {name} works again");
+            info!(
+                event = "endpoint_well",
+                endpoint = name,
+                "webhook endpoint {name} works again"
+            );
         } else {
-            warn!(endpoint = %name, "webhook endpoint {name} is {}: {why}", row.health);
+            warn!(
+                event = "endpoint_failing",
+                endpoint = name,
+                "webhook endpoint {name} is {}: {why}",
+                row.health
+            );
         }
-    }
-}
-
-/// What went wrong with the database, once until it is mended.
-#[derive(Debug, Default)]
-struct Trouble(bool);
-
-impl Trouble {
-    fn met(&mut self, endpoint: &str, error: &crate::store::StoreError) {
-        if !std::mem::replace(&mut self.0, true) {
-            warn!(endpoint, "webhooks to {endpoint} wait: {}", chain(error));
-        }
-    }
-
-    fn over(&mut self) {
-        self.0 = false;
     }
 }

@@ -7,30 +7,30 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use crate::delivery::Trouble;
+use crate::causes::chain;
 use crate::delivery::sender::Sender;
 use crate::metrics::{DeliveryLabels, Metrics};
-use crate::store::{Attempted, Became, Delivery, Store};
+use crate::store::{Attempted, Became, Delivery, Store, StoreError};
 
 /// Between two looks while there is nothing to do.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a first result waits for company: fewer, larger commits.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long the first result waits for others: fewer, larger commits.
+const RESULT_DELAY: Duration = Duration::from_millis(5);
 /// How much of a lease is left for all but the request itself.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 /// A claim that is older than this sends nothing: its lease might end under way.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Most requests under way; an endpoint has its own bound below this.
-const FLYING_MAX: u16 = 64;
+const UNDER_WAY_MAX: u16 = 64;
 
 pub(super) struct Worker {
     endpoint: String,
     store: Store,
     sender: Sender,
     metrics: Arc<Metrics>,
-    flying: JoinSet<Option<(Delivery, Attempted)>>,
+    under_way: JoinSet<Option<(Delivery, Attempted)>>,
     /// Ended, and not recorded yet.
     ended: Vec<(Delivery, Attempted)>,
     trouble: Trouble,
@@ -48,7 +48,7 @@ impl Worker {
             store,
             sender,
             metrics,
-            flying: JoinSet::new(),
+            under_way: JoinSet::new(),
             ended: Vec::new(),
             trouble: Trouble::default(),
         }
@@ -60,14 +60,14 @@ impl Worker {
             let is_recorded = self.record().await;
             if stop.is_cancelled() {
                 // What can't be recorded is sent again later, under the same id.
-                if self.flying.is_empty() || !is_recorded {
+                if self.under_way.is_empty() || !is_recorded {
                     return;
                 }
             } else if is_recorded {
                 self.claim().await;
             }
             tokio::select! {
-                Some(sent) = self.flying.join_next() => self.gather(sent).await,
+                Some(sent) = self.under_way.join_next() => self.gather(sent).await,
                 () = sleep(LOOK_EVERY) => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
                 () = hurry.cancelled() => return,
@@ -79,16 +79,16 @@ impl Worker {
         &mut self,
         first: Result<Option<(Delivery, Attempted)>, tokio::task::JoinError>,
     ) {
-        sleep(LINGER).await;
+        sleep(RESULT_DELAY).await;
         self.ended.extend(first.ok().flatten());
-        while let Some(sent) = self.flying.try_join_next() {
+        while let Some(sent) = self.under_way.try_join_next() {
             self.ended.extend(sent.ok().flatten());
         }
     }
 
     async fn claim(&mut self) {
-        let flying = u16::try_from(self.flying.len()).unwrap_or(FLYING_MAX);
-        let room = FLYING_MAX.saturating_sub(flying);
+        let under_way = u16::try_from(self.under_way.len()).unwrap_or(UNDER_WAY_MAX);
+        let room = UNDER_WAY_MAX.saturating_sub(under_way);
         if room == 0 {
             return;
         }
@@ -100,7 +100,7 @@ impl Worker {
             Ok(claimed) => {
                 self.trouble.over();
                 for delivery in claimed {
-                    self.flying
+                    self.under_way
                         .spawn(send(self.sender.clone(), delivery, claimed_at));
                 }
             }
@@ -125,7 +125,7 @@ impl Worker {
                     // None of an endpoint that was dropped meanwhile.
                     let key = (delivery.event_id, delivery.attempt_no);
                     if let Some(became) = became.get(&key) {
-                        tell(&self.endpoint, &delivery, &sent, *became);
+                        log(&self.endpoint, &delivery, &sent, *became);
                         self.metrics
                             .deliveries
                             .get_or_create(&labels(*became))
@@ -182,10 +182,11 @@ fn labels(became: Became) -> DeliveryLabels {
 }
 
 /// One line per attempt.
-fn tell(endpoint: &str, delivery: &Delivery, sent: &Attempted, became: Became) {
+fn log(endpoint: &str, delivery: &Delivery, sent: &Attempted, became: Became) {
     let (event_id, kind) = (delivery.event_id, &delivery.kind);
     let why = sent.error.as_deref();
     info!(
+        event = "delivery",
         endpoint,
         event.id = event_id,
         event.kind = %kind,
@@ -200,6 +201,7 @@ fn tell(endpoint: &str, delivery: &Delivery, sent: &Attempted, became: Became) {
     );
     match became {
         Became::Dead => error!(
+            event = "delivery_dead",
             endpoint,
             event.id = event_id,
             "webhook dead: evt_{event_id} ({kind}) could not be delivered to {endpoint} in three days: {}; `billd webhook \
@@ -207,10 +209,32 @@ fn tell(endpoint: &str, delivery: &Delivery, sent: &Attempted, became: Became) {
             why.unwrap_or_default(),
         ),
         Became::Gone => error!(
+            event = "endpoint_gone",
             endpoint,
             "webhook stopped: {endpoint} answered 410 Gone, and is sent nothing more; events wait; `billd webhook start \
              {endpoint}` sends again"
         ),
         Became::Delivered | Became::Retried | Became::Stale => {}
+    }
+}
+
+/// What went wrong with the database, once until it is mended.
+#[derive(Debug, Default)]
+struct Trouble(bool);
+
+impl Trouble {
+    fn met(&mut self, endpoint: &str, error: &StoreError) {
+        if !std::mem::replace(&mut self.0, true) {
+            warn!(
+                event = "delivery_waits",
+                endpoint,
+                "webhooks to {endpoint} wait: {}",
+                chain(error)
+            );
+        }
+    }
+
+    fn over(&mut self) {
+        self.0 = false;
     }
 }

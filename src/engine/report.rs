@@ -333,6 +333,7 @@ pub(super) fn notices_failed(error: &StoreError) {
         debug!(error = text, "notices wait");
     } else {
         warn!(
+            event = "notices_failed",
             error = text,
             "notices ahead could not be written; trying again"
         );

@@ -95,7 +95,7 @@ impl Shop {
                     and not exists (select from billd.webhook_delivery b where b.endpoint = d.endpoint
                         and b.state = 'pending' and b.lane = d.lane and b.event_id < d.event_id)))";
         while self.book.text(left).await != "0" {
-            if started.elapsed() > LIMIT {
+            if started.elapsed() > 3 * LIMIT {
                 let endpoints = "select string_agg(w::text, ' ') from billd.webhook w";
                 let waiting =
                     "select string_agg(d::text, ' ') from (select * from billd.webhook_delivery

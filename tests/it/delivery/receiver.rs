@@ -177,29 +177,30 @@ impl Receiver {
     }
 }
 
+fn by_chance() -> Answers {
+    match fastrand::u8(0..16) {
+        0..8 => Answers::Status(204),
+        8 => Answers::Status(500),
+        9 => Answers::Status(503),
+        10 => Answers::Status(404),
+        11 => Answers::Redirect,
+        12 => Answers::Silence,
+        13 => Answers::Late(Duration::from_millis(300)),
+        14 => Answers::Flood(200),
+        _ => Answers::Flood(500),
+    }
+}
+
 async fn take(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Bytes) -> Response {
     let answers = inside.answers.lock().unwrap().clone();
     let kind: Value = serde_json::from_slice(&body).unwrap_or_default();
     let kind = kind["type"].as_str().unwrap_or_default().to_owned();
-    let answers = match answers {
-        Answers::Anything => match fastrand::u8(0..16) {
-            0..8 => Answers::Status(204),
-            8 => Answers::Status(500),
-            9 => Answers::Status(503),
-            10 => Answers::Status(404),
-            11 => Answers::Redirect,
-            12 => Answers::Silence,
-            13 => Answers::Late(Duration::from_millis(300)),
-            14 => Answers::Flood(200),
-            _ => Answers::Flood(500),
-        },
-        Answers::OfKind(of, status) if of == kind => Answers::Status(status),
-        Answers::OfKind(..) => Answers::Status(204),
-        answers @ (Answers::Status(_)
-        | Answers::Redirect
-        | Answers::Silence
-        | Answers::Late(_)
-        | Answers::Flood(_)) => answers,
+    let answers = if let Answers::OfKind(of, status) = answers {
+        Answers::Status(if of == kind { status } else { 204 })
+    } else if let Answers::Anything = answers {
+        by_chance()
+    } else {
+        answers
     };
     let status = match &answers {
         Answers::Status(status) | Answers::Flood(status) => *status,
