@@ -167,7 +167,9 @@ impl<G: Gateway> Asking<G> {
         );
         // Who has left, or has another card, is not charged by a request of before.
         let is_owed = open.may_leave || decision != Decision::SendAgain;
-        let parked = (!is_owed).then(|| park(&self.context.policy));
+        // Who waits for a person goes on waiting while the gateway gives no answer.
+        let still_waits = open.parked && lookup.is_err();
+        let parked = (still_waits || !is_owed).then(|| park(&self.context.policy));
         let decision = parked.unwrap_or(decision);
         let (decision, slot) = self.with_a_slot(decision, question).await;
 

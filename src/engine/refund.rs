@@ -167,6 +167,9 @@ pub(super) async fn look_again<G: Gateway>(context: &Context<G>, open: &OpenRefu
         // The next look must know of the contradiction too.
         known.reason = None;
     }
+    if let RefundState::Unknown { parked, .. } = &mut known.state {
+        *parked |= open.parked && seen.is_err();
+    }
     let recorded = record(context, &open.key, request, &known, unchanged).await;
     let merchant_uid = &request.merchant_uid;
     info!(event = "refund_looked_at",

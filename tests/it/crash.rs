@@ -286,3 +286,20 @@ async fn an_answer_for_another_sum_is_an_alarm_and_no_payment() {
     it.shows("select kind from billd.attention", "unknown")
         .await;
 }
+
+/// Hazard: the gateway is away for a minute, and with its return each attempt that waits for a person is an alarm and
+/// an event once more.
+#[tokio::test]
+async fn what_waits_for_a_person_goes_on_waiting_while_the_gateway_gives_no_answer() {
+    let it = given().due("wrong-amount-1").swept().await;
+    it.fault(FaultKind::Error500Before, Route::FindAll);
+    it.advance("1 day").await;
+    it.sweep().await;
+    assert!(it.requests(Route::FindAll) > 0, "it was asked about");
+    it.attempts("1 unknown mismatch parked").await;
+    it.sandbox.clear_faults();
+    it.advance("1 day").await;
+    it.sweep().await;
+    it.shows("select count(*) from billd.event where kind = 'parked'", 1)
+        .await;
+}
