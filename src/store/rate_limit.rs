@@ -26,14 +26,14 @@ impl Store {
                 where $1 > 0 and (per_second is null or per_second > $1)
                 returning per_second
             )
-            select coalesce((select per_second from stricter), r.per_second, 0) as "rate!" from billd.rate_limit r"#,
+            -- Locked, so as it stands now: another daemon may have written it while this one waited to.
+            select coalesce((select per_second from stricter), (select r.per_second from billd.rate_limit r for share), 0)
+                as "rate!""#,
             i32::try_from(own).unwrap_or(i32::MAX),
         )
-        .fetch_optional(&self.pool);
+        .fetch_one(&self.pool);
         let rate = self.within(statement).await?;
-        Ok(rate
-            .and_then(|rate| u32::try_from(rate).ok())
-            .unwrap_or(own))
+        Ok(u32::try_from(rate).unwrap_or(own))
     }
 
     /// Reserves the next free slots, up to `most` and none further ahead than `within`. `None`, and

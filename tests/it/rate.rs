@@ -163,6 +163,28 @@ async fn what_finds_no_slot_in_time_is_not_written_down_as_sent() {
     it.shows(spent, true).await;
 }
 
+/// Hazard: two daemons start at once, the second waits for what the first writes, sees no cap in what it read before
+/// that, and charges without one.
+#[tokio::test]
+async fn daemons_that_start_at_once_agree_on_the_cap() {
+    let book = Book::new().await;
+    let mut first = book.sql.begin().await.unwrap();
+    sqlx::raw_sql("update billd.rate_limit set per_second = 7")
+        .execute(&mut *first)
+        .await
+        .unwrap();
+    let store = book.store.clone();
+    let second = tokio::spawn(async move { store.agree_on_rate(9).await.unwrap() });
+    book.comes_to(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+             and datname = current_database() and query like '%store::agree_on_rate%'",
+        "1",
+    )
+    .await;
+    first.commit().await.unwrap();
+    assert_eq!(second.await.unwrap(), 7);
+}
+
 #[tokio::test]
 async fn without_a_cap_no_slot_is_reserved() {
     let book = Book::new().await;
