@@ -3,7 +3,7 @@
 use super::name::Debt;
 use super::view::{View, Write, at, is_unauthorized, of_attempt};
 use super::{Property, Violation};
-use crate::ledger::Attempt;
+use crate::ledger::{Attempt, Subscription};
 use portone_sandbox::Request;
 
 const SECOND_US: i64 = 1_000_000;
@@ -12,7 +12,7 @@ const SECOND_US: i64 = 1_000_000;
 pub(super) fn intent_first(view: &View<'_>, found: &mut Vec<Violation>) {
     for (merchant_uid, requests) in &view.charges {
         if !view.attempts.contains_key(merchant_uid) {
-            if is_deleted_after_a_loss(view, merchant_uid) || is_lost_one_off(view, merchant_uid) {
+            if is_left_after_a_loss(view, merchant_uid) || is_lost_one_off(view, merchant_uid) {
                 continue;
             }
             let first = requests.first().map_or(0, |request| request.arrived_at_us);
@@ -30,15 +30,15 @@ pub(super) fn intent_first(view: &View<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// A fail-over lost the attempt and its debt, and a person then deleted a subscription that seemed never
-/// to have been charged. The auditor names the payment.
-fn is_deleted_after_a_loss(view: &View<'_>, merchant_uid: &str) -> bool {
+/// A fail-over lost the attempt and its debt, and a person then deleted or ended a subscription that seemed never
+/// to have been charged, so it is not asked for again under its name. The auditor names the payment.
+fn is_left_after_a_loss(view: &View<'_>, merchant_uid: &str) -> bool {
     let is_of_it = |id: &str| merchant_uid.starts_with(&id.replace('-', ""));
-    view.terms.lost_tail
-        && view
-            .subscription_writes
-            .iter()
-            .any(|(id, writes)| is_of_it(id) && writes.iter().any(|write| write.new.is_none()))
+    let has_left = |write: &Write<'_, Subscription>| {
+        !view.is_daemon(&write.entry.who) && write.new.is_none_or(|new| new.state != "active")
+    };
+    let mut writes = view.subscription_writes.iter();
+    view.terms.lost_tail && writes.any(|(id, writes)| is_of_it(id) && writes.iter().any(has_left))
 }
 
 /// A fail-over lost a one-off charge, which nothing derives again. The auditor names the payment.
