@@ -7,7 +7,6 @@ use anyhow::Context;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -20,7 +19,7 @@ use crate::causes::chain;
 use crate::cli;
 use crate::duties::Duties;
 use crate::gateway::Gateway;
-use crate::scheduler::Schedule;
+use crate::scheduler::Hours;
 use crate::settings::{Settings, Source};
 use crate::store::{FindingRow, Run, Store};
 use crate::terminal;
@@ -201,28 +200,22 @@ pub(super) async fn keep(
     let gateway = gateway::connect(settings)?;
     let doorbell = Some(Arc::clone(&services.doorbell));
     let auditor = Auditor::new(services.store.clone(), gateway, doorbell);
-    let bell = Arc::new(Notify::new());
-    let rung = Arc::clone(&bell);
-    let schedule = Schedule::start_with(cron, move || bell.notify_one())
+    let hours = Hours::start(cron)
         .await
         .context("couldn't start the schedule of the audit")?;
     let days = settings.audit.days;
     duties.start("audit", async move {
-        loop {
-            tokio::select! {
-                () = rung.notified() => {}
-                () = stop.cancelled() => break,
-            }
+        while hours.next(&stop).await {
             match auditor.daily(days, &stop).await {
                 Ok(()) => {}
                 Err(error @ (AuditError::Stopped | AuditError::TakenOver)) => info!(event = "audit_stopped", "{error}"),
-                Err(error) => error!(event = "audit_cut_short", 
+                Err(error) => error!(event = "audit_cut_short",
                     error = chain(&error),
                     "the audit was cut short; it goes on at its next hour, or with `billd audit --resume`"
                 ),
             }
         }
-        schedule.stop().await;
+        hours.stop().await;
     });
     Ok(())
 }

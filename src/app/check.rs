@@ -165,7 +165,7 @@ async fn webhooks(store: &Store) -> Option<Check> {
     };
     let told: Vec<String> = endpoints
         .iter()
-        .filter(|row| row.health != "well" || row.dead > 0)
+        .filter(|row| !row.is_well() || row.dead > 0)
         .map(|row| {
             let why = row.why.as_deref().unwrap_or("dead letters");
             format!(

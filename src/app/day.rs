@@ -1,9 +1,6 @@
 //! One line a day that says how it went: for whoever reads nothing else.
 
-use std::sync::Arc;
-
 use anyhow::Context;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -12,7 +9,7 @@ use crate::app::services::Services;
 use crate::duties::Duties;
 use crate::engine::Engine;
 use crate::gateway::Gateway;
-use crate::scheduler::Schedule;
+use crate::scheduler::Hours;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -23,20 +20,15 @@ pub(super) async fn keep(
     stop: CancellationToken,
     duties: &mut Duties,
 ) -> Result<(), Failure> {
-    let bell = Arc::new(Notify::new());
-    let rung = Arc::clone(&bell);
-    let schedule = Schedule::start_with(cron, move || bell.notify_one())
+    let hours = Hours::start(cron)
         .await
         .context("couldn't start the schedule of the day's line")?;
     let (store, engine) = (services.store.clone(), services.engine.clone());
     duties.start("day", async move {
-        loop {
-            tokio::select! {
-                () = rung.notified() => tell(&store, &engine).await,
-                () = stop.cancelled() => break,
-            }
+        while hours.next(&stop).await {
+            tell(&store, &engine).await;
         }
-        schedule.stop().await;
+        hours.stop().await;
     });
     Ok(())
 }

@@ -93,13 +93,13 @@ fn show(metrics: &Metrics, endpoints: &[EndpointRow], health: &mut HashMap<Strin
             .get_or_create(&labels)
             .set(row.lag_seconds.unwrap_or_default());
         metrics.dead_letters.get_or_create(&labels).set(row.dead);
-        let is_well = row.health == "well";
+        let is_well = row.is_well();
         metrics
             .endpoint_up
             .get_or_create(&labels)
             .set(is_well.into());
         let before = health.insert(row.name.clone(), row.health.clone());
-        if before.as_deref().unwrap_or("well") == row.health {
+        if before.as_deref().unwrap_or(EndpointRow::WELL) == row.health {
             continue;
         }
         let (name, why) = (&row.name, row.why.as_deref().unwrap_or_default());

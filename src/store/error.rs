@@ -1,5 +1,6 @@
 //! Why a statement did not succeed, and what that says about the next try.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -79,9 +80,7 @@ impl StoreError {
         let (Self::Unavailable(error) | Self::Refused(error)) = self else {
             return false;
         };
-        let error = error.as_database_error();
-        let code = error.and_then(sqlx::error::DatabaseError::code);
-        code.is_some_and(|code| code.starts_with("42"))
+        code_of(error).is_some_and(|code| code.starts_with("42"))
     }
 
     /// Whether one row may be what holds up a batch of them.
@@ -98,17 +97,12 @@ impl StoreError {
             | Self::Pooler(_) => false,
         }
     }
-}
 
-impl StoreError {
     /// Whether the database is away and may be back soon: not if it does not know this user or this database.
     pub fn is_away(&self) -> bool {
         match self {
             Self::Unavailable(error) | Self::Unreachable { source: error, .. } => {
-                let code = error
-                    .as_database_error()
-                    .and_then(sqlx::error::DatabaseError::code);
-                !code.is_some_and(|code| code.starts_with("28") || code.starts_with("3D"))
+                !code_of(error).is_some_and(|code| code.starts_with("28") || code.starts_with("3D"))
             }
             Self::Busy(_) | Self::TooSlow(_) => true,
             Self::Denied(_)
@@ -167,9 +161,7 @@ const CLOSED_AT_ONCE: &str = "the connection was closed without an answer: a pro
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let error = in_plain_words(error);
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
+        let code = code_of(&error);
         let is_refused = match code.as_deref() {
             // The lock or the statement took too long.
             Some("55P03" | "57014") => return Self::Busy(error),
@@ -189,6 +181,13 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// The SQLSTATE that the server gave, if it is the server's error.
+fn code_of(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+}
+
 /// `billd_internal.count_asked` would pass a ceiling.
 const CEILING: &str = "BL001";
 
@@ -203,9 +202,7 @@ fn speaks_of_the_row(code: &str) -> bool {
 
 /// Whether a value could not be computed with, and nothing else is wrong.
 pub(super) fn is_data_exception(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error();
-    let code = error.and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| code.starts_with("22"))
+    code_of(error).is_some_and(|code| code.starts_with("22"))
 }
 
 /// Errors of the client's own that speak of the statement; all others speak of the connection.

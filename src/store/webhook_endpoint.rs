@@ -60,6 +60,16 @@ pub struct AttemptShown {
     pub excerpt: Option<String>,
 }
 
+impl EndpointRow {
+    /// The health of one that takes what it is sent.
+    pub const WELL: &str = "well";
+
+    /// Whether it takes what it is sent.
+    pub fn is_well(&self) -> bool {
+        self.health == Self::WELL
+    }
+}
+
 /// Which events are sent again.
 #[derive(Debug, Clone, Copy)]
 pub enum Replay {
